@@ -17,6 +17,7 @@ CREATE TABLE chain (
 );
 
 CREATE TABLE store (
+    store_no  integer GENERATED ALWAYS AS IDENTITY UNIQUE,
     store_id  text PRIMARY KEY CHECK (store_id ~ '^[A-Za-z0-9._-]{1,16}$'),
     name      text NOT NULL,
     time_zone text NOT NULL

@@ -1,6 +1,23 @@
 //! What Tillside decides, without I/O, clock or randomness.
 //!
-//! Nothing in here may import anything of this crate but `domain` itself.
+//! Nothing in here may import anything of this crate but `domain` itself. In reading order:
+//! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
+//! ([`programme`], [`product`]), what we remember ([`account`], [`ledger`], [`profile`]),
+//! and what follows from the three ([`swipe`]). [`content`], [`record`] and [`codec`] turn
+//! it into bytes; [`payment_card`] keeps out what must never be stored.
 
+pub mod account;
+pub mod basket;
+pub mod bucket;
+pub mod card;
 pub mod codec;
+pub mod content;
 pub mod ledger;
+pub mod name;
+pub mod payment_card;
+pub mod product;
+pub mod profile;
+pub mod programme;
+pub mod quantity;
+pub mod record;
+pub mod swipe;

@@ -1,0 +1,365 @@
+//! A swipe as the till tells it, parsed and checked: the command that everything else follows.
+//!
+//! Values of these types satisfy every rule that can be judged from the message alone, except
+//! those that [`Swipe::findings`] reports. Nothing here has a place in a database or in JSON.
+
+use jiff::Timestamp;
+
+use super::name::SwipeName;
+use super::payment_card::{self, Field};
+use super::quantity::Quantity;
+
+/// Most lines of a swipe.
+pub const LINES_MAX: usize = 500;
+/// Most adjustments, and most redemptions, of a swipe.
+pub const EXTRAS_MAX: usize = 100;
+/// The largest amount of a line or an adjustment, in minor units.
+pub const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
+
+/// One retail transaction, presented with a card or without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swipe {
+    /// What identifies it.
+    pub name: SwipeName,
+    /// When it happened, by the till's clock.
+    pub occurred_at: Timestamp,
+    /// The card that was presented; well-formed.
+    pub card: Option<String>,
+    /// How the card was read.
+    pub entry_method: Option<EntryMethod>,
+    /// Who served.
+    pub operator_id: Option<String>,
+    /// Practice: recorded, but nobody earns.
+    pub training: bool,
+    /// Stored at the till and sent later. Not content: a retry may differ in it.
+    pub offline: bool,
+    /// What was sold and taken back, 1 to [`LINES_MAX`].
+    pub lines: Vec<Line>,
+    /// What else moved the total; earns nothing.
+    pub adjustments: Vec<Adjustment>,
+    /// What the customer paid, in minor units; may be negative.
+    pub total_minor: i64,
+    /// Coupons that the till took.
+    pub redemptions: Vec<Redemption>,
+    /// Points that the till took as payment.
+    pub points_spent: i64,
+    /// What those were worth, in minor units.
+    pub points_value_minor: i64,
+}
+
+/// How a card came to the till (ARTS `EntryMethod`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum EntryMethod {
+    /// Read by a scanner.
+    Scanned = 1,
+    /// Typed in.
+    Keyed = 2,
+    /// Read from a magnetic stripe.
+    Swiped = 3,
+    /// Held near a reader.
+    Contactless = 4,
+    /// Found by something else, such as a telephone number.
+    LookedUp = 5,
+}
+
+impl EntryMethod {
+    /// All of them with their names on the wire.
+    pub const NAMES: [(&str, Self); 5] = [
+        ("scanned", Self::Scanned),
+        ("keyed", Self::Keyed),
+        ("swiped", Self::Swiped),
+        ("contactless", Self::Contactless),
+        ("looked-up", Self::LookedUp),
+    ];
+}
+
+/// One article, sold or taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Number of the line, unique in its swipe.
+    pub line: u16,
+    /// Sold, or taken back.
+    pub kind: LineKind,
+    /// The article.
+    pub sku: String,
+    /// How much of it.
+    pub quantity: Quantity,
+    /// Before discounts, in minor units, ≥ 0.
+    pub amount_minor: i64,
+    /// Taken off by the till, in minor units, ≥ 0.
+    pub discount_minor: i64,
+}
+
+impl Line {
+    /// What the line adds to the total, in minor units, without its sign.
+    pub fn net_minor(&self) -> i64 {
+        self.amount_minor - self.discount_minor
+    }
+}
+
+/// Sold, or taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LineKind {
+    /// The customer bought it.
+    Sale,
+    /// The customer brought it back.
+    Return {
+        /// The line that it was sold on, where the till knows it.
+        sold_on: Option<SoldOn>,
+    },
+}
+
+/// A line of an earlier swipe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SoldOn {
+    /// The earlier swipe.
+    pub swipe: SwipeName,
+    /// Its line.
+    pub line: u16,
+}
+
+/// Moves the total without being an article.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Adjustment {
+    /// What it is.
+    pub kind: AdjustmentKind,
+    /// Signed, in minor units.
+    pub amount_minor: i64,
+}
+
+/// What an adjustment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum AdjustmentKind {
+    /// Tax on top of the lines.
+    Tax = 1,
+    /// Bottle deposit and the like.
+    Deposit = 2,
+    /// Rounding to what coins can pay.
+    Rounding = 3,
+    /// A coupon that pays like money.
+    TenderCoupon = 4,
+}
+
+impl AdjustmentKind {
+    /// All of them with their names on the wire.
+    pub const NAMES: [(&str, Self); 4] = [
+        ("tax", Self::Tax),
+        ("deposit", Self::Deposit),
+        ("rounding", Self::Rounding),
+        ("tender-coupon", Self::TenderCoupon),
+    ];
+}
+
+/// A coupon that the till took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redemption {
+    /// Its code, as scanned.
+    pub coupon: String,
+    /// What the till gave for it, in minor units, ≥ 0.
+    pub discount_minor: i64,
+}
+
+/// A rule of the message that a swipe breaks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// JSON pointer (RFC 6901) to the place.
+    pub pointer: String,
+    /// What the rule is.
+    pub detail: &'static str,
+}
+
+impl Swipe {
+    /// Every rule of the message that the swipe breaks, in the order of the message.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Findings::default();
+        let lines = self.lines.len();
+        findings.require((1..=LINES_MAX).contains(&lines), "/lines", "1 to 500 lines are required");
+        let extras = "at most 100 are accepted";
+        findings.require(self.adjustments.len() <= EXTRAS_MAX, "/adjustments", extras);
+        findings.require(self.redemptions.len() <= EXTRAS_MAX, "/redemptions", extras);
+
+        let mut numbers: Vec<u16> = self.lines.iter().map(|line| line.line).collect();
+        numbers.sort_unstable();
+        let twice = numbers.windows(2).any(|pair| pair.first() == pair.last());
+        findings.require(!twice, "/lines", "each line needs a number of its own");
+
+        for (at, line) in self.lines.iter().enumerate() {
+            let place = |field: &str| format!("/lines/{at}/{field}");
+            let amounts = "must lie within 0 and 1000000000000";
+            let in_range = |minor: i64| (0..=AMOUNT_MINOR_MAX).contains(&minor);
+            findings.require(line.line > 0, place("line"), "lines are numbered from 1");
+            findings.require(is_text(&line.sku, 32), place("sku"), "1 to 32 printable characters");
+            findings.require(in_range(line.amount_minor), place("amount_minor"), amounts);
+            findings.require(in_range(line.discount_minor), place("discount_minor"), amounts);
+        }
+        for (at, adjustment) in self.adjustments.iter().enumerate() {
+            findings.require(
+                adjustment.amount_minor.unsigned_abs() <= AMOUNT_MINOR_MAX.unsigned_abs(),
+                format!("/adjustments/{at}/amount_minor"),
+                "must lie within -1000000000000 and 1000000000000",
+            );
+        }
+        for (at, redemption) in self.redemptions.iter().enumerate() {
+            let place = |field: &str| format!("/redemptions/{at}/{field}");
+            let code = is_text(&redemption.coupon, 64);
+            findings.require(code, place("coupon"), "1 to 64 printable characters");
+            findings.require(
+                (0..=AMOUNT_MINOR_MAX).contains(&redemption.discount_minor),
+                place("discount_minor"),
+                "must lie within 0 and 1000000000000",
+            );
+        }
+        if let Some(operator) = &self.operator_id {
+            findings.require(is_text(operator, 32), "/operator_id", "1 to 32 printable characters");
+        }
+        findings.require(
+            self.points_value_minor >= 0,
+            "/points_value_minor",
+            "must not be negative",
+        );
+        findings.require(
+            self.points_spent == 0,
+            "/points_spent",
+            "paying with points is not offered by this installation; send 0",
+        );
+        // Only sums of amounts within their limits cannot overflow.
+        if findings.0.is_empty() {
+            findings.require(
+                self.sum_minor() == self.total_minor,
+                "/total_minor",
+                "lines less their discounts, returns counted negative, and adjustments must add up to it",
+            );
+        }
+        findings.0
+    }
+
+    /// Whether one of the texts that a till may fill freely holds a payment-card number.
+    pub fn holds_payment_card(&self) -> bool {
+        let text = |value: &str| payment_card::found_in(value, Field::Text);
+        self.operator_id.as_deref().is_some_and(text)
+            || self.lines.iter().any(|line| payment_card::found_in(&line.sku, Field::Sku))
+            || self.redemptions.iter().any(|redemption| text(&redemption.coupon))
+    }
+
+    fn sum_minor(&self) -> i64 {
+        let lines = self.lines.iter().map(|line| match line.kind {
+            LineKind::Sale => line.net_minor(),
+            LineKind::Return { .. } => -line.net_minor(),
+        });
+        lines.chain(self.adjustments.iter().map(|adjustment| adjustment.amount_minor)).sum()
+    }
+}
+
+#[derive(Default)]
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn require(&mut self, holds: bool, pointer: impl Into<String>, detail: &'static str) {
+        if !holds {
+            self.0.push(Finding { pointer: pointer.into(), detail });
+        }
+    }
+}
+
+fn is_text(value: &str, characters_max: usize) -> bool {
+    (1..=characters_max).contains(&value.chars().count()) && !value.chars().any(char::is_control)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    fn line(number: u16, kind: LineKind, amount_minor: i64, discount_minor: i64) -> Line {
+        let quantity = Quantity::from_thousandths(1000).expect("in range");
+        Line { line: number, kind, sku: "1095275".into(), quantity, amount_minor, discount_minor }
+    }
+
+    fn swipe(lines: Vec<Line>, total_minor: i64) -> Swipe {
+        Swipe {
+            name: SwipeName {
+                store_id: "0367".into(),
+                workstation_id: "03".into(),
+                business_date: date(2026, 3, 14),
+                sequence_number: 1,
+            },
+            occurred_at: "2026-03-14T16:53:26Z".parse().expect("a timestamp"),
+            card: None,
+            entry_method: None,
+            operator_id: None,
+            training: false,
+            offline: false,
+            lines,
+            adjustments: vec![],
+            total_minor,
+            redemptions: vec![],
+            points_spent: 0,
+            points_value_minor: 0,
+        }
+    }
+
+    fn pointers(swipe: &Swipe) -> Vec<String> {
+        swipe.findings().into_iter().map(|finding| finding.pointer).collect()
+    }
+
+    #[test]
+    fn the_total_is_lines_less_discounts_less_returns_plus_adjustments() {
+        let returned = LineKind::Return { sold_on: None };
+        let lines = vec![line(1, LineKind::Sale, 398, 40), line(2, returned, 250, 0)];
+        let mut swipe = swipe(lines, 117);
+        swipe.adjustments.push(Adjustment { kind: AdjustmentKind::Tax, amount_minor: 9 });
+        assert_eq!(pointers(&swipe), [""; 0]);
+        swipe.total_minor = 118;
+        assert_eq!(pointers(&swipe), ["/total_minor"]);
+    }
+
+    #[test]
+    fn zero_amounts_and_negative_totals_are_legal() {
+        assert_eq!(pointers(&swipe(vec![line(1, LineKind::Sale, 0, 0)], 0)), [""; 0]);
+        let returned = LineKind::Return { sold_on: None };
+        assert_eq!(pointers(&swipe(vec![line(1, returned, 250, 0)], -250)), [""; 0]);
+    }
+
+    #[test]
+    fn each_broken_rule_is_pointed_at() {
+        let mut bad =
+            swipe(vec![line(1, LineKind::Sale, -1, 0), line(1, LineKind::Sale, 1, -1)], 0);
+        bad.lines.push(line(0, LineKind::Sale, AMOUNT_MINOR_MAX + 1, 0));
+        bad.lines.push(Line { sku: "a\u{0}b".into(), ..line(4, LineKind::Sale, 0, 0) });
+        bad.redemptions.push(Redemption { coupon: String::new(), discount_minor: -1 });
+        bad.points_spent = 1;
+        assert_eq!(
+            pointers(&bad),
+            [
+                "/lines",
+                "/lines/0/amount_minor",
+                "/lines/1/discount_minor",
+                "/lines/2/line",
+                "/lines/2/amount_minor",
+                "/lines/3/sku",
+                "/redemptions/0/coupon",
+                "/redemptions/0/discount_minor",
+                "/points_spent",
+            ]
+        );
+        assert_eq!(pointers(&swipe(vec![], 0)), ["/lines"]);
+        let many = (1..=501).map(|number| line(number, LineKind::Sale, 0, 0)).collect();
+        assert_eq!(pointers(&swipe(many, 0)), ["/lines"]);
+    }
+
+    #[test]
+    fn a_payment_card_is_found_in_every_free_text() {
+        let clean = swipe(vec![line(1, LineKind::Sale, 0, 0)], 0);
+        assert!(!clean.holds_payment_card());
+        let number = "4111 1111 1111 1111".to_owned();
+        assert!(Swipe { operator_id: Some(number.clone()), ..clean.clone() }.holds_payment_card());
+        let mut in_sku = clean.clone();
+        in_sku.lines[0].sku.clone_from(&number);
+        assert!(in_sku.holds_payment_card());
+        let redemptions = vec![Redemption { coupon: number, discount_minor: 0 }];
+        assert!(Swipe { redemptions, ..clean }.holds_payment_card());
+    }
+}

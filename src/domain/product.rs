@@ -1,0 +1,28 @@
+//! What is known of an article when it is sold: where it stands in the hierarchy, and what
+//! the retailer has said about it.
+
+/// Places in the merchandise hierarchy by number; 0 where the catalogue has none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Taxa {
+    /// Department.
+    pub department_no: u32,
+    /// Category.
+    pub category_no: u32,
+    /// Type.
+    pub type_no: u32,
+    /// Brand.
+    pub brand_no: u32,
+}
+
+/// An article as one epoch has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Product {
+    /// Number inside Tillside; 0 for an article that no catalogue has.
+    pub product_no: u32,
+    /// Where it stands in the hierarchy.
+    pub taxa: Taxa,
+    /// Earns nothing.
+    pub no_points: bool,
+    /// Never inferred from, never explained.
+    pub sensitive: bool,
+}

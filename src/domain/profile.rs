@@ -1,0 +1,371 @@
+//! What a customer buys: counts by category, type and product, learnt basket by basket.
+//!
+//! A profile is a fold over the account's baskets in the order of their versions. Folding in
+//! pieces, through [`Profile::encode`] and back, equals folding in one go, exactly: everything
+//! that is kept is an integer. It decides what is offered, never what somebody is owed.
+//!
+//! Per item it keeps how many baskets held it, when the first and the last did, and two counts
+//! that decay with every basket (by 0.97 and 0.93); they are brought up to date only when the
+//! item is bought again or asked about, so that a basket costs its own items and no more.
+
+use jiff::civil::Date;
+
+use super::codec::{DecodeError, Reader, Writer, days};
+use super::product::{Product, Taxa};
+
+/// The number under which profiles of this shape are stored.
+pub const ENCODING: u8 = 1;
+
+/// Levels of the hierarchy at which baskets are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Product categories.
+    Category = 0,
+    /// Product types.
+    Type = 1,
+    /// Articles.
+    Product = 2,
+}
+
+/// Most items that are remembered at each [`Level`]; beyond it the one that matters least goes.
+const ITEMS_MAX: [usize; 3] = [256, 512, 1_024];
+/// Most stores that are remembered.
+const STORES_MAX: usize = 8;
+
+/// One basket, as a profile learns it.
+#[derive(Clone, Copy, Debug)]
+pub struct Visit<'a> {
+    /// The trading day.
+    pub business_date: Date,
+    /// Hour of the day in the store's own time, 0 to 23.
+    pub hour: u8,
+    /// The store.
+    pub store_no: u32,
+    /// What the customer paid, in minor units.
+    pub total_minor: i64,
+    /// Coupons that the till took.
+    pub redemptions: usize,
+    /// Articles sold; returned ones left out.
+    pub sold: &'a [Product],
+}
+
+/// How often and how lately an item was bought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Item {
+    id: u32,
+    /// Number of the last basket that held it; the first basket is 1.
+    basket: u32,
+    /// Baskets that held it.
+    count: u16,
+    /// Days since 2000-01-01 of the first and of the last of them.
+    first_day: u16,
+    last_day: u16,
+    /// Decayed counts as of `basket`, in 1024ths.
+    slow: u16,
+    fast: u16,
+}
+
+/// How an item stands now.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Affinity {
+    /// Baskets that held it.
+    pub count: u16,
+    /// The same, each earlier basket weighing 0.97 of the next.
+    pub slow: f32,
+    /// The same, with 0.93.
+    pub fast: f32,
+    /// Baskets since it was last bought; 0 when the last one held it.
+    pub baskets_since: u32,
+    /// Days from the first to the last purchase, divided by the gaps between; absent for
+    /// an item that was bought once.
+    pub usual_gap_days: Option<f32>,
+    /// Day of the last purchase, in days since 2000-01-01.
+    pub last_day: u16,
+}
+
+/// What is remembered of one account's baskets.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Profile {
+    baskets: u32,
+    lines: u64,
+    spend_minor: i64,
+    redemptions: u32,
+    first_day: u16,
+    last_day: u16,
+    hours: [u32; 24],
+    /// Store and number of baskets there, by store.
+    stores: Vec<(u32, u32)>,
+    /// For each level, sorted by id.
+    items: [Vec<Item>; 3],
+}
+
+impl Profile {
+    /// Baskets that were learnt.
+    pub fn baskets(&self) -> u32 {
+        self.baskets
+    }
+
+    /// Coupons that were redeemed in them.
+    pub fn redemptions(&self) -> u32 {
+        self.redemptions
+    }
+
+    /// Mean number of articles and mean total in minor units; nothing before the first basket.
+    pub fn usual_basket(&self) -> Option<(f64, f64)> {
+        let baskets = f64::from(self.baskets);
+        #[expect(clippy::cast_precision_loss, reason = "a statistic, not an amount")]
+        let means = (self.lines as f64 / baskets, self.spend_minor as f64 / baskets);
+        (self.baskets > 0).then_some(means)
+    }
+
+    /// Mean days between baskets; nothing before the second.
+    pub fn usual_gap_days(&self) -> Option<f64> {
+        let days = f64::from(self.last_day.saturating_sub(self.first_day));
+        (self.baskets > 1).then(|| days / f64::from(self.baskets - 1))
+    }
+
+    /// Baskets by hour of the day.
+    pub fn hours(&self) -> &[u32; 24] {
+        &self.hours
+    }
+
+    /// The store where most baskets were bought; of equals the one with the lower number.
+    pub fn usual_store(&self) -> Option<u32> {
+        let best = self.stores.iter().max_by_key(|(store, count)| (*count, u32::MAX - store));
+        best.map(|(store, _)| *store)
+    }
+
+    /// How one item stands; nothing when it was never bought.
+    pub fn affinity(&self, level: Level, id: u32) -> Option<Affinity> {
+        let items = &self.items[level as usize];
+        let at = items.binary_search_by_key(&id, |item| item.id).ok()?;
+        items.get(at).map(|item| item.affinity(self.baskets))
+    }
+
+    /// All items of a level, by id.
+    pub fn affinities(&self, level: Level) -> impl Iterator<Item = (u32, Affinity)> + '_ {
+        self.items[level as usize].iter().map(|item| (item.id, item.affinity(self.baskets)))
+    }
+
+    /// Learns one basket. The order of its articles does not matter.
+    pub fn learn(&mut self, visit: &Visit<'_>) {
+        let day = u16::try_from(days(visit.business_date).max(0)).unwrap_or(u16::MAX);
+        self.baskets = self.baskets.saturating_add(1);
+        self.lines = self.lines.saturating_add(visit.sold.len() as u64);
+        self.spend_minor = self.spend_minor.saturating_add(visit.total_minor);
+        self.redemptions =
+            self.redemptions.saturating_add(u32::try_from(visit.redemptions).unwrap_or(u32::MAX));
+        self.first_day = if self.baskets == 1 { day } else { self.first_day.min(day) };
+        self.last_day = self.last_day.max(day);
+        let hour = &mut self.hours[usize::from(visit.hour.min(23))];
+        *hour = hour.saturating_add(1);
+        self.learn_store(visit.store_no);
+
+        // What is sensitive is never inferred from, so it is not learnt in the first place.
+        let sold = || visit.sold.iter().filter(|product| !product.sensitive);
+        let mut ids: Vec<u32> = Vec::with_capacity(visit.sold.len());
+        for level in [Level::Category, Level::Type, Level::Product] {
+            ids.clear();
+            ids.extend(sold().map(|product| id_of(product, level)).filter(|id| *id != 0));
+            ids.sort_unstable();
+            ids.dedup();
+            for id in &ids {
+                self.learn_item(level, *id, day);
+            }
+        }
+    }
+
+    fn learn_store(&mut self, store_no: u32) {
+        match self.stores.binary_search_by_key(&store_no, |(store, _)| *store) {
+            Ok(at) => self.stores[at].1 = self.stores[at].1.saturating_add(1),
+            Err(at) => {
+                self.stores.insert(at, (store_no, 1));
+                if self.stores.len() > STORES_MAX {
+                    let rarest = self
+                        .stores
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, (store, _))| *store != store_no)
+                        .min_by_key(|(_, (_, count))| *count)
+                        .map(|(at, _)| at)
+                        .expect("more than one store is remembered");
+                    self.stores.remove(rarest);
+                }
+            }
+        }
+    }
+
+    fn learn_item(&mut self, level: Level, id: u32, day: u16) {
+        let baskets = self.baskets;
+        let items = &mut self.items[level as usize];
+        match items.binary_search_by_key(&id, |item| item.id) {
+            Ok(at) => {
+                let item = &mut items[at];
+                let since = baskets - item.basket;
+                item.slow = decayed(item.slow, &SLOW, since).saturating_add(ONE);
+                item.fast = decayed(item.fast, &FAST, since).saturating_add(ONE);
+                item.count = item.count.saturating_add(1);
+                item.basket = baskets;
+                item.first_day = item.first_day.min(day);
+                item.last_day = item.last_day.max(day);
+            }
+            Err(at) => {
+                let new = Item {
+                    id,
+                    basket: baskets,
+                    count: 1,
+                    first_day: day,
+                    last_day: day,
+                    slow: ONE,
+                    fast: ONE,
+                };
+                items.insert(at, new);
+                if items.len() > ITEMS_MAX[level as usize] {
+                    // What this basket holds stays; of the rest the one that matters least goes.
+                    let least = items
+                        .iter()
+                        .enumerate()
+                        .filter(|(_, item)| item.basket != baskets)
+                        .min_by_key(|(_, item)| {
+                            (decayed(item.slow, &SLOW, baskets - item.basket), item.basket)
+                        })
+                        .map_or(at, |(at, _)| at);
+                    items.remove(least);
+                }
+            }
+        }
+    }
+
+    /// Compact form for a checkpoint, in the encoding [`ENCODING`].
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Writer::new(ENCODING);
+        out.unsigned(u64::from(self.baskets));
+        out.unsigned(self.lines);
+        out.signed(self.spend_minor);
+        out.unsigned(u64::from(self.redemptions));
+        out.unsigned(u64::from(self.first_day));
+        out.unsigned(u64::from(self.last_day));
+        for hour in self.hours {
+            out.unsigned(u64::from(hour));
+        }
+        out.unsigned(self.stores.len() as u64);
+        for (store, count) in &self.stores {
+            out.unsigned(u64::from(*store));
+            out.unsigned(u64::from(*count));
+        }
+        for items in &self.items {
+            out.unsigned(items.len() as u64);
+            let mut before = 0;
+            for item in items {
+                // Ids rise; baskets and days lie near the newest ones.
+                out.unsigned(u64::from(item.id - before));
+                before = item.id;
+                out.unsigned(u64::from(self.baskets - item.basket));
+                out.unsigned(u64::from(item.count));
+                out.unsigned(u64::from(self.last_day.saturating_sub(item.last_day)));
+                out.unsigned(u64::from(item.last_day.saturating_sub(item.first_day)));
+                out.unsigned(u64::from(item.slow));
+                out.unsigned(u64::from(item.fast));
+            }
+        }
+        out.finish()
+    }
+
+    /// Reads [`Profile::encode`] back.
+    ///
+    /// # Errors
+    /// When the bytes are not a complete encoding that this version knows; the profile can
+    /// then be folded from the swipes again.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut from = Reader::new(bytes, ENCODING)?;
+        let mut profile = Self {
+            baskets: from.small()?,
+            lines: from.unsigned()?,
+            spend_minor: from.signed()?,
+            redemptions: from.small()?,
+            first_day: from.small()?,
+            last_day: from.small()?,
+            ..Self::default()
+        };
+        for hour in &mut profile.hours {
+            *hour = from.small()?;
+        }
+        for _ in 0..from.length(2)? {
+            profile.stores.push((from.small()?, from.small()?));
+        }
+        for level in 0..profile.items.len() {
+            let count = from.length(7)?;
+            let mut items = Vec::with_capacity(count);
+            let mut before: u32 = 0;
+            for _ in 0..count {
+                let damaged = DecodeError::Damaged;
+                let id = before.checked_add(from.small()?).ok_or(damaged)?;
+                before = id;
+                let basket = profile.baskets.checked_sub(from.small()?).ok_or(damaged)?;
+                let count = from.small()?;
+                let last_day = profile.last_day.checked_sub(from.small()?).ok_or(damaged)?;
+                let first_day = last_day.checked_sub(from.small()?).ok_or(damaged)?;
+                let (slow, fast) = (from.small()?, from.small()?);
+                items.push(Item { id, basket, count, first_day, last_day, slow, fast });
+            }
+            profile.items[level] = items;
+        }
+        from.end()?;
+        Ok(profile)
+    }
+}
+
+impl Item {
+    fn affinity(&self, baskets: u32) -> Affinity {
+        let baskets_since = baskets - self.basket;
+        let in_baskets =
+            |stored: u16, table| f32::from(decayed(stored, table, baskets_since)) / f32::from(ONE);
+        let gaps = f32::from(self.count.saturating_sub(1));
+        Affinity {
+            count: self.count,
+            slow: in_baskets(self.slow, &SLOW),
+            fast: in_baskets(self.fast, &FAST),
+            baskets_since,
+            usual_gap_days: (self.count > 1)
+                .then(|| f32::from(self.last_day.saturating_sub(self.first_day)) / gaps),
+            last_day: self.last_day,
+        }
+    }
+}
+
+fn id_of(product: &Product, level: Level) -> u32 {
+    let Taxa { category_no, type_no, .. } = product.taxa;
+    match level {
+        Level::Category => category_no,
+        Level::Type => type_no,
+        Level::Product => product.product_no,
+    }
+}
+
+/// One basket, in the unit of the stored counts.
+const ONE: u16 = 1_024;
+
+/// Powers of the decay, beyond which nothing of a stored count is left.
+const POWERS: usize = 400;
+const SLOW: [f32; POWERS] = powers(0.97);
+const FAST: [f32; POWERS] = powers(0.93);
+
+const fn powers(base: f32) -> [f32; POWERS] {
+    let mut table = [1.0; POWERS];
+    let mut at = 1;
+    while at < POWERS {
+        table[at] = table[at - 1] * base;
+        at += 1;
+    }
+    table
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a product of a u16 and a factor within 0 and 1 is a u16 again"
+)]
+fn decayed(stored: u16, table: &[f32; POWERS], baskets: u32) -> u16 {
+    let factor = table.get(baskets as usize).copied().unwrap_or(0.0);
+    (f32::from(stored) * factor).round() as u16
+}

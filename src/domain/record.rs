@@ -1,0 +1,267 @@
+//! A swipe as it is remembered: what the till said, with each article's place in the
+//! hierarchy and its points as they were decided, in one compact value.
+//!
+//! Enough to answer what a return takes back, to fold the profile again, and to decide the
+//! swipe anew; the amounts of money that reports sum up stand in columns of their own.
+
+use super::basket::{Adjustment, AdjustmentKind, EntryMethod, LineKind, Redemption, SoldOn, Swipe};
+use super::codec::{DecodeError, Reader, Writer};
+use super::name::SwipeName;
+use super::product::{Product, Taxa};
+use super::quantity::Quantity;
+
+/// What is remembered of a swipe besides its columns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The card that was presented.
+    pub card: Option<String>,
+    /// How it was read.
+    pub entry_method: Option<EntryMethod>,
+    /// Who served.
+    pub operator_id: Option<String>,
+    /// Stored at the till and sent later.
+    pub offline: bool,
+    /// The lines with what was decided on them.
+    pub lines: Vec<RecordedLine>,
+    /// What else moved the total.
+    pub adjustments: Vec<Adjustment>,
+    /// Coupons that the till took.
+    pub redemptions: Vec<Redemption>,
+}
+
+/// A line with what was known and decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordedLine {
+    /// Number of the line.
+    pub line: u16,
+    /// Sold, or taken back.
+    pub kind: LineKind,
+    /// The article as it was resolved then.
+    pub product: Product,
+    /// The article as the till named it, where no catalogue had it; otherwise the number
+    /// in `product` says which it was.
+    pub unknown_sku: Option<String>,
+    /// How much of it.
+    pub quantity: Quantity,
+    /// Before discounts, in minor units.
+    pub amount_minor: i64,
+    /// Taken off by the till, in minor units.
+    pub discount_minor: i64,
+    /// Points earned (sale) or taken back (return) on this line, ≥ 0.
+    pub points: i64,
+}
+
+const ENCODING: u8 = 1;
+
+const HAS_ENTRY: u8 = 1;
+const OFFLINE: u8 = 2;
+
+const RETURN: u8 = 1;
+const SOLD_ON: u8 = 2;
+const NO_POINTS: u8 = 4;
+const SENSITIVE: u8 = 8;
+
+/// Encodes what is remembered of a swipe. `decided` has one element for each line.
+pub fn encode(swipe: &Swipe, decided: &[(Product, i64)]) -> Vec<u8> {
+    let mut out = Writer::new(ENCODING);
+    let flags = if swipe.entry_method.is_some() { HAS_ENTRY } else { 0 };
+    out.byte(flags | if swipe.offline { OFFLINE } else { 0 });
+    if let Some(method) = swipe.entry_method {
+        out.byte(method as u8);
+    }
+    out.optional_text(swipe.card.as_deref());
+    out.optional_text(swipe.operator_id.as_deref());
+    out.unsigned(swipe.lines.len() as u64);
+    for (line, (product, points)) in swipe.lines.iter().zip(decided) {
+        let sold_on = match &line.kind {
+            LineKind::Return { sold_on } => sold_on.as_ref(),
+            LineKind::Sale => None,
+        };
+        let is_return = matches!(line.kind, LineKind::Return { .. });
+        out.byte(
+            if is_return { RETURN } else { 0 }
+                | if sold_on.is_some() { SOLD_ON } else { 0 }
+                | if product.no_points { NO_POINTS } else { 0 }
+                | if product.sensitive { SENSITIVE } else { 0 },
+        );
+        out.unsigned(u64::from(line.line));
+        out.unsigned(u64::from(product.product_no));
+        if product.product_no == 0 {
+            out.text(&line.sku);
+        }
+        out.unsigned(u64::from(product.taxa.department_no));
+        out.unsigned(u64::from(product.taxa.category_no));
+        out.unsigned(u64::from(product.taxa.type_no));
+        out.unsigned(u64::from(product.taxa.brand_no));
+        out.signed(line.quantity.thousandths());
+        out.signed(line.amount_minor);
+        out.signed(line.discount_minor);
+        out.signed(*points);
+        if let Some(sold_on) = sold_on {
+            out.text(&sold_on.swipe.to_string());
+            out.unsigned(u64::from(sold_on.line));
+        }
+    }
+    out.unsigned(swipe.adjustments.len() as u64);
+    for adjustment in &swipe.adjustments {
+        out.byte(adjustment.kind as u8);
+        out.signed(adjustment.amount_minor);
+    }
+    out.unsigned(swipe.redemptions.len() as u64);
+    for redemption in &swipe.redemptions {
+        out.text(&redemption.coupon);
+        out.signed(redemption.discount_minor);
+    }
+    out.finish()
+}
+
+/// Reads [`encode`] back.
+///
+/// # Errors
+/// When the bytes are not a complete encoding that this version knows.
+pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
+    let mut from = Reader::new(bytes, ENCODING)?;
+    let flags = from.byte()?;
+    let entry_method = match flags & HAS_ENTRY {
+        0 => None,
+        _ => Some(named(&EntryMethod::NAMES, |method| method as u8, from.byte()?)?),
+    };
+    let card = from.optional_text()?.map(str::to_owned);
+    let operator_id = from.optional_text()?.map(str::to_owned);
+    let count = from.length(9)?;
+    let mut lines = Vec::with_capacity(count);
+    for _ in 0..count {
+        lines.push(decode_line(&mut from)?);
+    }
+    let count = from.length(2)?;
+    let mut adjustments = Vec::with_capacity(count);
+    for _ in 0..count {
+        let kind = named(&AdjustmentKind::NAMES, |kind| kind as u8, from.byte()?)?;
+        adjustments.push(Adjustment { kind, amount_minor: from.signed()? });
+    }
+    let count = from.length(2)?;
+    let mut redemptions = Vec::with_capacity(count);
+    for _ in 0..count {
+        let coupon = from.text()?.to_owned();
+        redemptions.push(Redemption { coupon, discount_minor: from.signed()? });
+    }
+    from.end()?;
+    let offline = flags & OFFLINE != 0;
+    Ok(Record { card, entry_method, operator_id, offline, lines, adjustments, redemptions })
+}
+
+fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
+    let flags = from.byte()?;
+    let line = from.small()?;
+    let product_no = from.small()?;
+    let unknown_sku = if product_no == 0 { Some(from.text()?.to_owned()) } else { None };
+    let taxa = Taxa {
+        department_no: from.small()?,
+        category_no: from.small()?,
+        type_no: from.small()?,
+        brand_no: from.small()?,
+    };
+    let quantity = Quantity::from_thousandths(from.signed()?).map_err(|_| DecodeError::Damaged)?;
+    let amount_minor = from.signed()?;
+    let discount_minor = from.signed()?;
+    let points = from.signed()?;
+    let sold_on = if flags & SOLD_ON == 0 {
+        None
+    } else {
+        let swipe: SwipeName = from.text()?.parse().map_err(|_| DecodeError::Damaged)?;
+        Some(SoldOn { swipe, line: from.small()? })
+    };
+    let kind = if flags & RETURN == 0 { LineKind::Sale } else { LineKind::Return { sold_on } };
+    let (no_points, sensitive) = (flags & NO_POINTS != 0, flags & SENSITIVE != 0);
+    let product = Product { product_no, taxa, no_points, sensitive };
+    Ok(RecordedLine {
+        line,
+        kind,
+        product,
+        unknown_sku,
+        quantity,
+        amount_minor,
+        discount_minor,
+        points,
+    })
+}
+
+/// The variant that a stored byte stands for, found among those that have a name.
+fn named<T: Copy>(names: &[(&str, T)], code: impl Fn(T) -> u8, byte: u8) -> Result<T, DecodeError> {
+    names
+        .iter()
+        .map(|(_, variant)| *variant)
+        .find(|variant| code(*variant) == byte)
+        .ok_or(DecodeError::Damaged)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::domain::basket::Line;
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written_and_damage_is_noticed() {
+        let sold_on =
+            SoldOn { swipe: "0367/01/2026-03-10/55821".parse().expect("a name"), line: 4 };
+        let quantity = Quantity::from_thousandths(420).expect("in range");
+        let line = |number, kind, sku: &str| Line {
+            line: number,
+            kind,
+            sku: sku.into(),
+            quantity,
+            amount_minor: 398,
+            discount_minor: 40,
+        };
+        let swipe = Swipe {
+            name: SwipeName {
+                store_id: "0367".into(),
+                workstation_id: "03".into(),
+                business_date: date(2026, 3, 14),
+                sequence_number: 1,
+            },
+            occurred_at: jiff::Timestamp::UNIX_EPOCH,
+            card: Some("2990000000019".into()),
+            entry_method: Some(EntryMethod::Contactless),
+            operator_id: Some("17".into()),
+            training: false,
+            offline: true,
+            lines: vec![
+                line(1, LineKind::Sale, "1095275"),
+                line(2, LineKind::Return { sold_on: Some(sold_on) }, "nowhere"),
+                line(3, LineKind::Return { sold_on: None }, "1095275"),
+            ],
+            adjustments: vec![Adjustment { kind: AdjustmentKind::Rounding, amount_minor: -2 }],
+            total_minor: -360,
+            redemptions: vec![Redemption { coupon: "7K2M".into(), discount_minor: 40 }],
+            points_spent: 0,
+            points_value_minor: 0,
+        };
+        let taxa = Taxa { department_no: 1, category_no: 200, type_no: 3_000, brand_no: 2 };
+        let known = Product { product_no: 70_000, taxa, no_points: true, sensitive: true };
+        let decided = [(known, 3), (Product::default(), 2), (known, 0)];
+        let bytes = encode(&swipe, &decided);
+        let record = decode(&bytes).expect("what was just written");
+        assert_eq!(record.card, swipe.card);
+        assert_eq!(record.entry_method, swipe.entry_method);
+        assert_eq!(record.operator_id, swipe.operator_id);
+        assert!(record.offline);
+        assert_eq!(record.adjustments, swipe.adjustments);
+        assert_eq!(record.redemptions, swipe.redemptions);
+        for ((line, (product, points)), back) in swipe.lines.iter().zip(decided).zip(&record.lines)
+        {
+            assert_eq!((back.line, &back.kind), (line.line, &line.kind));
+            assert_eq!((back.product, back.points), (product, points));
+            assert_eq!((back.quantity, back.amount_minor), (line.quantity, line.amount_minor));
+            assert_eq!(
+                back.unknown_sku.as_deref(),
+                (product.product_no == 0).then_some(&*line.sku)
+            );
+        }
+        for end in 0..bytes.len() {
+            assert!(decode(&bytes[..end]).is_err(), "cut at {end}");
+        }
+    }
+}

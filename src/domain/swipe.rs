@@ -1,0 +1,222 @@
+//! What follows from a swipe: the one place where a transaction becomes points.
+//!
+//! Each function takes an account and facts, and returns the account as it will be, the ledger
+//! entries that lead there, and what the receipt says. Nothing is refused here: a sale that
+//! happened is recorded, and what could not be granted is an outcome.
+
+use jiff::civil::Date;
+
+use super::account::{Account, State};
+use super::basket::{LineKind, Swipe};
+use super::ledger::{DEBT, Entry, EntryKind, LotKey};
+use super::product::Product;
+use super::programme::Programme;
+use super::quantity::Quantity;
+
+/// What must be known to decide a sale.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
+    /// The rules in force at the business date.
+    pub programme: &'a Programme,
+    /// The article of each line.
+    pub products: &'a [Product],
+    /// For each line: where it returns a line of a sale that is known, that line.
+    pub returned: &'a [Option<SoldLine>],
+}
+
+/// A recorded line of sale, as a return needs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SoldLine {
+    /// What it earned; 0 when the sale was voided since or earned for nobody.
+    pub points: i64,
+    /// How much was sold.
+    pub quantity: Quantity,
+    /// The lot that it earned into.
+    pub lot: LotKey,
+}
+
+/// What was decided.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// The account as it will be.
+    pub account: Account,
+    /// What leads there, in order.
+    pub entries: Vec<Entry>,
+    /// Points earned or taken back on each line, ≥ 0.
+    pub line_points: Vec<i64>,
+    /// Points that this transaction earned.
+    pub earned: i64,
+    /// Points that this transaction took back.
+    pub reversed: i64,
+}
+
+/// How an account's points stand at its clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// All points after due expiries, pending ones included; negative when some are owed.
+    pub balance: i64,
+    /// Points that could pay now.
+    pub spendable: i64,
+    /// Points that cannot pay yet.
+    pub pending: i64,
+    /// The next points to expire, and their last day.
+    pub next_expiry: Option<(i64, Date)>,
+}
+
+/// How points stand on a business date, or at the account's clock when that is later.
+pub fn standing(account: &Account, on: Date) -> Standing {
+    let on = account.clock.max(on);
+    let mut lots = account.lots.clone();
+    lots.expire(on, &mut Vec::new());
+    Standing {
+        balance: lots.total(),
+        spendable: lots.spendable(on),
+        pending: lots.pending(on),
+        next_expiry: lots.next_expiry(on),
+    }
+}
+
+/// A sale, with returns in it or not, on a customer's account.
+pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
+    let business_date = swipe.name.business_date;
+    let (mut next, mut entries) = begin(account, business_date);
+    let lot = facts.programme.lot_of(business_date);
+
+    let mut line_points = vec![0; swipe.lines.len()];
+    let mut earned = Running::default();
+    let mut reversed_by_rate = Running::default();
+    let mut reversed_known = 0;
+    let lines = swipe.lines.iter().zip(facts.products).zip(facts.returned).zip(&mut line_points);
+    for (((line, product), returned), points) in lines {
+        let eligible = facts.programme.earns(product);
+        let amount_minor = if eligible { line.net_minor().max(0) } else { 0 };
+        *points = match (&line.kind, returned) {
+            (LineKind::Sale, _) => earned.add(amount_minor, facts.programme),
+            (LineKind::Return { .. }, Some(sold)) => {
+                let share = share_of(sold, line.quantity);
+                reversed_known += share;
+                next.lots.take(EntryKind::ReverseEarn, share, Some(sold.lot), &mut entries);
+                share
+            }
+            (LineKind::Return { .. }, None) => reversed_by_rate.add(amount_minor, facts.programme),
+        };
+    }
+    next.lots.take(EntryKind::ReverseEarn, reversed_by_rate.points, Some(lot), &mut entries);
+    next.lots.add(EntryKind::Earn, earned.points, lot, &mut entries);
+
+    next.sales_minor += swipe.total_minor;
+    next.baskets = next.baskets.saturating_add(1);
+    finish(&mut next, &mut entries);
+    Decision {
+        account: next,
+        entries,
+        line_points,
+        earned: earned.points,
+        reversed: reversed_known + reversed_by_rate.points,
+    }
+}
+
+/// A transaction that belongs to nobody: without a card, in training, or voided before it came.
+/// It is counted for the workstation, unless it never was a sale.
+pub fn decide_for_house(account: &Account, swipe: &Swipe, counts: bool) -> Decision {
+    let (mut next, mut entries) = begin(account, swipe.name.business_date);
+    if counts {
+        next.sales_minor += swipe.total_minor;
+        next.baskets = next.baskets.saturating_add(1);
+    }
+    finish(&mut next, &mut entries);
+    let line_points = vec![0; swipe.lines.len()];
+    Decision { account: next, entries, line_points, earned: 0, reversed: 0 }
+}
+
+/// What must be known to undo a sale.
+#[derive(Clone, Copy, Debug)]
+pub struct SaleToVoid<'a> {
+    /// Its business date.
+    pub business_date: Date,
+    /// Its total, in minor units.
+    pub total_minor: i64,
+    /// Whether it was counted as a basket of the account.
+    pub counted: bool,
+    /// What it did to the points, expiries left out.
+    pub entries: &'a [Entry],
+    /// The lot into which the sale earned, or would have.
+    pub lot: LotKey,
+}
+
+/// Undoes a sale on the account that it was recorded on.
+pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
+    let (mut next, mut entries) = begin(account, sale.business_date);
+    let (mut taken, mut given) = (0, 0);
+    for entry in sale.entries {
+        let kind = EntryKind::ReverseEarn;
+        // A debt that has been paid since cannot take points back: they go to the sale's lot.
+        let lot = if entry.lot == DEBT { sale.lot } else { entry.lot };
+        if entry.points > 0 {
+            next.lots.take(kind, entry.points, Some(lot), &mut entries);
+            taken += entry.points;
+        } else {
+            next.lots.add(kind, -entry.points, lot, &mut entries);
+            given -= entry.points;
+        }
+    }
+    if sale.counted {
+        next.sales_minor -= sale.total_minor;
+        next.baskets = next.baskets.saturating_sub(1);
+    }
+    finish(&mut next, &mut entries);
+    Decision { account: next, entries, line_points: Vec::new(), earned: given, reversed: taken }
+}
+
+/// A void that came before its sale: leaves a mark on the house account and nothing else.
+pub fn decide_tombstone(account: &Account, business_date: Date) -> Decision {
+    let (next, entries) = begin(account, business_date);
+    Decision { account: next, entries, line_points: Vec::new(), earned: 0, reversed: 0 }
+}
+
+/// The next version of an account, its clock moved on and its due expiries written.
+fn begin(account: &Account, business_date: Date) -> (Account, Vec<Entry>) {
+    let mut next = account.clone();
+    let mut entries = Vec::new();
+    next.version += 1;
+    next.clock = next.clock.max(business_date);
+    next.lots.expire(next.clock, &mut entries);
+    (next, entries)
+}
+
+/// Writes off what was put into a lot that had already run out: late points and restored ones.
+fn finish(next: &mut Account, entries: &mut Vec<Entry>) {
+    next.lots.expire(next.clock, entries);
+    debug_assert!(
+        next.state != State::House || next.lots.total() == 0,
+        "house accounts earn nothing"
+    );
+}
+
+/// Points of a growing sum of money; hands each addition its share, so that the shares add up
+/// to the points of the whole.
+#[derive(Default)]
+struct Running {
+    amount_minor: i64,
+    points: i64,
+}
+
+impl Running {
+    fn add(&mut self, amount_minor: i64, programme: &Programme) -> i64 {
+        let before = self.points;
+        self.amount_minor += amount_minor;
+        self.points = programme.points_for(self.amount_minor);
+        self.points - before
+    }
+}
+
+/// The part of a sold line's points that a returned quantity takes back, rounded down; all of
+/// them when everything, or an article sold without a quantity, comes back.
+fn share_of(sold: &SoldLine, returned: Quantity) -> i64 {
+    if returned >= sold.quantity {
+        return sold.points;
+    }
+    let exact = i128::from(sold.points) * i128::from(returned.thousandths())
+        / i128::from(sold.quantity.thousandths());
+    i64::try_from(exact).expect("a share is not larger than the whole")
+}
