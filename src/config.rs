@@ -206,13 +206,21 @@ pub struct Commit {
     pub batch_max: usize,
     /// Most swipes that may wait, over all committers; more are refused at once.
     pub queue_max: usize,
-    /// `lock_timeout` and `statement_timeout` of the committers' connections.
+    /// How long one statement of a committer may take.
     pub statement_timeout_ms: u64,
+    /// How long a committer waits for an account that somebody else has locked.
+    pub lock_timeout_ms: u64,
 }
 
 impl Default for Commit {
     fn default() -> Self {
-        Self { committers: 2, batch_max: 256, queue_max: 4_096, statement_timeout_ms: 5_000 }
+        Self {
+            committers: 2,
+            batch_max: 256,
+            queue_max: 4_096,
+            statement_timeout_ms: 5_000,
+            lock_timeout_ms: 1_000,
+        }
     }
 }
 

@@ -1,1 +1,236 @@
-//! What the service counts and times.
+//! What the service counts and times. Names here are a contract with dashboards and alerts.
+//!
+//! Labels are bounded: routes are templates, problems are slugs. No card, name or account
+//! ever becomes a label.
+
+use prometheus::{
+    Encoder, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts,
+    Registry, TextEncoder,
+};
+
+/// Seconds: from a quarter of a millisecond to ten seconds.
+const LATENCY_BUCKETS: &[f64] = &[
+    0.000_25, 0.000_5, 0.001, 0.001_5, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.025,
+    0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// Seconds: parts of a swipe, down to ten microseconds.
+const PHASE_BUCKETS: &[f64] = &[
+    0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016,
+    0.05, 0.25, 1.0, 5.0,
+];
+/// Swipes in one statement.
+const BATCH_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// All metrics, with the registry that renders them.
+pub struct Metrics {
+    registry: Registry,
+    /// Seconds from the request's headers to its answer, by route template and status.
+    pub requests: HistogramVec,
+    /// Seconds of the parts of a swipe.
+    pub phases: Phases,
+    /// Swipes and voids in one statement.
+    pub batch_swipes: Histogram,
+    /// Commands that wait for a committer.
+    pub queue_depth: IntGauge,
+    /// Look-ups of accounts in memory.
+    pub accounts: Lookups,
+    /// Look-ups of cards in memory.
+    pub cards: Lookups,
+    /// Accounts held in memory.
+    pub accounts_held: IntGauge,
+    /// Answers other than success, by slug.
+    pub problems: IntCounterVec,
+    /// Answers to swipes and voids: recorded, replayed, or refused because the name is taken.
+    pub outcomes: IntCounterVec,
+    /// Accounts that did not move because they were not as the cache had them.
+    pub stale_accounts: IntCounter,
+    /// Passes under locks.
+    pub locked_passes: IntCounter,
+    /// Batches that were halved because the database refused a part of them.
+    pub bisections: IntCounter,
+    /// Connections of committers.
+    pub connections_made: IntCounter,
+    /// Connections of the pool: in use and idle.
+    pub pool_connections: prometheus::IntGaugeVec,
+    /// Callers that wait for a connection of the pool.
+    pub pool_waiting: IntGauge,
+    /// Open connections of terminals and people.
+    pub http_connections: IntGauge,
+    /// Connections closed at once because too many were open.
+    pub http_connections_refused: IntCounter,
+    /// Requests kept in the quarantine.
+    pub quarantined: IntCounter,
+}
+
+/// Seconds of the parts of a swipe.
+pub struct Phases {
+    /// Reading the request and proving its signature.
+    pub signature: Histogram,
+    /// From bytes to a command.
+    pub parse: Histogram,
+    /// Waiting for a committer.
+    pub queue: Histogram,
+    /// Routing and loading what must be known, for a batch.
+    pub facts: Histogram,
+    /// Deciding a batch and building its receipts.
+    pub decide: Histogram,
+    /// The statement, for a batch.
+    pub statement: Histogram,
+}
+
+/// How often something was in memory.
+pub struct Lookups {
+    hits: IntCounter,
+    misses: IntCounter,
+}
+
+impl Lookups {
+    /// Counts a batch of look-ups.
+    pub fn add(&self, hits: usize, misses: usize) {
+        self.hits.inc_by(hits as u64);
+        self.misses.inc_by(misses as u64);
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    ///
+    /// # Panics
+    /// Never: the names are distinct and well-formed, which the first start of any test shows.
+    pub fn new() -> Self {
+        let registry = Registry::new();
+        let phases = histograms(
+            &registry,
+            "tillside_phase_seconds",
+            "Seconds of the parts of a swipe.",
+            &["phase"],
+            PHASE_BUCKETS,
+        );
+        let lookups = counters(
+            &registry,
+            "tillside_cache_lookups_total",
+            "Look-ups in memory.",
+            &["cache", "outcome"],
+        );
+        let lookup = |cache: &str| Lookups {
+            hits: lookups.with_label_values(&[cache, "hit"]),
+            misses: lookups.with_label_values(&[cache, "miss"]),
+        };
+        let pool_connections = registered(
+            &registry,
+            prometheus::IntGaugeVec::new(
+                Opts::new("tillside_pool_connections", "Connections of the pool."),
+                &["state"],
+            ),
+        );
+        let batch = HistogramOpts::new("tillside_batch_swipes", "Swipes in one statement.")
+            .buckets(BATCH_BUCKETS.to_vec());
+        Self {
+            requests: histograms(
+                &registry,
+                "tillside_request_seconds",
+                "Seconds from the headers of a request to its answer.",
+                &["route", "status"],
+                LATENCY_BUCKETS,
+            ),
+            phases: Phases {
+                signature: phases.with_label_values(&["signature"]),
+                parse: phases.with_label_values(&["parse"]),
+                queue: phases.with_label_values(&["queue"]),
+                facts: phases.with_label_values(&["facts"]),
+                decide: phases.with_label_values(&["decide"]),
+                statement: phases.with_label_values(&["statement"]),
+            },
+            batch_swipes: registered(&registry, Histogram::with_opts(batch)),
+            queue_depth: gauge(&registry, "tillside_queue_depth", "Commands that wait."),
+            accounts: lookup("accounts"),
+            cards: lookup("cards"),
+            accounts_held: gauge(&registry, "tillside_accounts_held", "Accounts in memory."),
+            problems: counters(
+                &registry,
+                "tillside_problems_total",
+                "Answers other than success, by slug.",
+                &["slug"],
+            ),
+            outcomes: counters(
+                &registry,
+                "tillside_outcomes_total",
+                "What became of swipes and voids.",
+                &["outcome"],
+            ),
+            stale_accounts: counter(
+                &registry,
+                "tillside_stale_accounts_total",
+                "Accounts that were not as the cache had them.",
+            ),
+            locked_passes: counter(&registry, "tillside_locked_passes_total", "Passes under locks."),
+            bisections: counter(&registry, "tillside_bisections_total", "Batches that were halved."),
+            connections_made: counter(
+                &registry,
+                "tillside_committer_connections_total",
+                "Connections that committers made.",
+            ),
+            pool_connections,
+            pool_waiting: gauge(&registry, "tillside_pool_waiting", "Callers waiting for the pool."),
+            http_connections: gauge(&registry, "tillside_http_connections", "Open connections."),
+            http_connections_refused: counter(
+                &registry,
+                "tillside_http_connections_refused_total",
+                "Connections closed at once because too many were open.",
+            ),
+            quarantined: counter(
+                &registry,
+                "tillside_quarantined_total",
+                "Requests kept in the quarantine.",
+            ),
+            registry,
+        }
+    }
+
+    /// The text that Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&self.registry.gather(), &mut text)
+            .expect("writing to a vector cannot fail");
+        String::from_utf8(text).expect("the text format is UTF-8")
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn registered<C: prometheus::core::Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: prometheus::Result<C>,
+) -> C {
+    let collector = collector.expect("names and buckets are well-formed");
+    registry.register(Box::new(collector.clone())).expect("names are distinct");
+    collector
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
+    registered(registry, IntCounter::new(name, help))
+}
+
+fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
+    registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {
+    registered(registry, IntGauge::new(name, help))
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+    buckets: &[f64],
+) -> HistogramVec {
+    let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+    registered(registry, HistogramVec::new(options, labels))
+}

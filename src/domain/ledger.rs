@@ -52,6 +52,16 @@ pub enum EntryKind {
     Transfer = 7,
 }
 
+impl EntryKind {
+    /// The kind that a stored number stands for.
+    pub fn from_code(code: i16) -> Option<Self> {
+        use EntryKind::{Adjust, Earn, Expire, Redeem, ReverseEarn, ReverseRedeem, Transfer};
+        [Earn, Redeem, ReverseEarn, ReverseRedeem, Expire, Adjust, Transfer]
+            .into_iter()
+            .find(|kind| *kind as i16 == code)
+    }
+}
+
 /// One row of the append-only ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {

@@ -1,0 +1,73 @@
+//! The accounts held in memory, with their profiles. A cache and nothing but a cache.
+//!
+//! It decides speed, never value: every change is conditional on the version that it was
+//! decided on, so a stale entry can only cost a second attempt. An entry is replaced only by
+//! one of a higher version.
+
+use std::sync::Arc;
+
+use moka::ops::compute::Op;
+use moka::sync::Cache;
+
+use crate::config;
+use crate::domain::account::Account;
+use crate::domain::profile::Profile;
+
+/// An account as it was at one version.
+#[derive(Clone, Debug)]
+pub struct Hot {
+    /// Points and counters.
+    pub account: Account,
+    /// What the customer buys; empty for house accounts.
+    pub profile: Arc<Profile>,
+}
+
+/// Accounts by id, and cards by text. Cheap to clone; clones share their contents.
+#[derive(Clone, Debug)]
+pub struct Accounts {
+    by_id: Cache<i64, Arc<Hot>>,
+    by_card: Cache<String, i64>,
+}
+
+impl Accounts {
+    /// An empty cache.
+    pub fn new(settings: &config::Cache) -> Self {
+        Self {
+            by_id: Cache::new(settings.accounts_max),
+            by_card: Cache::new(settings.cards_max),
+        }
+    }
+
+    /// An account, if it is here.
+    pub fn get(&self, account_id: i64) -> Option<Arc<Hot>> {
+        self.by_id.get(&account_id)
+    }
+
+    /// Takes in what the database has confirmed, unless something newer is here already.
+    pub fn put(&self, hot: Arc<Hot>) {
+        self.by_id.entry(hot.account.account_id).and_compute_with(|held| match held {
+            Some(held) if held.value().account.version >= hot.account.version => Op::Nop,
+            _ => Op::Put(Arc::clone(&hot)),
+        });
+    }
+
+    /// Forgets an account that turned out to be stale.
+    pub fn forget(&self, account_id: i64) {
+        self.by_id.invalidate(&account_id);
+    }
+
+    /// The account that a card was last seen to point at.
+    pub fn account_of(&self, card: &str) -> Option<i64> {
+        self.by_card.get(card)
+    }
+
+    /// Remembers what a card points at.
+    pub fn link(&self, card: &str, account_id: i64) {
+        self.by_card.insert(card.to_owned(), account_id);
+    }
+
+    /// Number of accounts held.
+    pub fn len(&self) -> u64 {
+        self.by_id.entry_count()
+    }
+}

@@ -1,0 +1,149 @@
+//! Reference data in memory: stores, terminals' keys, programmes and articles by epoch.
+//!
+//! A snapshot is immutable; a task looks at one number in the database every second and
+//! replaces the whole snapshot when it has changed, so that a revoked key is refused and a new
+//! epoch is known within seconds on every replica. Balances and anything else that a swipe
+//! changes never stand here.
+
+mod sql;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::Pool;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use tokio::sync::watch;
+
+use crate::domain::product::Product;
+use crate::domain::programme::Programme;
+use crate::error::Error;
+use crate::http::signature::TerminalKey;
+use crate::sealing::Sealer;
+
+/// How often the database is asked whether something has changed.
+const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A till's place: what its id stands for inside.
+#[derive(Clone, Debug)]
+pub struct Workstation {
+    /// Its number inside Tillside.
+    pub workstation_no: i32,
+    /// The number of its store.
+    pub store_no: u32,
+    /// The account that takes what belongs to no customer.
+    pub house_account: i64,
+    /// The bucket of its names.
+    pub bucket: u8,
+    /// The time zone of its store.
+    pub time_zone: TimeZone,
+}
+
+/// One number that names programme and catalogue in force.
+#[derive(Clone, Debug)]
+pub struct Epoch {
+    /// The number.
+    pub epoch: i32,
+    /// First business date; none for the first epoch.
+    starts_on: Option<Date>,
+    /// The rules.
+    pub programme: Arc<Programme>,
+}
+
+/// Everything at one moment.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    reference_version: i64,
+    workstations: HashMap<(String, String), Arc<Workstation>>,
+    workstations_by_no: HashMap<i32, Arc<Workstation>>,
+    keys: HashMap<String, (TerminalKey, Option<Timestamp>)>,
+    /// Oldest first.
+    epochs: Vec<Epoch>,
+    products: Arc<HashMap<String, Vec<(i32, Product)>>>,
+}
+
+impl Snapshot {
+    /// The workstation with these ids.
+    pub fn workstation(&self, store_id: &str, workstation_id: &str) -> Option<&Arc<Workstation>> {
+        self.workstations.get(&(store_id.to_owned(), workstation_id.to_owned()))
+    }
+
+    /// The workstation with this number.
+    pub fn workstation_no(&self, workstation_no: i32) -> Option<&Arc<Workstation>> {
+        self.workstations_by_no.get(&workstation_no)
+    }
+
+    /// The key that signs under an id, if it may sign at this time.
+    pub fn key(&self, keyid: &str, now: Timestamp) -> Option<TerminalKey> {
+        let (key, retires_at) = self.keys.get(keyid)?;
+        retires_at.is_none_or(|retires_at| now < retires_at).then(|| key.clone())
+    }
+
+    /// The epoch in force on a business date: of those that had begun, the newest.
+    pub fn epoch_on(&self, business_date: Date) -> Option<&Epoch> {
+        self.epochs
+            .iter()
+            .rev()
+            .find(|epoch| epoch.starts_on.is_none_or(|starts_on| starts_on <= business_date))
+    }
+
+    /// An epoch by number.
+    pub fn epoch(&self, number: i32) -> Option<&Epoch> {
+        self.epochs.iter().find(|epoch| epoch.epoch == number)
+    }
+
+    /// An article as an epoch has it; one without number or place when no catalogue has it.
+    pub fn product(&self, sku: &str, epoch: i32) -> Product {
+        self.products
+            .get(sku)
+            .and_then(|versions| versions.iter().rev().find(|(since, _)| *since <= epoch))
+            .map_or_else(Product::default, |(_, product)| *product)
+    }
+}
+
+/// The current snapshot, kept current.
+#[derive(Clone, Debug)]
+pub struct Catalogue(watch::Receiver<Arc<Snapshot>>);
+
+impl Catalogue {
+    /// Loads the reference data and starts the task that keeps it current; the task ends when
+    /// the last clone of the catalogue is gone.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or a secret in it cannot be opened.
+    pub async fn start(pool: Pool, sealer: Arc<Sealer>) -> Result<Self, Error> {
+        let snapshot = sql::load(&pool, &sealer, &Snapshot::default()).await?;
+        let (sender, receiver) = watch::channel(Arc::new(snapshot));
+        tokio::spawn(keep_current(pool, sealer, sender));
+        Ok(Self(receiver))
+    }
+
+    /// The snapshot as of now.
+    pub fn current(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.0.borrow())
+    }
+}
+
+async fn keep_current(pool: Pool, sealer: Arc<Sealer>, sender: watch::Sender<Arc<Snapshot>>) {
+    loop {
+        tokio::select! {
+            () = sender.closed() => return,
+            () = tokio::time::sleep(WATCH_INTERVAL) => {}
+        }
+        let held = Arc::clone(&sender.borrow());
+        let outcome = match sql::reference_version(&pool).await {
+            Ok(version) if version == held.reference_version => continue,
+            Ok(_) => sql::load(&pool, &sealer, &held).await,
+            Err(error) => Err(error.into()),
+        };
+        match outcome {
+            Ok(snapshot) => {
+                tracing::info!(reference_version = snapshot.reference_version, "catalogue reloaded");
+                sender.send_replace(Arc::new(snapshot));
+            }
+            Err(error) => tracing::warn!(%error, "the catalogue could not be refreshed"),
+        }
+    }
+}

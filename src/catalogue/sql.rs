@@ -1,0 +1,163 @@
+//! Statements that read the reference tables, and what their rows become.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use deadpool_postgres::Pool;
+use jiff::tz::TimeZone;
+use tokio_postgres::Row;
+
+use super::{Epoch, Snapshot, Workstation};
+use crate::db::DbError;
+use crate::domain::bucket;
+use crate::domain::product::{Product, Taxa};
+use crate::domain::programme::{Programme, Rules};
+use crate::error::Error;
+use crate::http::signature::{Terminal, TerminalKey};
+use crate::sealing::Sealer;
+
+/// The number that every change of a reference table raises.
+const REFERENCE_VERSION: &str = "
+-- catalogue::reference_version
+SELECT reference_version FROM chain";
+
+/// Stores, workstations and their keys, a row for each key; one without a key for a
+/// workstation that has none.
+const TERMINALS: &str = "
+-- catalogue::terminals
+SELECT s.store_no, s.store_id, s.time_zone, w.workstation_no, w.workstation_id, w.house_account,
+       k.key_no, k.sealed_secret, k.retires_at
+FROM workstation w
+JOIN store s USING (store_id)
+LEFT JOIN terminal_key k ON k.workstation_no = w.workstation_no AND k.revoked_at IS NULL
+ORDER BY w.workstation_no, k.key_no";
+
+/// Epochs with their rules, oldest first.
+const EPOCHS: &str = "
+-- catalogue::epochs
+SELECT e.epoch, e.starts_on, p.rules::text AS rules
+FROM epoch e JOIN programme p USING (programme_no)
+ORDER BY e.epoch";
+
+/// Departments and categories by name.
+const TAXA: &str = "
+-- catalogue::taxa
+SELECT taxon_no, level, name FROM taxon WHERE level IN (1, 2)";
+
+/// Articles as each epoch has them, oldest version first.
+const PRODUCTS: &str = "
+-- catalogue::products
+SELECT p.sku, v.product_no, v.since_epoch, v.department_no, v.category_no, v.type_no, v.brand_no,
+       v.no_points, v.sensitive
+FROM product_version v JOIN product p USING (product_no)
+ORDER BY v.product_no, v.since_epoch";
+
+/// See [`REFERENCE_VERSION`].
+pub(super) async fn reference_version(pool: &Pool) -> Result<i64, DbError> {
+    let client = pool.get().await?;
+    let statement = client.prepare_cached(REFERENCE_VERSION).await?;
+    Ok(client.query_one(&statement, &[]).await?.get(0))
+}
+
+/// Everything, as of now. What cannot have changed since `held` is taken from there.
+pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Result<Snapshot, Error> {
+    // The version is read first: what changes while we read raises it again.
+    let reference_version = reference_version(pool).await?;
+    let client = pool.get().await.map_err(DbError::from)?;
+
+    let mut snapshot = Snapshot { reference_version, ..Snapshot::default() };
+    let statement = client.prepare_cached(TERMINALS).await.map_err(DbError::from)?;
+    for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
+        let (store_id, workstation_id): (String, String) =
+            (row.get("store_id"), row.get("workstation_id"));
+        let workstation_no = row.get("workstation_no");
+        let zone: String = row.get("time_zone");
+        let time_zone = TimeZone::get(&zone)
+            .map_err(|error| Error::Damaged(format!("store {store_id}: {error}")))?;
+        let workstation = Workstation {
+            workstation_no,
+            store_no: number(&row, "store_no"),
+            house_account: row.get("house_account"),
+            bucket: bucket::of_workstation(&store_id, &workstation_id),
+            time_zone,
+        };
+        if let Some(key_no) = row.get::<_, Option<i32>>("key_no") {
+            let keyid = format!("{store_id}/{workstation_id}.{key_no}");
+            let terminal = Terminal {
+                workstation_no,
+                store_id: store_id.as_str().into(),
+                workstation_id: workstation_id.as_str().into(),
+                key_no,
+            };
+            match sealer.open(&keyid, row.get("sealed_secret")) {
+                Ok(secret) => {
+                    let key = TerminalKey { terminal, secret: Arc::new(secret) };
+                    snapshot.keys.insert(keyid, (key, row.get("retires_at")));
+                }
+                // One bad row must not stop all tills; this terminal is refused and seen.
+                Err(error) => tracing::error!(%keyid, %error, "a terminal key cannot be opened"),
+            }
+        }
+        let workstation = Arc::new(workstation);
+        snapshot.workstations_by_no.insert(workstation_no, Arc::clone(&workstation));
+        snapshot.workstations.insert((store_id, workstation_id), workstation);
+    }
+
+    let statement = client.prepare_cached(TAXA).await.map_err(DbError::from)?;
+    let taxa: HashMap<(i16, String), u32> = client
+        .query(&statement, &[])
+        .await
+        .map_err(DbError::from)?
+        .iter()
+        .map(|row| ((row.get("level"), row.get("name")), number(row, "taxon_no")))
+        .collect();
+    let statement = client.prepare_cached(EPOCHS).await.map_err(DbError::from)?;
+    for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
+        let epoch = row.get("epoch");
+        let damaged = |error: String| Error::Damaged(format!("programme of epoch {epoch}: {error}"));
+        let rules: Rules = serde_json::from_str(row.get("rules"))
+            .map_err(|error| damaged(error.to_string()))?;
+        let find = |level: i16| {
+            let taxa = &taxa;
+            move |name: &str| taxa.get(&(level, name.to_owned())).copied()
+        };
+        let programme = Programme::compile(&rules, find(1), find(2))
+            .map_err(|error| damaged(error.to_string()))?;
+        let starts_on = row.get("starts_on");
+        snapshot.epochs.push(Epoch { epoch, starts_on, programme: Arc::new(programme) });
+    }
+
+    // Articles change only with a new epoch, except in the first one, which import may fill.
+    let epochs_held = held.epochs.len();
+    snapshot.products = if epochs_held > 1 && epochs_held == snapshot.epochs.len() {
+        Arc::clone(&held.products)
+    } else {
+        let statement = client.prepare_cached(PRODUCTS).await.map_err(DbError::from)?;
+        let mut products: HashMap<String, Vec<(i32, Product)>> = HashMap::new();
+        for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
+            let product = Product {
+                product_no: number(&row, "product_no"),
+                taxa: Taxa {
+                    department_no: optional_number(&row, "department_no"),
+                    category_no: optional_number(&row, "category_no"),
+                    type_no: optional_number(&row, "type_no"),
+                    brand_no: optional_number(&row, "brand_no"),
+                },
+                no_points: row.get("no_points"),
+                sensitive: row.get("sensitive"),
+            };
+            products.entry(row.get("sku")).or_default().push((row.get("since_epoch"), product));
+        }
+        Arc::new(products)
+    };
+    Ok(snapshot)
+}
+
+/// A number that the database generated: positive.
+fn number(row: &Row, column: &str) -> u32 {
+    row.get::<_, i32>(column).cast_unsigned()
+}
+
+fn optional_number(row: &Row, column: &str) -> u32 {
+    row.get::<_, Option<i32>>(column).map_or(0, i32::cast_unsigned)
+}

@@ -1,0 +1,257 @@
+//! The columns of one commit statement. Knows the shape of the statement and nothing else.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use tokio_postgres::types::ToSql;
+
+use super::NameKey;
+use crate::domain::account::Account;
+use crate::domain::bucket;
+use crate::domain::content::ContentHash;
+use crate::domain::ledger::Entry;
+use crate::domain::profile;
+
+/// What a row of `swipe` is. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i16)]
+pub(super) enum Kind {
+    Sale = 0,
+    Training = 1,
+    SaleAfterVoid = 2,
+    Void = 3,
+    Tombstone = 4,
+}
+
+/// A row of `swipe`, but for its account.
+pub(super) struct SwipeRow<'a> {
+    pub(super) version: i64,
+    pub(super) name: &'a NameKey,
+    pub(super) kind: Kind,
+    pub(super) epoch: i32,
+    pub(super) occurred_at: Timestamp,
+    pub(super) total_minor: i64,
+    pub(super) earned: i64,
+    pub(super) reversed: i64,
+    pub(super) record: &'a [u8],
+    pub(super) receipt: &'a [u8],
+}
+
+/// A row of `swipe_key`, but for its account.
+pub(super) struct KeyRow<'a> {
+    pub(super) name: &'a NameKey,
+    pub(super) version: i64,
+    pub(super) void_version: i64,
+    pub(super) content: ContentHash,
+}
+
+/// Accounts with all that moves with them, column by column.
+#[derive(Default)]
+pub(super) struct Batch {
+    recorded_at: Timestamp,
+    encoding: i16,
+    accounts: AccountColumns,
+    claims: KeyColumns,
+    rekeys: KeyColumns,
+    swipes: SwipeColumns,
+    entries: EntryColumns,
+    /// Where the ranges of the account being built began.
+    began: Ends,
+}
+
+#[derive(Default)]
+struct AccountColumns {
+    bucket: Vec<i16>,
+    account_id: Vec<i64>,
+    expected: Vec<i64>,
+    version: Vec<i64>,
+    total_points: Vec<i64>,
+    sales_minor: Vec<i64>,
+    baskets: Vec<i32>,
+    clock: Vec<Date>,
+    lots: Vec<Vec<u8>>,
+    profile: Vec<Option<Vec<u8>>>,
+    first: [Vec<i32>; 4],
+    last: [Vec<i32>; 4],
+}
+
+#[derive(Default)]
+struct KeyColumns {
+    bucket: Vec<i16>,
+    workstation_no: Vec<i32>,
+    business_date: Vec<Date>,
+    sequence_number: Vec<i64>,
+    version: Vec<i64>,
+    void_version: Vec<i64>,
+    contents: Vec<u8>,
+}
+
+#[derive(Default)]
+struct SwipeColumns {
+    version: Vec<i64>,
+    business_date: Vec<Date>,
+    workstation_no: Vec<i32>,
+    sequence_number: Vec<i64>,
+    kind: Vec<i16>,
+    epoch: Vec<i32>,
+    occurred_at: Vec<Timestamp>,
+    total_minor: Vec<i64>,
+    earned: Vec<i64>,
+    reversed: Vec<i64>,
+    records: Packed,
+    receipts: Packed,
+}
+
+#[derive(Default)]
+struct EntryColumns {
+    version: Vec<i64>,
+    entry_no: Vec<i16>,
+    kind: Vec<i16>,
+    points: Vec<i64>,
+    lot_available: Vec<Date>,
+    lot_expires: Vec<Date>,
+    business_date: Vec<Date>,
+}
+
+/// Values of varying length behind one another, and where each ends.
+struct Packed {
+    bytes: Vec<u8>,
+    offsets: Vec<i32>,
+}
+
+impl Default for Packed {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), offsets: vec![0] }
+    }
+}
+
+impl Packed {
+    fn push(&mut self, value: &[u8]) {
+        self.bytes.extend_from_slice(value);
+        self.offsets.push(length(self.bytes.len()));
+    }
+}
+
+/// Lengths of the flat columns: claims, rekeys, swipes, entries.
+type Ends = [i32; 4];
+
+impl Batch {
+    pub(super) fn new(recorded_at: Timestamp) -> Self {
+        Self { recorded_at, encoding: i16::from(profile::ENCODING), ..Self::default() }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.accounts.account_id.is_empty()
+    }
+
+    /// Number of swipes and voids.
+    pub(super) fn swipes(&self) -> usize {
+        self.swipes.version.len()
+    }
+
+    /// A name that must not be taken yet.
+    pub(super) fn claim(&mut self, row: &KeyRow<'_>) {
+        self.claims.push(row);
+    }
+
+    /// A name of this account whose row changes with it.
+    pub(super) fn rekey(&mut self, row: &KeyRow<'_>) {
+        self.rekeys.push(row);
+    }
+
+    pub(super) fn swipe(&mut self, row: &SwipeRow<'_>) {
+        let columns = &mut self.swipes;
+        columns.version.push(row.version);
+        columns.business_date.push(row.name.business_date);
+        columns.workstation_no.push(row.name.workstation_no);
+        columns.sequence_number.push(row.name.sequence_number);
+        columns.kind.push(row.kind as i16);
+        columns.epoch.push(row.epoch);
+        columns.occurred_at.push(row.occurred_at);
+        columns.total_minor.push(row.total_minor);
+        columns.earned.push(row.earned);
+        columns.reversed.push(row.reversed);
+        columns.records.push(row.record);
+        columns.receipts.push(row.receipt);
+    }
+
+    /// What one version did to the points.
+    pub(super) fn entries(&mut self, version: i64, business_date: Date, entries: &[Entry]) {
+        let columns = &mut self.entries;
+        for (entry, entry_no) in entries.iter().zip(0..) {
+            columns.version.push(version);
+            columns.entry_no.push(entry_no);
+            columns.kind.push(entry.kind as i16);
+            columns.points.push(entry.points);
+            columns.lot_available.push(entry.lot.available_from);
+            columns.lot_expires.push(entry.lot.expires_on);
+            columns.business_date.push(business_date);
+        }
+    }
+
+    /// Ends an account: everything pushed since the last one ended belongs to it.
+    pub(super) fn account(&mut self, expected: i64, after: &Account, profile: Option<Vec<u8>>) {
+        let ends = self.ends();
+        let columns = &mut self.accounts;
+        columns.bucket.push(i16::from(bucket::of_account(after.account_id)));
+        columns.account_id.push(after.account_id);
+        columns.expected.push(expected);
+        columns.version.push(after.version);
+        columns.total_points.push(after.lots.total());
+        columns.sales_minor.push(after.sales_minor);
+        columns.baskets.push(after.baskets);
+        columns.clock.push(after.clock);
+        columns.lots.push(after.lots.encode());
+        columns.profile.push(profile);
+        for (at, (began, end)) in self.began.into_iter().zip(ends).enumerate() {
+            columns.first[at].push(began + 1);
+            columns.last[at].push(end);
+        }
+        self.began = ends;
+    }
+
+    /// The parameters of the statement, in its order.
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 55] {
+        let Self { recorded_at, encoding, accounts: a, claims: c, rekeys: r, .. } = self;
+        let (s, e) = (&self.swipes, &self.entries);
+        [
+            &a.bucket, &a.account_id, &a.expected, &a.version, &a.total_points, // $1 to $5
+            &a.sales_minor, &a.baskets, &a.clock, &a.lots, &a.profile, // $6 to $10
+            &a.first[0], &a.last[0], &a.first[1], &a.last[1], // $11 to $14
+            &a.first[2], &a.last[2], &a.first[3], &a.last[3], // $15 to $18
+            &c.bucket, &c.workstation_no, &c.business_date, &c.sequence_number, // $19 to $22
+            &c.version, &c.void_version, &c.contents, // $23 to $25
+            &r.bucket, &r.workstation_no, &r.business_date, &r.sequence_number, // $26 to $29
+            &r.version, &r.void_version, &r.contents, // $30 to $32
+            &s.version, &s.business_date, &s.workstation_no, &s.sequence_number, // $33 to $36
+            &s.kind, &s.epoch, &s.occurred_at, recorded_at, // $37 to $40
+            &s.total_minor, &s.earned, &s.reversed, // $41 to $43
+            &s.records.bytes, &s.records.offsets, // $44, $45
+            &s.receipts.bytes, &s.receipts.offsets, // $46, $47
+            &e.version, &e.entry_no, &e.kind, &e.points, // $48 to $51
+            &e.lot_available, &e.lot_expires, &e.business_date, // $52 to $54
+            encoding, // $55
+        ]
+    }
+
+    fn ends(&self) -> Ends {
+        let Self { claims, rekeys, swipes, entries, .. } = self;
+        [&claims.version, &rekeys.version, &swipes.version, &entries.version]
+            .map(|column| length(column.len()))
+    }
+}
+
+impl KeyColumns {
+    fn push(&mut self, row: &KeyRow<'_>) {
+        self.bucket.push(i16::from(row.name.bucket));
+        self.workstation_no.push(row.name.workstation_no);
+        self.business_date.push(row.name.business_date);
+        self.sequence_number.push(row.name.sequence_number);
+        self.version.push(row.version);
+        self.void_version.push(row.void_version);
+        self.contents.extend_from_slice(&row.content);
+    }
+}
+
+fn length(value: usize) -> i32 {
+    i32::try_from(value).expect("a batch is bounded far below 2 GiB")
+}

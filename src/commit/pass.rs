@@ -1,0 +1,718 @@
+//! One pass over a batch: route → facts → decide → one statement → answers.
+//!
+//! | phase  | from the cache                           | under locks                           |
+//! |--------|------------------------------------------|---------------------------------------|
+//! | route  | 0 statements, 1 when a card is not cached | names and cards, BEGIN, locks, again  |
+//! | facts  | 0, 1 when an account is not cached        | 1: accounts                           |
+//! |        | 2 when lines return a known sale          | 2 to 3 for returns, voids and replays |
+//! | decide | none                                     | none                                  |
+//! | commit | **1**, by itself a transaction            | **1**, and COMMIT in the same breath  |
+//!
+//! A job that a pass leaves unanswered did not happen: its account was stale, its name was
+//! taken or stands twice in the batch, or it is a void, which is never decided on the cache.
+//! It is left to the next pass, which works under locks.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::batch::{Batch, KeyRow, Kind, SwipeRow};
+use super::facts::{self, NameFact, SwipeFact};
+use super::{Command, Connection, Job, NameKey, Outcome, Shared};
+use crate::accounts::Hot;
+use crate::catalogue::Snapshot;
+use crate::db::DbError;
+use crate::domain::account::{Account, State};
+use crate::domain::basket::{LineKind, SoldOn, Swipe};
+use crate::domain::content::{self, ContentHash};
+use crate::domain::ledger::Entry;
+use crate::domain::product::Product;
+use crate::domain::profile::Visit;
+use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
+use crate::domain::{bucket, record};
+use crate::error::Error;
+use crate::receipt::{
+    self, Compressor, Points, Receipt, RedemptionOutcome, VoidReceipt, account_text,
+};
+
+/// Versions between two checkpoints of a profile.
+const CHECKPOINT_VERSIONS: i64 = 16;
+
+/// What a pass stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Footing {
+    /// Cached accounts; only a row that moves proves them right.
+    Cached,
+    /// Accounts that are locked before they are read.
+    Locked,
+}
+
+/// Which account a job is for, and what is recorded under its name.
+#[derive(Clone, Debug)]
+struct Route {
+    job: usize,
+    account_id: i64,
+    /// A tombstone that a sale comes to, or the sale that a void comes to.
+    recorded: Option<NameFact>,
+}
+
+/// A job that was decided, waiting for its account to move.
+struct Decided {
+    job: usize,
+    account_id: i64,
+    answer: Bytes,
+    voided: bool,
+}
+
+/// Runs one pass. Jobs that are answered when it returns are done; the others did not happen.
+///
+/// # Errors
+/// When the database fails. Then nothing of this pass happened, unless the connection was lost.
+pub(super) async fn run(
+    connection: &Connection,
+    shared: &Shared,
+    compressor: &mut Compressor,
+    jobs: &mut [Job],
+    footing: Footing,
+) -> Result<(), Error> {
+    let now = Timestamp::now();
+    let snapshot = shared.catalogue.current();
+    let pass = Pass { connection, shared, snapshot: &snapshot, now, footing };
+    if footing == Footing::Cached {
+        let started = Instant::now();
+        let routes = pass.route_by_cache(jobs).await?;
+        return pass.write(jobs, routes, compressor, started).await;
+    }
+    shared.metrics.locked_passes.inc();
+    let started = Instant::now();
+    let routes = pass.route_by_database(jobs).await?;
+    if routes.is_empty() {
+        return Ok(());
+    }
+    let outcome = async {
+        let routes = pass.lock(jobs, routes).await?;
+        pass.write(jobs, routes, compressor, started).await
+    };
+    let outcome = outcome.await;
+    if outcome.is_err() {
+        // An aborted transaction would refuse everything after it. Should this fail too, the
+        // connection is lost, which the next statement finds out.
+        let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
+    }
+    outcome
+}
+
+struct Pass<'a> {
+    connection: &'a Connection,
+    shared: &'a Shared,
+    snapshot: &'a Snapshot,
+    now: Timestamp,
+    footing: Footing,
+}
+
+impl Pass<'_> {
+    // ------------------------------------------------------------------ route
+
+    /// Routes swipes by what is in memory; cards that are not are found or opened.
+    async fn route_by_cache(&self, jobs: &[Job]) -> Result<Vec<Route>, Error> {
+        let accounts = &self.shared.accounts;
+        let mut routes = Vec::with_capacity(jobs.len());
+        let mut without_account: Vec<(usize, &str)> = Vec::new();
+        for (job, swipe) in first_of_each_name(jobs) {
+            match customer_card(swipe) {
+                None => {
+                    let account_id = jobs[job].workstation.house_account;
+                    routes.push(Route { job, account_id, recorded: None });
+                }
+                Some(card) => match accounts.account_of(card) {
+                    Some(account_id) => routes.push(Route { job, account_id, recorded: None }),
+                    None => without_account.push((job, card)),
+                },
+            }
+        }
+        self.shared.metrics.cards.add(routes.len(), without_account.len());
+        if !without_account.is_empty() {
+            let cards: Vec<&str> = without_account.iter().map(|(_, card)| *card).collect();
+            let found = self.resolve(&cards).await?;
+            for (job, card) in without_account {
+                if let Some(account_id) = found.get(card) {
+                    routes.push(Route { job, account_id: *account_id, recorded: None });
+                }
+            }
+        }
+        Ok(routes)
+    }
+
+    /// Accounts of cards, opened where nobody has seen the card. Fresh accounts need no loading.
+    async fn resolve(&self, cards: &[&str]) -> Result<HashMap<String, i64>, Error> {
+        let Self { connection, shared, now, .. } = self;
+        let resolved = facts::resolve_cards(connection, shared, cards, *now).await?;
+        for (card, (account_id, opened)) in &resolved {
+            shared.accounts.link(card, *account_id);
+            if *opened {
+                let account = Account::new(*account_id, State::Provisional);
+                shared.accounts.put(Arc::new(Hot { account, profile: Arc::default() }));
+            }
+        }
+        Ok(resolved.into_iter().map(|(card, (account_id, _))| (card, account_id)).collect())
+    }
+
+    /// Routes jobs by what the database says now, and answers those that are recorded.
+    async fn route_by_database(&self, jobs: &mut [Job]) -> Result<Vec<Route>, Error> {
+        let open: Vec<usize> = first_of_each_open_name(jobs);
+        let names: Vec<&NameKey> = open.iter().map(|job| &jobs[*job].name).collect();
+        let mut cards: Vec<&str> =
+            open.iter().filter_map(|job| customer_card_of(&jobs[*job].command)).collect();
+        cards.sort_unstable();
+        cards.dedup();
+        let (recorded, found) = tokio::try_join!(
+            facts::find_names(self.connection, &names),
+            facts::find_cards(self.connection, &cards),
+        )?;
+        let unseen: Vec<&str> =
+            cards.iter().copied().filter(|card| !found.contains_key(*card)).collect();
+        let opened = if unseen.is_empty() { HashMap::new() } else { self.resolve(&unseen).await? };
+        for (card, account_id) in &found {
+            self.shared.accounts.link(card, *account_id);
+        }
+
+        let mut routes = Vec::with_capacity(open.len());
+        let mut replays: Vec<(usize, facts::Place, bool)> = Vec::new();
+        for (job, recorded) in open.into_iter().zip(recorded) {
+            let Job { command, name, workstation, .. } = &jobs[job];
+            let house = workstation.house_account;
+            match (command, recorded) {
+                (Command::Record(swipe), Some(fact)) if fact.version > 0 => {
+                    if content::matches(&fact.content, swipe) {
+                        let place = (fact.account_id, fact.version, name.business_date);
+                        replays.push((job, place, fact.void_version > 0));
+                    } else {
+                        jobs[job].answer(Ok(Outcome::NameReused));
+                    }
+                }
+                (Command::Void(_), Some(fact)) if fact.void_version > 0 => {
+                    let place = (fact.account_id, fact.void_version, name.business_date);
+                    replays.push((job, place, true));
+                }
+                (_, Some(fact)) => {
+                    routes.push(Route { job, account_id: fact.account_id, recorded: Some(fact) });
+                }
+                (Command::Void(_), None) => {
+                    routes.push(Route { job, account_id: house, recorded: None });
+                }
+                (Command::Record(swipe), None) => {
+                    let account_id = match customer_card(swipe) {
+                        None => Some(house),
+                        Some(card) => found.get(card).or_else(|| opened.get(card)).copied(),
+                    };
+                    routes.extend(
+                        account_id.map(|account_id| Route { job, account_id, recorded: None }),
+                    );
+                }
+            }
+        }
+        let places: Vec<facts::Place> = replays.iter().map(|(_, place, _)| *place).collect();
+        if !places.is_empty() {
+            let stored = facts::load_swipes(self.connection, &places).await?;
+            for ((job, place, voided), stored) in replays.into_iter().zip(stored) {
+                let outcome = stored
+                    .ok_or_else(|| Error::Damaged(format!("no swipe stored at {place:?}")))
+                    .and_then(|stored| receipt::decompress(&stored.receipt))
+                    .map(|answer| Outcome::Recorded { answer, replayed: true, voided });
+                jobs[job].answer(outcome);
+            }
+        }
+        Ok(routes)
+    }
+
+    /// Begins a transaction, locks the accounts of the routes in order, and routes again by
+    /// what is true under the locks. A job whose account turns out to be another is left out.
+    async fn lock(&self, jobs: &mut [Job], routes: Vec<Route>) -> Result<Vec<Route>, Error> {
+        let mut account_ids: Vec<i64> = routes.iter().map(|route| route.account_id).collect();
+        account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
+        account_ids.dedup();
+        let client = self.connection.dedicated.client();
+        let (begun, locked) = tokio::join!(
+            client.batch_execute("BEGIN"),
+            facts::lock_accounts(self.connection, &account_ids),
+        );
+        begun.map_err(DbError::from)?;
+        locked?;
+        let mut routes = self.route_by_database(jobs).await?;
+        routes.retain(|route| account_ids.contains(&route.account_id));
+        Ok(routes)
+    }
+
+    // ----------------------------------------------- facts, decision, statement
+
+    /// Decides what was routed, writes it in one statement, and answers what moved.
+    async fn write(
+        &self,
+        jobs: &mut [Job],
+        mut routes: Vec<Route>,
+        compressor: &mut Compressor,
+        started: Instant,
+    ) -> Result<(), Error> {
+        // Sorted, so that two replicas lock shared accounts in the same order.
+        routes.sort_by_key(|route| (bucket::of_account(route.account_id), route.account_id));
+        let accounts = self.accounts(&routes).await?;
+        let sold = self.sold_lines(jobs, &routes).await?;
+        let sales = self.sales_to_void(jobs, &routes).await?;
+        let metrics = &self.shared.metrics;
+        metrics.phases.facts.observe(started.elapsed().as_secs_f64());
+
+        let started = Instant::now();
+        let mut fold = Fold {
+            snapshot: self.snapshot,
+            now: self.now,
+            compressor,
+            sold,
+            sales,
+            batch: Batch::new(self.now),
+            decided: Vec::with_capacity(routes.len()),
+        };
+        let mut after: Vec<Arc<Hot>> = Vec::new();
+        for chain in routes.chunk_by(|left, right| left.account_id == right.account_id) {
+            let account = chain.first().and_then(|route| accounts.get(&route.account_id));
+            if let Some(before) = account {
+                after.push(Arc::new(fold.account(before, chain, jobs)));
+            }
+        }
+        let Fold { batch, decided, .. } = fold;
+        metrics.phases.decide.observe(started.elapsed().as_secs_f64());
+
+        let started = Instant::now();
+        let moved = self.commit(&batch, jobs, &decided).await?;
+        metrics.phases.statement.observe(started.elapsed().as_secs_f64());
+
+        #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
+        metrics.batch_swipes.observe(batch.swipes() as f64);
+        for hot in after {
+            if moved.contains(&hot.account.account_id) {
+                self.shared.accounts.put(hot);
+            } else {
+                metrics.stale_accounts.inc();
+                self.shared.accounts.forget(hot.account.account_id);
+            }
+        }
+        for Decided { job, account_id, answer, voided } in decided {
+            if moved.contains(&account_id) {
+                let outcome = Outcome::Recorded { answer: Some(answer), replayed: false, voided };
+                jobs[job].answer(Ok(outcome));
+            }
+        }
+        Ok(())
+    }
+
+    /// The accounts of the routes: from the cache where that will do, else from the database.
+    async fn accounts(&self, routes: &[Route]) -> Result<HashMap<i64, Arc<Hot>>, Error> {
+        let cache = &self.shared.accounts;
+        let mut accounts = HashMap::with_capacity(routes.len());
+        let mut missing = Vec::new();
+        for chain in routes.chunk_by(|left, right| left.account_id == right.account_id) {
+            let Some(Route { account_id, .. }) = chain.first() else { continue };
+            match cache.get(*account_id).filter(|_| self.footing == Footing::Cached) {
+                Some(hot) => {
+                    accounts.insert(*account_id, hot);
+                }
+                None => missing.push(*account_id),
+            }
+        }
+        if self.footing == Footing::Cached {
+            self.shared.metrics.accounts.add(accounts.len(), missing.len());
+        }
+        if !missing.is_empty() {
+            for hot in facts::load_accounts(self.connection, self.snapshot, &missing).await? {
+                accounts.insert(hot.account.account_id, hot);
+            }
+        }
+        Ok(accounts)
+    }
+
+    /// What the lines earned that swipes of these routes return.
+    async fn sold_lines(&self, jobs: &[Job], routes: &[Route]) -> Result<SoldLines, Error> {
+        let mut wanted: HashSet<NameKey> = HashSet::new();
+        for route in routes {
+            if let Command::Record(swipe) = &jobs[route.job].command {
+                let names = swipe.lines.iter().filter_map(|line| sold_on(&line.kind));
+                wanted.extend(names.filter_map(|sold_on| name_of(self.snapshot, sold_on)));
+            }
+        }
+        let wanted: Vec<NameKey> = wanted.into_iter().collect();
+        let mut lines = SoldLines::default();
+        if wanted.is_empty() {
+            return Ok(lines);
+        }
+        let names = facts::find_names(self.connection, &wanted.iter().collect::<Vec<_>>()).await?;
+        let known: Vec<(&NameKey, NameFact)> = wanted
+            .iter()
+            .zip(names)
+            .filter_map(|(name, fact)| Some((name, fact.filter(|fact| fact.version > 0)?)))
+            .collect();
+        let places: Vec<facts::Place> = known
+            .iter()
+            .map(|(name, fact)| (fact.account_id, fact.version, name.business_date))
+            .collect();
+        let swipes = facts::load_swipes(self.connection, &places).await?;
+        for ((name, fact), swipe) in known.into_iter().zip(swipes) {
+            let Some(swipe) = swipe else { continue };
+            let Some(epoch) = self.snapshot.epoch(swipe.epoch) else { continue };
+            let lot = epoch.programme.lot_of(name.business_date);
+            for line in swipe.record()?.lines {
+                if line.kind == LineKind::Sale {
+                    let points = if fact.void_version > 0 { 0 } else { line.points };
+                    let sold = SoldLine { points, quantity: line.quantity, lot };
+                    lines.insert((name.clone(), line.line), sold);
+                }
+            }
+        }
+        Ok(lines)
+    }
+
+    /// What the sales did that voids of these routes undo, by job.
+    async fn sales_to_void(&self, jobs: &[Job], routes: &[Route]) -> Result<SalesToVoid, Error> {
+        let voids: Vec<(usize, facts::Place)> = routes
+            .iter()
+            .filter(|route| matches!(jobs[route.job].command, Command::Void(_)))
+            .filter_map(|route| {
+                let fact = route.recorded.as_ref()?;
+                let business_date = jobs[route.job].name.business_date;
+                Some((route.job, (fact.account_id, fact.version, business_date)))
+            })
+            .collect();
+        if voids.is_empty() {
+            return Ok(SalesToVoid::new());
+        }
+        let places: Vec<facts::Place> = voids.iter().map(|(_, place)| *place).collect();
+        let (swipes, entries) = tokio::try_join!(
+            facts::load_swipes(self.connection, &places),
+            facts::load_entries(self.connection, &places),
+        )?;
+        let sales = voids.into_iter().zip(swipes).zip(entries);
+        sales
+            .map(|(((job, place), swipe), entries)| {
+                let damaged = || Error::Damaged(format!("no swipe stored at {place:?}"));
+                Ok((job, (swipe.ok_or_else(damaged)?, entries)))
+            })
+            .collect()
+    }
+
+    /// Sends the statement; under locks, COMMIT with it. Returns the accounts that moved.
+    async fn commit(
+        &self,
+        batch: &Batch,
+        jobs: &mut [Job],
+        decided: &[Decided],
+    ) -> Result<HashSet<i64>, Error> {
+        for Decided { job, .. } in decided {
+            jobs[*job].sent = true;
+        }
+        let client = self.connection.dedicated.client();
+        let statement = &self.connection.statements.commit_batch;
+        let parameters = batch.parameters();
+        let rows = match self.footing {
+            Footing::Cached if batch.is_empty() => Vec::new(),
+            Footing::Cached => client.query(statement, &parameters).await.map_err(DbError::from)?,
+            Footing::Locked => {
+                // Should the statement fail, the server turns COMMIT into ROLLBACK and says so
+                // only in a tag that the client does not look at; the statement's own error
+                // is what counts, and it is looked at first.
+                let (rows, ended) = tokio::join!(
+                    client.query(statement, &parameters),
+                    client.batch_execute("COMMIT")
+                );
+                let rows = rows.map_err(DbError::from)?;
+                ended.map_err(DbError::from)?;
+                rows
+            }
+        };
+        Ok(rows.iter().map(|row| row.get("account_id")).collect())
+    }
+}
+
+/// Sold lines by swipe and line number.
+type SoldLines = HashMap<(NameKey, u16), SoldLine>;
+/// Sales by the job that voids them.
+type SalesToVoid = HashMap<usize, (SwipeFact, Vec<Entry>)>;
+
+/// Folds jobs into accounts and collects what is to be written.
+struct Fold<'a> {
+    snapshot: &'a Snapshot,
+    now: Timestamp,
+    compressor: &'a mut Compressor,
+    sold: SoldLines,
+    sales: SalesToVoid,
+    batch: Batch,
+    decided: Vec<Decided>,
+}
+
+impl Fold<'_> {
+    /// One account: its jobs one after another, each on what the one before left.
+    fn account(&mut self, before: &Hot, chain: &[Route], jobs: &[Job]) -> Hot {
+        let mut hot = before.clone();
+        let decided_before = self.decided.len();
+        for route in chain {
+            match &jobs[route.job].command {
+                Command::Record(swipe) => self.swipe(&mut hot, swipe, route, &jobs[route.job]),
+                Command::Void(_) => self.void(&mut hot, route, &jobs[route.job]),
+            }
+        }
+        if self.decided.len() > decided_before {
+            let checkpoint = |version: i64| version / CHECKPOINT_VERSIONS;
+            let due = checkpoint(before.account.version) < checkpoint(hot.account.version)
+                && hot.account.state != State::House;
+            let profile = due.then(|| hot.profile.encode());
+            self.batch.account(before.account.version, &hot.account, profile);
+        }
+        hot
+    }
+
+    fn swipe(&mut self, hot: &mut Hot, swipe: &Swipe, route: &Route, job: &Job) {
+        let business_date = swipe.name.business_date;
+        let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
+        let products: Vec<Product> =
+            swipe.lines.iter().map(|line| self.snapshot.product(&line.sku, epoch.epoch)).collect();
+        let kind = match (&route.recorded, swipe.training) {
+            (Some(_), _) => Kind::SaleAfterVoid,
+            (None, true) => Kind::Training,
+            (None, false) => Kind::Sale,
+        };
+        let for_customer = hot.account.state != State::House;
+        let decision = if for_customer {
+            let returned: Vec<Option<SoldLine>> = swipe
+                .lines
+                .iter()
+                .map(|line| {
+                    let sold_on = sold_on(&line.kind)?;
+                    let name = name_of(self.snapshot, sold_on)?;
+                    self.sold.get(&(name, sold_on.line)).copied()
+                })
+                .collect();
+            let programme = &epoch.programme;
+            let facts = Facts { programme, products: &products, returned: &returned };
+            swipe::decide(&hot.account, swipe, &facts)
+        } else {
+            swipe::decide_for_house(&hot.account, swipe, kind == Kind::Sale)
+        };
+        if for_customer {
+            let sold: Vec<Product> = swipe
+                .lines
+                .iter()
+                .zip(&products)
+                .filter(|(line, _)| line.kind == LineKind::Sale)
+                .map(|(_, product)| *product)
+                .collect();
+            let workstation_no = job.name.workstation_no;
+            let visit =
+                facts::visit(self.snapshot, workstation_no, business_date, swipe.occurred_at);
+            let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
+            Arc::make_mut(&mut hot.profile).learn(&Visit {
+                total_minor,
+                redemptions,
+                sold: &sold,
+                ..visit
+            });
+            // A line that comes back later in this very batch finds what it earned.
+            let lot = epoch.programme.lot_of(business_date);
+            for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
+                if line.kind == LineKind::Sale {
+                    let sold = SoldLine { points: *points, quantity: line.quantity, lot };
+                    self.sold.insert((job.name.clone(), line.line), sold);
+                }
+            }
+        }
+
+        let answer = receipt_of(swipe, kind, &decision, self.now);
+        let version = decision.account.version;
+        let content = content::hash(swipe);
+        let lines: Vec<(Product, i64)> =
+            products.into_iter().zip(decision.line_points.iter().copied()).collect();
+        match &route.recorded {
+            None => {
+                self.batch.claim(&KeyRow { name: &job.name, version, void_version: 0, content });
+            }
+            Some(tombstone) => {
+                let void_version = tombstone.void_version;
+                self.batch.rekey(&KeyRow { name: &job.name, version, void_version, content });
+            }
+        }
+        self.batch.swipe(&SwipeRow {
+            version,
+            name: &job.name,
+            kind,
+            epoch: epoch.epoch,
+            occurred_at: swipe.occurred_at,
+            total_minor: swipe.total_minor,
+            earned: decision.earned,
+            reversed: decision.reversed,
+            record: &record::encode(swipe, &lines),
+            receipt: &self.compressor.compress(&answer),
+        });
+        self.batch.entries(version, business_date, &decision.entries);
+        let voided = kind == Kind::SaleAfterVoid;
+        let account_id = hot.account.account_id;
+        self.decided.push(Decided { job: route.job, account_id, answer, voided });
+        hot.account = decision.account;
+    }
+
+    fn void(&mut self, hot: &mut Hot, route: &Route, job: &Job) {
+        let business_date = job.name.business_date;
+        let (kind, epoch, total_minor, decision, content, sale_version);
+        match (self.sales.get(&route.job), &route.recorded) {
+            (Some((sale, entries)), Some(fact)) => {
+                let Some(of_sale) = self.snapshot.epoch(sale.epoch) else { return };
+                let counted = sale.kind == Kind::Sale as i16;
+                let lot = of_sale.programme.lot_of(business_date);
+                total_minor = sale.total_minor;
+                let sale = SaleToVoid { business_date, total_minor, counted, entries, lot };
+                decision = swipe::decide_void(&hot.account, &sale);
+                kind = Kind::Void;
+                epoch = of_sale.epoch;
+                sale_version = fact.version;
+                content = ContentHash::try_from(fact.content.as_slice()).unwrap_or([0; 17]);
+            }
+            _ => {
+                let Some(current) = self.snapshot.epoch_on(business_date) else { return };
+                decision = swipe::decide_tombstone(&hot.account, business_date);
+                (kind, epoch, total_minor) = (Kind::Tombstone, current.epoch, 0);
+                (sale_version, content) = (0, [0; 17]);
+            }
+        }
+        let Command::Void(name) = &job.command else { return };
+        let answer = void_receipt_of(name, kind, &decision, self.now);
+        let version = decision.account.version;
+        let row =
+            KeyRow { name: &job.name, version: sale_version, void_version: version, content };
+        match kind {
+            Kind::Void => self.batch.rekey(&row),
+            _ => self.batch.claim(&row),
+        }
+        self.batch.swipe(&SwipeRow {
+            version,
+            name: &job.name,
+            kind,
+            epoch,
+            occurred_at: self.now,
+            total_minor: -total_minor,
+            earned: decision.earned,
+            reversed: decision.reversed,
+            record: &[],
+            receipt: &self.compressor.compress(&answer),
+        });
+        self.batch.entries(version, business_date, &decision.entries);
+        let account_id = hot.account.account_id;
+        self.decided.push(Decided { job: route.job, account_id, answer, voided: true });
+        hot.account = decision.account;
+    }
+}
+
+// ---------------------------------------------------------------------- answers
+
+fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
+    let (points, mut messages) = points_of(decision);
+    match kind {
+        Kind::Training => messages.push("Training: nothing was booked.".into()),
+        Kind::SaleAfterVoid => messages
+            .push("This transaction was voided before it arrived here; it earns nothing.".into()),
+        _ => {}
+    }
+    let redemption = |redemption| {
+        let crate::domain::basket::Redemption { coupon, discount_minor } = redemption;
+        RedemptionOutcome { coupon, outcome: "unknown", discount_minor: *discount_minor }
+    };
+    receipt::to_bytes(&Receipt {
+        swipe: &swipe.name.to_string(),
+        account: shown_account(&decision.account),
+        recorded_at: now,
+        points,
+        tier: None,
+        redemptions: swipe.redemptions.iter().map(redemption).collect(),
+        coupons: [],
+        messages,
+    })
+}
+
+fn void_receipt_of(
+    name: &crate::domain::name::SwipeName,
+    kind: Kind,
+    decision: &Decision,
+    now: Timestamp,
+) -> Bytes {
+    let (points, mut messages) = points_of(decision);
+    if kind == Kind::Tombstone {
+        messages.push("The sale has not arrived here yet; it will earn nothing.".into());
+    }
+    receipt::to_bytes(&VoidReceipt {
+        swipe: &name.to_string(),
+        account: shown_account(&decision.account),
+        voided_at: now,
+        points,
+        messages,
+    })
+}
+
+/// The points object, and what must be said about it.
+fn points_of(decision: &Decision) -> (Points, Vec<String>) {
+    let Decision { account, earned, reversed, .. } = decision;
+    if account.state == State::House {
+        return (Points { earned: *earned, reversed: *reversed, ..Points::default() }, Vec::new());
+    }
+    let standing = swipe::standing(account, account.clock);
+    let mut messages = Vec::new();
+    if account.state == State::Provisional {
+        messages.push(format!(
+            "This card is not enrolled yet. {} points are waiting for whoever enrols it.",
+            standing.balance
+        ));
+    }
+    (Points::of_account(*earned, *reversed, &standing), messages)
+}
+
+fn shown_account(account: &Account) -> Option<String> {
+    (account.state == State::Enrolled).then(|| account_text(account.account_id))
+}
+
+// ---------------------------------------------------------------- small look-ups
+
+/// The card of a swipe that is for a customer.
+fn customer_card(swipe: &Swipe) -> Option<&str> {
+    swipe.card.as_deref().filter(|_| !swipe.training)
+}
+
+fn customer_card_of(command: &Command) -> Option<&str> {
+    match command {
+        Command::Record(swipe) => customer_card(swipe),
+        Command::Void(_) => None,
+    }
+}
+
+fn sold_on(kind: &LineKind) -> Option<&SoldOn> {
+    match kind {
+        LineKind::Return { sold_on } => sold_on.as_ref(),
+        LineKind::Sale => None,
+    }
+}
+
+fn name_of(snapshot: &Snapshot, sold_on: &SoldOn) -> Option<NameKey> {
+    let name = &sold_on.swipe;
+    let workstation = snapshot.workstation(&name.store_id, &name.workstation_id)?;
+    Some(NameKey::new(workstation, name))
+}
+
+/// The first open job of each name: a name that stands twice in a batch waits for its first.
+fn first_of_each_open_name(jobs: &[Job]) -> Vec<usize> {
+    let mut names = HashSet::with_capacity(jobs.len());
+    let open = jobs.iter().enumerate().filter(|(_, job)| job.is_open());
+    open.filter(|(_, job)| names.insert(&job.name)).map(|(at, _)| at).collect()
+}
+
+/// As [`first_of_each_open_name`], and swipes only.
+fn first_of_each_name(jobs: &[Job]) -> impl Iterator<Item = (usize, &Swipe)> {
+    first_of_each_open_name(jobs).into_iter().filter_map(|at| match &jobs[at].command {
+        Command::Record(swipe) => Some((at, swipe.as_ref())),
+        Command::Void(_) => None,
+    })
+}

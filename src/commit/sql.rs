@@ -1,0 +1,225 @@
+//! Every statement of the committers. Nothing else writes account-owned rows.
+//!
+//! Statements take whole batches as arrays. Rows that belong to an account are addressed by
+//! ranges into flat arrays, and long values lie behind one another in a single value that
+//! `substring` cuts up: an array of values of varying length would have to be walked from its
+//! beginning for each element. So the cost is linear in the batch, whatever its shape.
+//!
+//! No plan may depend on statistics: what looks like `NOT EXISTS` is a scalar subquery that the
+//! planner cannot turn into a join, and [`PLANNER`] leaves it only nested loops over indexes.
+
+use tokio_postgres::{Client, Statement};
+
+use crate::db::DbError;
+
+/// Settings of the committers' sessions.
+pub(super) const PLANNER: &[(&str, &str)] = &[
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_bitmapscan", "off"),
+    ("enable_material", "off"),
+    ("enable_memoize", "off"),
+    ("jit", "off"),
+];
+
+/// The statement. One row per account, all its swipes; an account moves as a whole or not at
+/// all: not when its version is another than the one decided on, and not when one of the names
+/// that it claims is taken. Returns the accounts that moved.
+pub(super) const COMMIT_BATCH: &str = "
+-- commit::commit_batch
+WITH moved AS (
+    UPDATE account AS a
+    SET version = i.version, total_points = i.total_points, sales_minor = i.sales_minor,
+        baskets = i.baskets, clock = i.clock, lots = i.lots
+    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+                $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::bytea[],
+                $11::integer[], $12::integer[], $13::integer[], $14::integer[],
+                $15::integer[], $16::integer[], $17::integer[], $18::integer[])
+        AS i (bucket, account_id, expected, version, total_points,
+              sales_minor, baskets, clock, lots, profile,
+              claim_first, claim_last, rekey_first, rekey_last,
+              swipe_first, swipe_last, entry_first, entry_last)
+    WHERE a.bucket = i.bucket AND a.account_id = i.account_id AND a.version = i.expected
+      AND (SELECT 1
+           FROM generate_series(i.claim_first, i.claim_last) AS g (n), swipe_key AS k
+           WHERE k.bucket = ($19::smallint[])[g.n] AND k.workstation_no = ($20::integer[])[g.n]
+             AND k.business_date = ($21::date[])[g.n] AND k.sequence_number = ($22::bigint[])[g.n]
+           LIMIT 1) IS NULL
+    RETURNING i.*
+), claimed AS (
+    INSERT INTO swipe_key (bucket, workstation_no, business_date, sequence_number, account_id,
+                           version, void_version, content_hash)
+    SELECT ($19::smallint[])[g.n], ($20::integer[])[g.n], ($21::date[])[g.n], ($22::bigint[])[g.n],
+           m.account_id, ($23::bigint[])[g.n], ($24::bigint[])[g.n],
+           substring($25::bytea FROM (g.n - 1) * 17 + 1
+                     FOR CASE WHEN ($23::bigint[])[g.n] = 0 THEN 0 ELSE 17 END)
+    FROM moved AS m, generate_series(m.claim_first, m.claim_last) AS g (n)
+), rekeyed AS (
+    UPDATE swipe_key AS k
+    SET version = ($30::bigint[])[r.n], void_version = ($31::bigint[])[r.n],
+        content_hash = substring($32::bytea FROM (r.n - 1) * 17 + 1 FOR 17)
+    FROM (SELECT m.account_id, g.n
+          FROM moved AS m, generate_series(m.rekey_first, m.rekey_last) AS g (n)) AS r
+    WHERE k.bucket = ($26::smallint[])[r.n] AND k.workstation_no = ($27::integer[])[r.n]
+      AND k.business_date = ($28::date[])[r.n] AND k.sequence_number = ($29::bigint[])[r.n]
+      AND k.account_id = r.account_id
+), swiped AS (
+    INSERT INTO swipe (bucket, account_id, version, business_date, workstation_no, sequence_number,
+                       kind, epoch, occurred_at, recorded_at, total_minor, earned_points,
+                       reversed_points, record, receipt)
+    SELECT m.bucket, m.account_id, ($33::bigint[])[g.n], ($34::date[])[g.n],
+           ($35::integer[])[g.n], ($36::bigint[])[g.n], ($37::smallint[])[g.n],
+           ($38::integer[])[g.n], ($39::timestamptz[])[g.n], $40::timestamptz,
+           ($41::bigint[])[g.n], ($42::bigint[])[g.n], ($43::bigint[])[g.n],
+           substring($44::bytea FROM ($45::integer[])[g.n] + 1
+                     FOR ($45::integer[])[g.n + 1] - ($45::integer[])[g.n]),
+           substring($46::bytea FROM ($47::integer[])[g.n] + 1
+                     FOR ($47::integer[])[g.n + 1] - ($47::integer[])[g.n])
+    FROM moved AS m, generate_series(m.swipe_first, m.swipe_last) AS g (n)
+), booked AS (
+    INSERT INTO entry (bucket, account_id, version, entry_no, kind, points, lot_available,
+                       lot_expires, business_date)
+    SELECT m.bucket, m.account_id, ($48::bigint[])[g.n], ($49::smallint[])[g.n],
+           ($50::smallint[])[g.n], ($51::bigint[])[g.n], ($52::date[])[g.n], ($53::date[])[g.n],
+           ($54::date[])[g.n]
+    FROM moved AS m, generate_series(m.entry_first, m.entry_last) AS g (n)
+), learnt AS (
+    INSERT INTO profile (bucket, account_id, version, encoding, data)
+    SELECT m.bucket, m.account_id, m.version, $55::smallint, m.profile
+    FROM moved AS m
+    WHERE m.profile IS NOT NULL
+    ON CONFLICT (bucket, account_id) DO UPDATE
+    SET version = excluded.version, encoding = excluded.encoding, data = excluded.data
+)
+SELECT account_id FROM moved";
+
+/// Finds cards, and gives those never seen a provisional account. A card that another session
+/// is creating at this moment is not returned; asked again it is found. The arrays are sorted
+/// by (bucket, card), so that two sessions cannot wait for each other.
+pub(super) const RESOLVE_CARDS: &str = "
+-- commit::resolve_cards
+WITH wanted AS (
+    SELECT * FROM unnest($1::smallint[], $2::text[], $3::smallint[], $4::bigint[])
+        AS i (bucket, card, new_bucket, new_account_id)
+), found AS (
+    SELECT i.card, c.account_id FROM wanted AS i, card AS c
+    WHERE c.bucket = i.bucket AND c.card = i.card
+), linked AS (
+    INSERT INTO card (bucket, card, account_id, linked_at)
+    SELECT i.bucket, i.card, i.new_account_id, $5::timestamptz
+    FROM wanted AS i
+    WHERE (SELECT 1 FROM card AS c WHERE c.bucket = i.bucket AND c.card = i.card) IS NULL
+    ON CONFLICT DO NOTHING
+    RETURNING card, account_id
+), opened AS (
+    INSERT INTO account (bucket, account_id, version, total_points, sales_minor, baskets, clock,
+                         state, lots)
+    SELECT (account_id & 255)::smallint, account_id, 0, 0, 0, 0, $6::date, 0, $7::bytea
+    FROM linked
+)
+SELECT card, account_id, false AS opened FROM found
+UNION ALL
+SELECT card, account_id, true FROM linked";
+
+/// Cards as they point now; creates nothing.
+pub(super) const FIND_CARDS: &str = "
+-- commit::find_cards
+SELECT i.card, c.account_id
+FROM unnest($1::smallint[], $2::text[]) AS i (bucket, card), card AS c
+WHERE c.bucket = i.bucket AND c.card = i.card";
+
+/// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
+/// is passed over and all sales are returned.
+pub(super) const LOAD_ACCOUNTS: &str = "
+-- commit::load_accounts
+SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets,
+       p.encoding, p.data, s.business_dates, s.occurred, s.workstations, s.totals, s.records
+FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, account_id)
+JOIN account AS a ON a.bucket = i.bucket AND a.account_id = i.account_id
+LEFT JOIN profile AS p
+       ON p.bucket = i.bucket AND p.account_id = i.account_id AND NOT $3::boolean
+LEFT JOIN LATERAL (
+    SELECT array_agg(w.business_date ORDER BY w.version) AS business_dates,
+           array_agg(w.occurred_at ORDER BY w.version) AS occurred,
+           array_agg(w.workstation_no ORDER BY w.version) AS workstations,
+           array_agg(w.total_minor ORDER BY w.version) AS totals,
+           array_agg(w.record ORDER BY w.version) AS records
+    FROM swipe AS w
+    WHERE w.bucket = i.bucket AND w.account_id = i.account_id AND w.kind = 0
+      AND w.version > coalesce(p.version, 0) AND a.state <> 2
+) AS s ON true";
+
+/// Locks accounts in the order of the arrays, which is sorted. What the lock protects must be
+/// read by a later statement: waiting does not refresh the snapshot of this one.
+pub(super) const LOCK_ACCOUNTS: &str = "
+-- commit::lock_accounts
+SELECT a.account_id
+FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS i (bucket, account_id, n)
+JOIN account AS a ON a.bucket = i.bucket AND a.account_id = i.account_id
+ORDER BY i.n
+FOR NO KEY UPDATE OF a";
+
+/// Names that are recorded, by their place in the arrays.
+pub(super) const FIND_NAMES: &str = "
+-- commit::find_names
+SELECT i.n, k.account_id, k.version, k.void_version, k.content_hash
+FROM unnest($1::smallint[], $2::integer[], $3::date[], $4::bigint[])
+         WITH ORDINALITY AS i (bucket, workstation_no, business_date, sequence_number, n)
+JOIN swipe_key AS k
+  ON k.bucket = i.bucket AND k.workstation_no = i.workstation_no
+ AND k.business_date = i.business_date AND k.sequence_number = i.sequence_number";
+
+/// Recorded swipes, by their place in the arrays.
+pub(super) const LOAD_SWIPES: &str = "
+-- commit::load_swipes
+SELECT i.n, s.kind, s.epoch, s.total_minor, s.record, s.receipt
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::date[])
+         WITH ORDINALITY AS i (bucket, account_id, version, business_date, n)
+JOIN swipe AS s
+  ON s.bucket = i.bucket AND s.account_id = i.account_id AND s.version = i.version
+ AND s.business_date = i.business_date";
+
+/// What recorded swipes did to the points, expiries left out, by their place in the arrays.
+pub(super) const LOAD_ENTRIES: &str = "
+-- commit::load_entries
+SELECT i.n, e.kind, e.points, e.lot_available, e.lot_expires
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[])
+         WITH ORDINALITY AS i (bucket, account_id, version, n)
+JOIN entry AS e ON e.bucket = i.bucket AND e.account_id = i.account_id AND e.version = i.version
+WHERE e.kind <> 5
+ORDER BY i.n, e.entry_no";
+
+/// The next block of 256 account numbers.
+pub(super) const NEXT_NUMBERS: &str = "
+-- commit::next_numbers
+SELECT nextval('account_number_block')";
+
+/// The statements of one connection, prepared.
+pub(super) struct Statements {
+    pub(super) commit_batch: Statement,
+    pub(super) resolve_cards: Statement,
+    pub(super) find_cards: Statement,
+    pub(super) load_accounts: Statement,
+    pub(super) lock_accounts: Statement,
+    pub(super) find_names: Statement,
+    pub(super) load_swipes: Statement,
+    pub(super) load_entries: Statement,
+    pub(super) next_numbers: Statement,
+}
+
+impl Statements {
+    pub(super) async fn prepare(client: &Client) -> Result<Self, DbError> {
+        Ok(Self {
+            commit_batch: client.prepare(COMMIT_BATCH).await?,
+            resolve_cards: client.prepare(RESOLVE_CARDS).await?,
+            find_cards: client.prepare(FIND_CARDS).await?,
+            load_accounts: client.prepare(LOAD_ACCOUNTS).await?,
+            lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
+            find_names: client.prepare(FIND_NAMES).await?,
+            load_swipes: client.prepare(LOAD_SWIPES).await?,
+            load_entries: client.prepare(LOAD_ENTRIES).await?,
+            next_numbers: client.prepare(NEXT_NUMBERS).await?,
+        })
+    }
+}

@@ -1,0 +1,206 @@
+//! The receipt: the answer to a swipe as bytes, and those bytes as they are stored.
+//!
+//! A receipt is built once, when its swipe is decided, and never again: a retry gets the
+//! stored bytes. Stored form: one byte that names the dictionary, then a zstd frame.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::swipe::Standing;
+use crate::error::Error;
+
+/// What a till gets for a swipe.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Receipt<'a> {
+    /// Name of the swipe: store/workstation/business date/sequence number.
+    #[schema(example = "0367/03/2026-03-14/31198")]
+    pub swipe: &'a str,
+    /// The account; null without a card, or while nobody has enrolled it.
+    #[schema(example = "acc_000000000A1KV")]
+    pub account: Option<String>,
+    /// When the service recorded it, by its own clock.
+    #[schema(value_type = String, format = DateTime)]
+    pub recorded_at: Timestamp,
+    /// Points of this swipe and of the account after it.
+    pub points: Points,
+    /// The account's tier; null while the programme has none.
+    #[schema(value_type = Option<Object>)]
+    pub tier: Option<()>,
+    /// What became of each coupon that the till took, in the till's order.
+    pub redemptions: Vec<RedemptionOutcome<'a>>,
+    /// Coupons for the customer to take home.
+    #[schema(value_type = Vec<Object>)]
+    pub coupons: [(); 0],
+    /// Sentences to print.
+    pub messages: Vec<String>,
+}
+
+/// Points of a swipe and of its account. Without an account the last four are null.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+pub struct Points {
+    /// Earned by this transaction.
+    pub earned: i64,
+    /// Of the balance, what cannot be spent yet.
+    pub pending: i64,
+    /// Spent in this transaction.
+    pub spent: i64,
+    /// Taken back by this transaction for what was returned.
+    pub reversed: i64,
+    /// All points after due expiries, pending ones included; negative when some are owed.
+    pub balance: Option<i64>,
+    /// Points that could pay now.
+    pub spendable: Option<i64>,
+    /// The next points to expire.
+    pub next_expiry: Option<NextExpiry>,
+}
+
+/// Points that expire together.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct NextExpiry {
+    /// How many.
+    pub points: i64,
+    /// The last day on which they can be spent.
+    #[schema(value_type = String, format = Date)]
+    pub on: Date,
+}
+
+/// What became of a coupon that the till took.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct RedemptionOutcome<'a> {
+    /// Its code, as the till sent it.
+    pub coupon: &'a str,
+    /// `unknown`: no such coupon was issued.
+    #[schema(example = "unknown")]
+    pub outcome: &'static str,
+    /// What the till gave for it, in minor units.
+    pub discount_minor: i64,
+}
+
+/// What a till gets for a void.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct VoidReceipt<'a> {
+    /// Name of the swipe that was undone.
+    #[schema(example = "0367/03/2026-03-14/31198")]
+    pub swipe: &'a str,
+    /// Its account; null when it had none, or was not known yet.
+    #[schema(example = "acc_000000000A1KV")]
+    pub account: Option<String>,
+    /// When the service recorded the void, by its own clock.
+    #[schema(value_type = String, format = DateTime)]
+    pub voided_at: Timestamp,
+    /// Points taken back (`reversed`) and given back (`earned`), and the account after it.
+    pub points: Points,
+    /// Sentences to print.
+    pub messages: Vec<String>,
+}
+
+impl Points {
+    /// Points of a swipe and how the account stands after it.
+    pub fn of_account(earned: i64, reversed: i64, standing: &Standing) -> Self {
+        Self {
+            earned,
+            pending: standing.pending,
+            spent: 0,
+            reversed,
+            balance: Some(standing.balance),
+            spendable: Some(standing.spendable),
+            next_expiry: standing.next_expiry.map(|(points, on)| NextExpiry { points, on }),
+        }
+    }
+}
+
+/// The id of an account as it is shown: `acc_` and 13 characters of Crockford's base 32.
+pub fn account_text(account_id: i64) -> String {
+    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let mut text = String::from("acc_");
+    for digit in (0..13).rev() {
+        let at = (account_id.cast_unsigned() >> (digit * 5)) & 31;
+        text.push(char::from(ALPHABET[usize::try_from(at).expect("five bits")]));
+    }
+    text
+}
+
+/// The bytes of an answer: what is sent and what is stored.
+pub fn to_bytes<T: Serialize>(answer: &T) -> Bytes {
+    let bytes = serde_json::to_vec(answer).expect("answers have no maps with keys that are not text");
+    Bytes::from(bytes)
+}
+
+/// Dictionaries by number. A stored receipt names the one it needs, so none is ever removed
+/// or changed; new ones are added at the end.
+const DICTIONARIES: [&[u8]; 1] = [include_bytes!("receipt_dictionary_0.json")];
+/// The dictionary of new receipts.
+const NEWEST: usize = DICTIONARIES.len() - 1;
+/// Higher levels cost more microseconds than they save bytes on texts this short.
+const LEVEL: i32 = 1;
+/// No answer is longer; a longer one is damage.
+const BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Turns receipts into their stored form. Keeps its working memory from one to the next.
+pub struct Compressor(zstd::bulk::Compressor<'static>);
+
+impl Compressor {
+    /// With the newest dictionary.
+    pub fn new() -> Self {
+        let compressor = zstd::bulk::Compressor::with_dictionary(LEVEL, DICTIONARIES[NEWEST]);
+        Self(compressor.expect("the built-in dictionary is valid"))
+    }
+
+    /// The stored form of an answer.
+    pub fn compress(&mut self, answer: &[u8]) -> Vec<u8> {
+        let frame = self.0.compress(answer).expect("compression into a growing buffer cannot fail");
+        let mut stored = Vec::with_capacity(frame.len() + 1);
+        stored.push(u8::try_from(NEWEST).expect("far fewer than 256 dictionaries"));
+        stored.extend_from_slice(&frame);
+        stored
+    }
+}
+
+impl Default for Compressor {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The answer that was stored; `None` when it has been archived.
+///
+/// # Errors
+/// When the stored bytes are damaged or need a dictionary that this version does not have.
+pub fn decompress(stored: &[u8]) -> Result<Option<Bytes>, Error> {
+    let Some((number, frame)) = stored.split_first() else { return Ok(None) };
+    let damaged = |what: &str| Error::Damaged(format!("receipt: {what}"));
+    let dictionary =
+        DICTIONARIES.get(usize::from(*number)).ok_or_else(|| damaged("unknown dictionary"))?;
+    let mut decompressor = zstd::bulk::Decompressor::with_dictionary(dictionary)
+        .expect("the built-in dictionaries are valid");
+    let answer = decompressor
+        .decompress(frame, BYTES_MAX)
+        .map_err(|error| damaged(&error.to_string()))?;
+    Ok(Some(Bytes::from(answer)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_receipt_comes_back_byte_for_byte() {
+        let mut compressor = Compressor::new();
+        for answer in [&b""[..], b"{}", include_bytes!("receipt_dictionary_0.json")] {
+            let stored = compressor.compress(answer);
+            assert_eq!(decompress(&stored).expect("just stored").as_deref(), Some(answer));
+        }
+        assert!(decompress(&[]).expect("archived").is_none());
+        assert!(decompress(&[200, 1, 2]).is_err());
+        assert!(decompress(&[0, 1, 2]).is_err());
+    }
+
+    #[test]
+    fn accounts_are_shown_with_thirteen_characters() {
+        assert_eq!(account_text(0), "acc_0000000000000");
+        assert_eq!(account_text(i64::MAX), "acc_7ZZZZZZZZZZZZ");
+    }
+}
