@@ -9,4 +9,5 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod metrics;
+pub mod sealing;
 pub mod till;

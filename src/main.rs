@@ -3,5 +3,6 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    tillside::cli::main()
+    // Before anything else: the process may have been started to become a private PostgreSQL.
+    tillside::db::private::child::run_if_asked().unwrap_or_else(tillside::cli::main)
 }
