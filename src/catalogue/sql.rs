@@ -6,6 +6,7 @@ use std::sync::Arc;
 use deadpool_postgres::Pool;
 use jiff::tz::TimeZone;
 use tokio_postgres::Row;
+use zeroize::Zeroizing;
 
 use super::{Epoch, Snapshot, Workstation};
 use crate::db::DbError;
@@ -13,8 +14,8 @@ use crate::domain::bucket;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
 use crate::error::Error;
-use crate::http::signature::{Terminal, TerminalKey};
-use crate::sealing::Sealer;
+use crate::http::signature::TerminalKey;
+use crate::sealing::{OpenError, Sealer};
 
 /// The number that every change of a reference table raises.
 const REFERENCE_VERSION: &str = "
@@ -83,15 +84,15 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
         };
         if let Some(key_no) = row.get::<_, Option<i32>>("key_no") {
             let keyid = format!("{store_id}/{workstation_id}.{key_no}");
-            let terminal = Terminal {
-                workstation_no,
-                store_id: store_id.as_str().into(),
-                workstation_id: workstation_id.as_str().into(),
-                key_no,
-            };
-            match sealer.open(&keyid, row.get("sealed_secret")) {
+            match open_secret(sealer, &keyid, row.get("sealed_secret")) {
                 Ok(secret) => {
-                    let key = TerminalKey { terminal, secret: Arc::new(secret) };
+                    let key = TerminalKey {
+                        workstation_no,
+                        store_id: store_id.as_str().into(),
+                        workstation_id: workstation_id.as_str().into(),
+                        key_no,
+                        secret,
+                    };
                     snapshot.keys.insert(keyid, (key, row.get("retires_at")));
                 }
                 // One bad row must not stop all tills; this terminal is refused and seen.
@@ -160,4 +161,18 @@ fn number(row: &Row, column: &str) -> u32 {
 
 fn optional_number(row: &Row, column: &str) -> u32 {
     row.get::<_, Option<i32>>(column).map_or(0, i32::cast_unsigned)
+}
+
+fn open_secret(
+    sealer: &Sealer,
+    keyid: &str,
+    sealed: &[u8],
+) -> Result<Zeroizing<[u8; 32]>, OpenError> {
+    let secret = sealer.open(keyid, sealed)?;
+    let mut fixed = Zeroizing::new([0; 32]);
+    let fits = secret.len() == fixed.len();
+    if fits {
+        fixed.copy_from_slice(&secret);
+    }
+    if fits { Ok(fixed) } else { Err(OpenError) }
 }

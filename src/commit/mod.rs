@@ -25,7 +25,8 @@ use tokio::time::Instant;
 use crate::accounts::Accounts;
 use crate::catalogue::{Catalogue, Workstation};
 use crate::config::{self, Secret};
-use crate::db::{DbError, Dedicated, Session, connect_dedicated};
+use crate::db::DbError;
+use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::domain::basket::Swipe;
 use crate::domain::bucket;
 use crate::domain::name::SwipeName;
@@ -48,6 +49,16 @@ pub enum Command {
     Record(Box<Swipe>),
     /// Undo a transaction as a whole.
     Void(SwipeName),
+}
+
+impl Command {
+    /// The card of a transaction that is for a customer.
+    fn customer_card(&self) -> Option<&str> {
+        match self {
+            Self::Record(swipe) => swipe.customer_card(),
+            Self::Void(_) => None,
+        }
+    }
 }
 
 /// What became of a command.
@@ -215,13 +226,13 @@ impl Committers {
 
     /// The queue of the account, so far as it is known here; any queue would be right.
     fn queue_of(&self, command: &Command, workstation: &Workstation) -> &mpsc::Sender<Job> {
-        let share = match command {
-            Command::Record(Swipe { card: Some(card), training: false, .. }) => self
+        let share = match command.customer_card() {
+            Some(card) => self
                 .shared
                 .accounts
                 .account_of(card)
                 .map_or_else(|| u64::from(bucket::of_card(card)), i64::cast_unsigned),
-            _ => workstation.house_account.cast_unsigned(),
+            None => workstation.house_account.cast_unsigned(),
         };
         // Ids differ in all their bits only after mixing (Fibonacci hashing).
         let mixed = share.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;

@@ -26,9 +26,10 @@ use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::{Account, State};
-use crate::domain::basket::{LineKind, SoldOn, Swipe};
+use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
 use crate::domain::content::{self, ContentHash};
 use crate::domain::ledger::Entry;
+use crate::domain::name::SwipeName;
 use crate::domain::product::Product;
 use crate::domain::profile::Visit;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
@@ -122,7 +123,7 @@ impl Pass<'_> {
         let mut routes = Vec::with_capacity(jobs.len());
         let mut without_account: Vec<(usize, &str)> = Vec::new();
         for (job, swipe) in first_of_each_name(jobs) {
-            match customer_card(swipe) {
+            match swipe.customer_card() {
                 None => {
                     let account_id = jobs[job].workstation.house_account;
                     routes.push(Route { job, account_id, recorded: None });
@@ -165,7 +166,7 @@ impl Pass<'_> {
         let open: Vec<usize> = first_of_each_open_name(jobs);
         let names: Vec<&NameKey> = open.iter().map(|job| &jobs[*job].name).collect();
         let mut cards: Vec<&str> =
-            open.iter().filter_map(|job| customer_card_of(&jobs[*job].command)).collect();
+            open.iter().filter_map(|job| jobs[*job].command.customer_card()).collect();
         cards.sort_unstable();
         cards.dedup();
         let (recorded, found) = tokio::try_join!(
@@ -204,7 +205,7 @@ impl Pass<'_> {
                     routes.push(Route { job, account_id: house, recorded: None });
                 }
                 (Command::Record(swipe), None) => {
-                    let account_id = match customer_card(swipe) {
+                    let account_id = match swipe.customer_card() {
                         None => Some(house),
                         Some(card) => found.get(card).or_else(|| opened.get(card)).copied(),
                     };
@@ -619,24 +620,28 @@ fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) ->
             .push("This transaction was voided before it arrived here; it earns nothing.".into()),
         _ => {}
     }
-    let redemption = |redemption| {
-        let crate::domain::basket::Redemption { coupon, discount_minor } = redemption;
-        RedemptionOutcome { coupon, outcome: "unknown", discount_minor: *discount_minor }
-    };
     receipt::to_bytes(&Receipt {
         swipe: &swipe.name.to_string(),
         account: shown_account(&decision.account),
         recorded_at: now,
         points,
         tier: None,
-        redemptions: swipe.redemptions.iter().map(redemption).collect(),
+        redemptions: swipe
+            .redemptions
+            .iter()
+            .map(|Redemption { coupon, discount_minor }| RedemptionOutcome {
+                coupon,
+                outcome: "unknown",
+                discount_minor: *discount_minor,
+            })
+            .collect(),
         coupons: [],
         messages,
     })
 }
 
 fn void_receipt_of(
-    name: &crate::domain::name::SwipeName,
+    name: &SwipeName,
     kind: Kind,
     decision: &Decision,
     now: Timestamp,
@@ -676,18 +681,6 @@ fn shown_account(account: &Account) -> Option<String> {
 }
 
 // ---------------------------------------------------------------- small look-ups
-
-/// The card of a swipe that is for a customer.
-fn customer_card(swipe: &Swipe) -> Option<&str> {
-    swipe.card.as_deref().filter(|_| !swipe.training)
-}
-
-fn customer_card_of(command: &Command) -> Option<&str> {
-    match command {
-        Command::Record(swipe) => customer_card(swipe),
-        Command::Void(_) => None,
-    }
-}
 
 fn sold_on(kind: &LineKind) -> Option<&SoldOn> {
     match kind {

@@ -235,6 +235,11 @@ impl Swipe {
         findings.0
     }
 
+    /// The card, when the transaction is for a customer: training is for nobody.
+    pub fn customer_card(&self) -> Option<&str> {
+        self.card.as_deref().filter(|_| !self.training)
+    }
+
     /// Whether one of the texts that a till may fill freely holds a payment-card number.
     pub fn holds_payment_card(&self) -> bool {
         let text = |value: &str| payment_card::found_in(value, Field::Text);

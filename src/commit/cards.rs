@@ -1,0 +1,2 @@
+//! Enrolment.
+pub struct CardError; pub struct Enrolment; pub struct Enrolled; pub struct MemberDetails;
