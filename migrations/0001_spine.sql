@@ -193,7 +193,7 @@ CREATE TABLE swipe (
     kind            smallint    NOT NULL CHECK (kind BETWEEN 0 AND 4),
     -- Encoded by domain::record: card, lines with their hierarchy, adjustments, redemptions.
     record          bytea       NOT NULL,
-    -- Dictionary byte and a zstd frame; empty once archived.
+    -- Number of the dictionary in one byte, then a zstd frame.
     receipt         bytea       NOT NULL,
     PRIMARY KEY (bucket, account_id, version, business_date)
 ) PARTITION BY RANGE (business_date);

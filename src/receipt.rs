@@ -165,13 +165,13 @@ impl Default for Compressor {
     }
 }
 
-/// The answer that was stored; `None` when it has been archived.
+/// The answer that was stored.
 ///
 /// # Errors
 /// When the stored bytes are damaged or need a dictionary that this version does not have.
-pub fn decompress(stored: &[u8]) -> Result<Option<Bytes>, Error> {
-    let Some((number, frame)) = stored.split_first() else { return Ok(None) };
+pub fn decompress(stored: &[u8]) -> Result<Bytes, Error> {
     let damaged = |what: &str| Error::Damaged(format!("receipt: {what}"));
+    let (number, frame) = stored.split_first().ok_or_else(|| damaged("nothing stored"))?;
     let dictionary =
         DICTIONARIES.get(usize::from(*number)).ok_or_else(|| damaged("unknown dictionary"))?;
     let mut decompressor = zstd::bulk::Decompressor::with_dictionary(dictionary)
@@ -179,7 +179,7 @@ pub fn decompress(stored: &[u8]) -> Result<Option<Bytes>, Error> {
     let answer = decompressor
         .decompress(frame, BYTES_MAX)
         .map_err(|error| damaged(&error.to_string()))?;
-    Ok(Some(Bytes::from(answer)))
+    Ok(Bytes::from(answer))
 }
 
 #[cfg(test)]
@@ -191,9 +191,9 @@ mod tests {
         let mut compressor = Compressor::new();
         for answer in [&b""[..], b"{}", include_bytes!("receipt_dictionary_0.json")] {
             let stored = compressor.compress(answer);
-            assert_eq!(decompress(&stored).expect("just stored").as_deref(), Some(answer));
+            assert_eq!(decompress(&stored).expect("just stored"), answer);
         }
-        assert!(decompress(&[]).expect("archived").is_none());
+        assert!(decompress(&[]).is_err());
         assert!(decompress(&[200, 1, 2]).is_err());
         assert!(decompress(&[0, 1, 2]).is_err());
     }

@@ -66,8 +66,8 @@ impl Command {
 pub enum Outcome {
     /// It is durable.
     Recorded {
-        /// The answer; `None` when it was archived.
-        answer: Option<Bytes>,
+        /// The answer as it was given the first time.
+        answer: Bytes,
         /// Whether this very command had been recorded before.
         replayed: bool,
         /// Whether the transaction is voided.
@@ -344,7 +344,7 @@ impl Committer {
             application_name: "tillside committer",
             statement_timeout: self.statement_timeout,
             lock_timeout: self.lock_timeout,
-            settings: sql::PLANNER,
+            settings: sql::SESSION,
         };
         let dedicated = connect_dedicated(&self.url, self.connect_timeout, &session).await?;
         let statements = Statements::prepare(dedicated.client()).await?;

@@ -301,7 +301,7 @@ impl Pass<'_> {
         }
         for Decided { job, account_id, answer, voided } in decided {
             if moved.contains(&account_id) {
-                let outcome = Outcome::Recorded { answer: Some(answer), replayed: false, voided };
+                let outcome = Outcome::Recorded { answer, replayed: false, voided };
                 jobs[job].answer(Ok(outcome));
             }
         }

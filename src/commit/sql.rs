@@ -6,14 +6,16 @@
 //! beginning for each element. So the cost is linear in the batch, whatever its shape.
 //!
 //! No plan may depend on statistics: what looks like `NOT EXISTS` is a scalar subquery that the
-//! planner cannot turn into a join, and [`PLANNER`] leaves it only nested loops over indexes.
+//! planner cannot turn into a join, and [`SESSION`] leaves it only nested loops over indexes.
 
 use tokio_postgres::{Client, Statement};
 
 use crate::db::DbError;
 
-/// Settings of the committers' sessions.
-pub(super) const PLANNER: &[(&str, &str)] = &[
+/// Settings of the committers' sessions: plans that do not depend on statistics, and a commit
+/// that waits for the disk whatever the server's default is.
+pub(super) const SESSION: &[(&str, &str)] = &[
+    ("synchronous_commit", "on"),
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),

@@ -1,0 +1,422 @@
+//! The terminals' calls about transactions: wire in, flow, wire out.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::time::Instant;
+use utoipa::ToSchema;
+
+use super::sql;
+use super::wire::{Rules, SwipeIn};
+use crate::app::App;
+use crate::catalogue::Workstation;
+use crate::commit::{Command, NameKey, Outcome};
+use crate::domain::basket::Swipe;
+use crate::domain::name::SwipeName;
+use crate::http::body;
+use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
+use crate::http::request::{SignedRequest, TILLSIDE_DEADLINE_MS};
+use crate::http::signature::Terminal;
+use crate::receipt::{self, Receipt, VoidReceipt};
+
+/// `true` on the answer to a repetition.
+const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// `true` when the transaction has been voided.
+const TILLSIDE_VOIDED: HeaderName = HeaderName::from_static("tillside-voided");
+
+/// Most items of a batch.
+const BATCH_MAX: usize = 500;
+/// Items of one batch that wait for a committer at a time.
+const BATCH_WINDOW: usize = 128;
+/// How long a batch may take when the terminal names no deadline.
+const BATCH_DEADLINE: Duration = Duration::from_secs(5);
+
+// ------------------------------------------------------------------- one swipe
+
+/// Record one transaction
+///
+/// Exactly once, for ever: the same transaction sent again gets the same bytes. A sale that
+/// happened is never refused for its loyalty part.
+#[utoipa::path(
+    post, path = "/v1/swipes", operation_id = "record_swipe", tag = "terminals",
+    request_body(content = SwipeIn, content_type = "application/json"),
+    params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "20 to 5000; default 400")),
+    responses(
+        (status = 201, description = "Recorded, and durable", body = Receipt),
+        (status = 200, description = "Recorded before; the same bytes, with Idempotent-Replayed: true", body = Receipt),
+        (status = "4XX", description = "Not recorded", body = ProblemOut, content_type = "application/problem+json"),
+        (status = 503, description = "Not recorded, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn record(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
+    let signed = app.read_signed(request).await?;
+    let deadline = Instant::now() + Duration::from_millis(signed.deadline_ms);
+    let parsing = std::time::Instant::now();
+    let parsed = parse_swipe(&app, &signed.terminal, &signed.body);
+    app.metrics.phases.parse.observe(parsing.elapsed().as_secs_f64());
+    let outcome = match parsed {
+        Ok((swipe, workstation)) => {
+            app.committers.submit(Command::Record(swipe), workstation, deadline).await?
+        }
+        Err(problem) => {
+            app.quarantine("/v1/swipes", &signed, &signed.body, &problem).await;
+            return Err(problem);
+        }
+    };
+    match outcome {
+        Outcome::Recorded { answer, replayed, voided } => {
+            app.count_outcome(if replayed { "replayed" } else { "recorded" });
+            Ok(recorded(answer, replayed, voided))
+        }
+        Outcome::NameReused => {
+            app.count_outcome("name-reused");
+            let problem = Problem::new(Slug::SwipeNameReused);
+            app.quarantine("/v1/swipes", &signed, &signed.body, &problem).await;
+            Err(problem)
+        }
+    }
+}
+
+/// The command in a body, and the workstation that it names: the terminal's own.
+fn parse_swipe(
+    app: &App,
+    terminal: &Terminal,
+    body: &[u8],
+) -> Result<(Box<Swipe>, Arc<Workstation>), Problem> {
+    let wire: SwipeIn<'_> = body::parse(body)?;
+    if wire.store_id != *terminal.store_id || wire.workstation_id != *terminal.workstation_id {
+        return Err(Problem::new(Slug::TerminalMismatch));
+    }
+    let snapshot = app.catalogue.current();
+    let workstation = snapshot
+        .workstation(&wire.store_id, &wire.workstation_id)
+        .ok_or(Slug::TerminalMismatch)?;
+    let rules = Rules {
+        currency: &app.config.chain.currency,
+        cards: &app.cards,
+        window: app.business_date_window(),
+    };
+    let swipe = wire.into_swipe(workstation, &rules)?;
+    Ok((Box::new(swipe), Arc::clone(workstation)))
+}
+
+// ----------------------------------------------------------------------- batch
+
+/// Transactions and voids that were stored while offline, in any order.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "Batch")]
+pub struct BatchIn<'a> {
+    /// Up to 500 swipes and voids.
+    #[serde(borrow)]
+    #[schema(value_type = Vec<BatchItemIn>, min_items = 1, max_items = 500)]
+    pub items: Vec<&'a RawValue>,
+}
+
+/// One item of a batch: exactly one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "BatchItem")]
+pub struct BatchItemIn<'a> {
+    /// A transaction.
+    #[serde(borrow, default)]
+    #[schema(value_type = Option<SwipeIn>)]
+    pub swipe: Option<&'a RawValue>,
+    /// The name of a transaction to be voided.
+    #[serde(default)]
+    #[schema(example = "0367/03/2026-03-14/31198")]
+    pub void: Option<String>,
+}
+
+/// What became of a batch.
+#[derive(Serialize, ToSchema)]
+#[schema(title = "BatchOutcome")]
+pub struct BatchOut {
+    /// One for each item, in the order of the items.
+    pub outcomes: Vec<ItemOut>,
+}
+
+/// What became of one item, as if it had been sent by itself.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(title = "ItemOutcome")]
+pub struct ItemOut {
+    /// The status that it would have got by itself.
+    #[schema(example = 201)]
+    pub status: u16,
+    /// Whether it had been recorded before.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replayed: bool,
+    /// Whether the transaction is voided.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub voided: bool,
+    /// The receipt of a swipe or of a void.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Receipt>)]
+    pub receipt: Option<Box<RawValue>>,
+    /// Why it was not done; with a status of 503 it may be sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ProblemOut>,
+}
+
+/// Record what was stored while offline
+///
+/// Each item is judged by itself: good ones are applied once each, whatever becomes of the others.
+#[utoipa::path(
+    post, path = "/v1/swipes/batch", operation_id = "record_batch", tag = "terminals",
+    request_body(content = BatchIn, content_type = "application/json"),
+    responses(
+        (status = 200, description = "One outcome for each item", body = BatchOut),
+        (status = "4XX", description = "Nothing was done", body = ProblemOut, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn record_batch(
+    State(app): State<Arc<App>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let named_deadline = request.headers().contains_key(TILLSIDE_DEADLINE_MS);
+    let signed = app.read_signed_batch(request).await?;
+    let wait = Duration::from_millis(signed.deadline_ms);
+    let deadline = Instant::now() + if named_deadline { wait } else { BATCH_DEADLINE };
+    let batch: BatchIn<'_> = body::parse(&signed.body)?;
+    if !(1..=BATCH_MAX).contains(&batch.items.len()) {
+        let detail = "1 to 500 items are required".into();
+        let finding = FieldError { pointer: "/items".into(), detail };
+        return Err(Problem::invalid(Slug::ValidationFailed, vec![finding]));
+    }
+
+    let mut outcomes: Vec<ItemOut> = Vec::new();
+    outcomes.resize_with(batch.items.len(), ItemOut::default);
+    let mut swipes = Vec::new();
+    let mut voids = Vec::new();
+    for (at, item) in batch.items.iter().enumerate() {
+        match parse_item(&app, &signed.terminal, item.get().as_bytes()) {
+            Ok((command @ Command::Record(_), workstation)) => swipes.push((at, command, workstation)),
+            Ok((command, workstation)) => voids.push((at, command, workstation)),
+            Err(problem) => {
+                app.quarantine("/v1/swipes/batch", &signed, item.get().as_bytes(), &problem).await;
+                outcomes[at] = ItemOut::refused(&app, &signed, &problem);
+            }
+        }
+    }
+    // In the order in which they happened, so that a return finds its sale and a customer's
+    // points run out as they should; what was undone comes after what was done.
+    swipes.sort_by_cached_key(|(_, command, _)| command.order());
+    for commands in [swipes, voids] {
+        let submitted = stream::iter(commands).map(|(at, command, workstation)| {
+            let committers = &app.committers;
+            async move { (at, committers.submit(command, workstation, deadline).await) }
+        });
+        let mut submitted = submitted.buffered(BATCH_WINDOW);
+        while let Some((at, outcome)) = submitted.next().await {
+            outcomes[at] = match outcome {
+                Ok(Outcome::Recorded { answer, replayed, voided }) => {
+                    app.count_outcome(if replayed { "replayed" } else { "recorded" });
+                    ItemOut::recorded(&answer, replayed, voided)
+                }
+                Ok(Outcome::NameReused) => {
+                    app.count_outcome("name-reused");
+                    let problem = Problem::new(Slug::SwipeNameReused);
+                    let item = batch.items[at].get().as_bytes();
+                    app.quarantine("/v1/swipes/batch", &signed, item, &problem).await;
+                    ItemOut::refused(&app, &signed, &problem)
+                }
+                Err(error) => ItemOut::refused(&app, &signed, &error.into()),
+            };
+        }
+    }
+    Ok(json(StatusCode::OK, receipt::to_bytes(&BatchOut { outcomes })))
+}
+
+fn parse_item(
+    app: &App,
+    terminal: &Terminal,
+    item: &[u8],
+) -> Result<(Command, Arc<Workstation>), Problem> {
+    let exactly_one = || {
+        let detail = "exactly one of swipe and void is required".into();
+        let finding = FieldError { pointer: String::new(), detail };
+        Problem::invalid(Slug::ValidationFailed, vec![finding])
+    };
+    match body::parse::<BatchItemIn<'_>>(item)? {
+        BatchItemIn { swipe: Some(swipe), void: None } => {
+            let (swipe, workstation) = parse_swipe(app, terminal, swipe.get().as_bytes())?;
+            Ok((Command::Record(swipe), workstation))
+        }
+        BatchItemIn { swipe: None, void: Some(name) } => {
+            let name: SwipeName = name.parse().map_err(|_| {
+                let detail = "a swipe's name is required".into();
+                let finding = FieldError { pointer: "/void".into(), detail };
+                Problem::invalid(Slug::ValidationFailed, vec![finding])
+            })?;
+            let workstation = workstation_of(app, terminal, &name)?;
+            Ok((Command::Void(name), workstation))
+        }
+        _ => Err(exactly_one()),
+    }
+}
+
+impl ItemOut {
+    fn recorded(answer: &Bytes, replayed: bool, voided: bool) -> Self {
+        let receipt = std::str::from_utf8(answer).expect("answers are JSON").to_owned();
+        let status = if replayed { StatusCode::OK } else { StatusCode::CREATED };
+        Self {
+            status: status.as_u16(),
+            replayed,
+            voided,
+            receipt: Some(RawValue::from_string(receipt).expect("answers are JSON")),
+            problem: None,
+        }
+    }
+
+    fn refused(app: &App, signed: &SignedRequest, problem: &Problem) -> Self {
+        app.count_problem(problem.slug());
+        Self {
+            status: problem.slug().status().as_u16(),
+            problem: Some(problem.to_wire(&app.config.chain.public_url, signed.request_id)),
+            ..Self::default()
+        }
+    }
+}
+
+// ------------------------------------------------------------- outcome and void
+
+/// The four parts of a name, as they stand in a path.
+type NameParts = (String, String, String, String);
+
+/// What became of a transaction
+///
+/// For a terminal that got no answer. 404 is not final: send the transaction again.
+#[utoipa::path(
+    get, path = "/v1/swipes/{store}/{workstation}/{business_date}/{sequence}",
+    operation_id = "get_swipe", tag = "terminals",
+    params(
+        ("store" = String, Path, example = "0367"),
+        ("workstation" = String, Path, example = "03"),
+        ("business_date" = String, Path, example = "2026-03-14"),
+        ("sequence" = i64, Path, example = 31198),
+    ),
+    responses(
+        (status = 200, description = "Its receipt; Tillside-Voided: true when it was voided", body = Receipt),
+        (status = 404, description = "Not recorded so far", body = ProblemOut, content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn outcome(
+    State(app): State<Arc<App>>,
+    Path(parts): Path<NameParts>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let signed = app.read_signed(request).await?;
+    let (name, workstation) = name_in_path(&app, &signed.terminal, &parts)?;
+    let found = sql::find(&app.pool, &NameKey::new(&workstation, &name)).await;
+    match found.map_err(crate::error::Error::from)? {
+        Some(sql::Found { receipt: Some(stored), voided }) => {
+            let answer = receipt::decompress(&stored)?;
+            let mut response = json(StatusCode::OK, answer);
+            mark(&mut response, TILLSIDE_VOIDED, voided);
+            Ok(response)
+        }
+        Some(sql::Found { receipt: None, .. }) => {
+            let yes = HeaderValue::from_static("true");
+            Err(Problem::new(Slug::NotFound).header(TILLSIDE_VOIDED, yes))
+        }
+        None => Err(Problem::new(Slug::NotFound)),
+    }
+}
+
+/// Undo a transaction as a whole
+///
+/// Also before the sale has come: then the sale will earn nothing. The sale keeps its receipt.
+#[utoipa::path(
+    post, path = "/v1/swipes/{store}/{workstation}/{business_date}/{sequence}/void",
+    operation_id = "void_swipe", tag = "terminals",
+    params(
+        ("store" = String, Path, example = "0367"),
+        ("workstation" = String, Path, example = "03"),
+        ("business_date" = String, Path, example = "2026-03-14"),
+        ("sequence" = i64, Path, example = 31198),
+    ),
+    responses(
+        (status = 201, description = "Undone, and durable", body = VoidReceipt),
+        (status = 200, description = "Undone before; the same bytes, with Idempotent-Replayed: true", body = VoidReceipt),
+        (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
+        (status = 503, description = "Not done, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn void(
+    State(app): State<Arc<App>>,
+    Path(parts): Path<NameParts>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let signed = app.read_signed(request).await?;
+    let deadline = Instant::now() + Duration::from_millis(signed.deadline_ms);
+    if !signed.body.trim_ascii().is_empty() && signed.body.trim_ascii() != b"{}" {
+        let detail = "a void has no body".into();
+        let finding = FieldError { pointer: String::new(), detail };
+        return Err(Problem::invalid(Slug::ValidationFailed, vec![finding]));
+    }
+    let (name, workstation) = name_in_path(&app, &signed.terminal, &parts)?;
+    match app.committers.submit(Command::Void(name), workstation, deadline).await? {
+        Outcome::Recorded { answer, replayed, .. } => {
+            app.count_outcome(if replayed { "void-replayed" } else { "voided" });
+            Ok(recorded(answer, replayed, true))
+        }
+        Outcome::NameReused => unreachable!("a void has no content that could differ"),
+    }
+}
+
+fn name_in_path(
+    app: &App,
+    terminal: &Terminal,
+    (store, workstation, date, sequence): &NameParts,
+) -> Result<(SwipeName, Arc<Workstation>), Problem> {
+    let name = SwipeName::from_parts(store, workstation, date, sequence);
+    let name = name.map_err(|_| Slug::NotFound)?;
+    let workstation = workstation_of(app, terminal, &name)?;
+    Ok((name, workstation))
+}
+
+/// The workstation of a name; any of the terminal's own store.
+fn workstation_of(
+    app: &App,
+    terminal: &Terminal,
+    name: &SwipeName,
+) -> Result<Arc<Workstation>, Problem> {
+    if name.store_id != *terminal.store_id {
+        return Err(Problem::new(Slug::TerminalMismatch));
+    }
+    let snapshot = app.catalogue.current();
+    let workstation = snapshot.workstation(&name.store_id, &name.workstation_id);
+    workstation.cloned().ok_or_else(|| Problem::new(Slug::NotFound))
+}
+
+// --------------------------------------------------------------------- answers
+
+fn recorded(answer: Bytes, replayed: bool, voided: bool) -> Response {
+    let status = if replayed { StatusCode::OK } else { StatusCode::CREATED };
+    let mut response = json(status, answer);
+    mark(&mut response, IDEMPOTENT_REPLAYED, replayed);
+    mark(&mut response, TILLSIDE_VOIDED, voided);
+    response
+}
+
+fn mark(response: &mut Response, name: HeaderName, holds: bool) {
+    if holds {
+        response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    }
+}
+
+fn json(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
