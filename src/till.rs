@@ -92,7 +92,7 @@ impl Till {
             return Err(TillError::KeyId);
         }
         let url: Uri = base_url.parse().map_err(|_| TillError::Address)?;
-        let bare = url.path() == "/" && url.query().is_none();
+        let bare = url.path() == "/" && url.query().is_none() && !base_url.contains('@');
         let authority = url
             .authority()
             .filter(|_| bare && url.scheme() == Some(&Scheme::HTTP))
@@ -197,5 +197,36 @@ impl Till {
             Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
         };
         tokio::time::timeout(ANSWER_TIMEOUT, answering).await.unwrap_or(Err(TillError::Timeout))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_and_key_ids_are_checked_before_anything_is_sent() {
+        let host = |url: &str| Till::new(url, "0367/03.1", [0; 32]).map(|till| till.authority);
+        assert_eq!(host("http://Pos.Example:80").expect("good").as_str(), "pos.example");
+        assert_eq!(host("http://[::1]:8080/").expect("good").as_str(), "[::1]:8080");
+        for url in ["", "pos:80", "https://pos", "http://pos/v1", "http://a@pos", "http://pos/?x"] {
+            assert!(matches!(host(url), Err(TillError::Address)), "{url}");
+        }
+        for keyid in ["", "0367/03\n.1", "caf\u{e9}"] {
+            let till = Till::new("http://pos", keyid, [0; 32]);
+            assert!(matches!(till, Err(TillError::KeyId)), "{keyid:?}");
+        }
+    }
+
+    #[test]
+    fn paths_are_checked_and_the_host_is_the_signed_one() {
+        let till = Till::new("http://pos:8080", "0367/03.1", [0; 32]).expect("good values");
+        let sign = |path: &str| till.sign(Method::GET, path, Bytes::new(), Timestamp::UNIX_EPOCH);
+        let request = sign("/v1/cards/1?a").expect("a good path");
+        assert_eq!(request.headers()[HOST], "pos:8080");
+        assert_eq!(request.uri(), "http://pos:8080/v1/cards/1?a");
+        for path in ["", "v1", "/a b"] {
+            assert!(matches!(sign(path), Err(TillError::Path)), "{path:?}");
+        }
     }
 }

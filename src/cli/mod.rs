@@ -1,5 +1,7 @@
 //! The commands, one file each.
 
+pub mod sign;
+
 use std::process::ExitCode;
 
 /// Runs the command named on the command line.
