@@ -163,15 +163,27 @@ impl Metrics {
                 "tillside_stale_accounts_total",
                 "Accounts that were not as the cache had them.",
             ),
-            locked_passes: counter(&registry, "tillside_locked_passes_total", "Passes under locks."),
-            bisections: counter(&registry, "tillside_bisections_total", "Batches that were halved."),
+            locked_passes: counter(
+                &registry,
+                "tillside_locked_passes_total",
+                "Passes under locks.",
+            ),
+            bisections: counter(
+                &registry,
+                "tillside_bisections_total",
+                "Batches that were halved.",
+            ),
             connections_made: counter(
                 &registry,
                 "tillside_committer_connections_total",
                 "Connections that committers made.",
             ),
             pool_connections,
-            pool_waiting: gauge(&registry, "tillside_pool_waiting", "Callers waiting for the pool."),
+            pool_waiting: gauge(
+                &registry,
+                "tillside_pool_waiting",
+                "Callers waiting for the pool.",
+            ),
             http_connections: gauge(&registry, "tillside_http_connections", "Open connections."),
             http_connections_refused: counter(
                 &registry,
