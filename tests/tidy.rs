@@ -10,6 +10,10 @@ use std::path::{Path, PathBuf};
 /// Columns of a line, in characters; rustfmt leaves long texts and comments alone.
 const WIDTH_MAX: usize = 100;
 
+/// A signature or a hash in a test cannot be broken over lines; a line with such a word may be
+/// as wide as it needs.
+const WORD_MAX_BYTES: usize = 80;
+
 /// Beyond this many lines a file is looked at again: it is split, or stands here with a reason.
 const LINES_MAX: usize = 500;
 const LONG_FILES: &[(&str, &str)] = &[
@@ -137,7 +141,8 @@ fn the_sources_are_tidy() {
 
 fn check(source: &Source, findings: &mut Findings) {
     for (index, line) in source.lines.iter().enumerate() {
-        if line.chars().count() > WIDTH_MAX {
+        let breakable = line.split_whitespace().all(|word| word.len() < WORD_MAX_BYTES);
+        if breakable && line.chars().count() > WIDTH_MAX {
             findings.add(source, index + 1, "wider than 100 columns: break the line");
         }
     }
@@ -311,7 +316,7 @@ fn is_character(text: &str) -> bool {
 fn every_rule_can_fail() {
     let header = "//! Owns a sample.\n";
     let long = format!("{header}{}", "//\n".repeat(LINES_MAX));
-    let wide = format!("{header}// {}\n", "x".repeat(WIDTH_MAX));
+    let wide = format!("{header}// {}\n", "xyz ".repeat(WIDTH_MAX));
     for (path, text, expected) in [
         ("src/domain/a.rs", "use crate::{\n    config::Config,\n    domain::b,\n};", "config"),
         ("src/domain/a.rs", "fn f() { crate::db::pool(); }", "domain imports only domain"),
