@@ -102,7 +102,7 @@ impl Sealer {
     pub fn generate_key() -> Zeroizing<String> {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         fill_random(&mut *bytes);
-        Zeroizing::new(STANDARD.encode(&*bytes))
+        Zeroizing::new(STANDARD.encode(*bytes))
     }
 
     /// Seals the secret of the terminal key named `keyid`: 29 bytes longer than `secret`.

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use refinery::{Migration, Runner};
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 use super::DbError;
@@ -153,22 +154,30 @@ pub async fn ensure_partitions(
         let Ok(next) = month.checked_add(1.month()) else { break };
         let name = format!("swipe_{:04}_{:02}", month.year(), month.month());
         if !present.contains(&name) {
-            done.moved_rows += make_partition(client, &name, month, next).await?;
-            done.created.push(name);
+            match make_partition(client, &name, month, next).await {
+                Ok(moved_rows) => {
+                    done.moved_rows += moved_rows;
+                    done.created.push(name);
+                }
+                // Another replica was faster: it did the same.
+                Err(DbError::Refused { sqlstate, .. })
+                    if sqlstate == SqlState::DUPLICATE_TABLE
+                        && partitions(client).await?.contains(&name) => {}
+                Err(error) => return Err(error),
+            }
         }
         month = next;
     }
     Ok(done)
 }
 
-/// The months from the one of `today` minus `back_days` to the one of `today` plus
-/// `ahead_days`, as [`ensure_partitions`] takes them.
+/// What [`ensure_partitions`] should be asked for: from `back_days` before `today` to
+/// `ahead_days` after it, but no more than five years back and one ahead. What is older is rare,
+/// and the default partition holds it.
 pub fn months_around(today: Date, back_days: i32, ahead_days: i32) -> (Date, Date) {
-    let shift = |days: i32| {
-        let span = i64::from(days).days();
-        today.checked_add(span).unwrap_or(if days < 0 { Date::MIN } else { Date::MAX })
-    };
-    (shift(back_days.saturating_neg()), shift(ahead_days))
+    let back = back_days.clamp(0, 5 * 366).days();
+    let ahead = ahead_days.clamp(0, 366).days();
+    (today.saturating_sub(back), today.saturating_add(ahead))
 }
 
 /// What decides whether an acknowledged swipe is durable.
@@ -348,7 +357,7 @@ async fn make_partition(
     then("LOCK TABLE swipe IN SHARE UPDATE EXCLUSIVE MODE");
     // … but with this one, which attaching takes anyway: no row may slip in behind the move.
     then("LOCK TABLE swipe_default IN ACCESS EXCLUSIVE MODE");
-    then(&format!("CREATE TABLE IF NOT EXISTS {name} (LIKE swipe INCLUDING ALL)"));
+    then(&format!("CREATE TABLE {name} (LIKE swipe INCLUDING ALL)"));
     then(&format!(
         "WITH moved AS (DELETE FROM swipe_default WHERE {within} RETURNING *)
          INSERT INTO {name} SELECT * FROM moved"
@@ -433,9 +442,11 @@ mod tests {
     }
 
     #[test]
-    fn months_reach_over_the_year_and_do_not_overflow() {
+    fn months_reach_over_the_year_and_are_bounded() {
         let around = months_around(date(2026, 1, 15), 40, 20);
         assert_eq!(around, (date(2025, 12, 6), date(2026, 2, 4)));
-        assert_eq!(months_around(date(2026, 1, 15), i32::MAX, i32::MAX), (Date::MIN, Date::MAX));
+        let (first, last) = months_around(date(2026, 1, 15), i32::MAX, i32::MAX);
+        assert_eq!((first.year(), last.year()), (2021, 2027), "bounded");
+        assert_eq!(months_around(Date::MIN, 1, -1), (Date::MIN, Date::MIN));
     }
 }

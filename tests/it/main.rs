@@ -4,4 +4,6 @@
 
 mod support;
 
+mod database_errors;
 mod private_postgres;
+mod schema;

@@ -142,6 +142,12 @@ pub enum PrivateError {
         /// Who should own it.
         needed: String,
     },
+    /// The folder holds what is not ours.
+    #[error("{folder} holds other things than a private PostgreSQL: choose a new or empty folder")]
+    NotEmpty {
+        /// The folder that was asked for.
+        folder: PathBuf,
+    },
     /// Another process works there.
     #[error(
         "{folder} is in use by another Tillside ({server}). Stop that one, or choose another \
@@ -347,7 +353,7 @@ async fn ensure_database(client: &tokio_postgres::Client) -> Result<(), super::D
 }
 
 async fn lock_folder(place: &Place, patience: Duration) -> Result<File, PrivateError> {
-    let path = place.folder.join("lock");
+    let path = place.lock();
     let lock = OpenOptions::new()
         .create(true)
         .truncate(false)

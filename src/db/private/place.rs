@@ -19,6 +19,9 @@ use super::PrivateError;
 const SOCKET_PATH_MAX_BYTES: usize = 107;
 const SOCKET: &str = ".s.PGSQL.5432";
 
+/// Stands in every folder that was ever used.
+const LOCK: &str = "lock";
+
 /// Where data goes when root works below a folder that nobody else may enter.
 const ELSEWHERE: &str = "/var/lib/tillside";
 
@@ -98,9 +101,17 @@ impl Place {
         if let Some(blocking) = identity.first_barrier(&folder) {
             return Err(PrivateError::Unreachable { folder, blocking });
         }
+        let owner = fs::metadata(&folder).map_err(PrivateError::io("looking at", &folder))?.uid();
+        if owner == identity.uid.as_raw() && !is_empty(&folder) && !folder.join(LOCK).exists() {
+            return Err(PrivateError::NotEmpty { folder });
+        }
         close(&folder, &identity)?;
         let socket_dir = socket_dir(&folder, &identity)?;
         Ok(Self { folder, socket_dir, identity })
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.folder.join(LOCK)
     }
 
     pub(super) fn data(&self) -> PathBuf {
@@ -207,8 +218,7 @@ fn close(folder: &Path, identity: &Identity) -> Result<(), PrivateError> {
     let found = fs::metadata(folder).map_err(PrivateError::io("looking at", folder))?;
     if found.uid() != identity.uid.as_raw() {
         let ours_to_give = identity.drops_root && found.uid() == 0;
-        let empty = fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none());
-        if !(ours_to_give && empty) {
+        if !(ours_to_give && is_empty(folder)) {
             let needed = if identity.drops_root { "postgres" } else { "you" }.to_owned();
             return Err(PrivateError::NotOurs { folder: folder.to_owned(), needed });
         }
@@ -250,6 +260,10 @@ fn socket_dir(folder: &Path, identity: &Identity) -> Result<PathBuf, PrivateErro
     }
     close(&short, identity)?;
     Ok(short)
+}
+
+fn is_empty(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
 }
 
 /// A short name that stands for a path.

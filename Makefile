@@ -1,0 +1,43 @@
+# What people type. Each rule is a line or two; what is longer is in scripts/.
+# The continuous integration runs `make test`, and nothing that is not here.
+
+SHELL := /bin/bash
+# rustup puts cargo here and asks people to log in again.
+export PATH := $(HOME)/.cargo/bin:$(PATH)
+
+# `make run ARGS="--listen 0.0.0.0:8080"` passes arguments to `tillside demo`.
+ARGS ?=
+
+.PHONY: help run test lint journey clean-demo prepare
+
+help:
+	@echo 'make run         gets what is missing, builds, starts the demo (Ctrl-C ends it)'
+	@echo 'make test        gets what is missing, runs the whole suite'
+	@echo 'make lint        formatting, clippy, documentation; as strict as the suite'
+	@echo 'make journey     replays a year of real supermarket baskets through the service'
+	@echo 'make clean-demo  removes the data of the demo'
+
+# The profile is optimised but not linked as one: a first build takes a few minutes, not ten.
+run: prepare
+	cargo run --profile demo --bin tillside -- demo $(ARGS)
+
+test: prepare
+	cargo test --workspace --doc
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run --workspace; \
+	else set -x; cargo test --workspace --lib --bins --tests; fi
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps
+
+journey: prepare
+	scripts/journey.sh
+
+# A demo started by root below a closed folder keeps its data elsewhere, behind a link.
+clean-demo:
+	@if [ -d .tillside ]; then find .tillside -maxdepth 2 -type l -lname '/var/lib/tillside/*' \
+	  -exec sh -c 'rm -rf -- "$$(readlink "$$1")"' _ {} \; ; rm -rf .tillside; fi
+
+prepare:
+	@scripts/prepare.sh
