@@ -1,6 +1,7 @@
 //! The service put together: the only place where parts are wired to each other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::extract::Request;
@@ -15,9 +16,11 @@ use crate::commit::{CommitterTasks, Committers};
 use crate::config::Config;
 use crate::db::pool::connect_pool;
 use crate::domain::card::CardFormat;
+use crate::domain::payment_card;
 use crate::error::Error;
 use crate::http::problem::{Problem, Slug};
 use crate::http::request::{Policy, SignedRequest, read_signed};
+use crate::http::server;
 use crate::metrics::Metrics;
 use crate::quarantine::{self, Refused};
 use crate::sealing::Sealer;
@@ -142,12 +145,10 @@ impl App {
             Slug::ValidationFailed,
             Slug::SwipeNameReused,
         ];
+        // What was parsed has been looked at field by field; what could not be, has not.
         let text = String::from_utf8_lossy(body);
         let safe = problem.slug() != Slug::MalformedJson
-            || !crate::domain::payment_card::found_in(
-                &text,
-                crate::domain::payment_card::Field::Text,
-            );
+            || !payment_card::found_in(&text, payment_card::Field::Text);
         if !kept.contains(&problem.slug()) || !safe {
             return;
         }
@@ -190,6 +191,16 @@ impl App {
         gauge("idle", status.available);
         gauge("open", status.size);
         self.metrics.pool_waiting.set(i64::try_from(status.waiting).unwrap_or(i64::MAX));
+        let connections = &server::CONNECTIONS;
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let open = load(&connections.accepted).saturating_sub(load(&connections.ended));
+        self.metrics.http_connections.set(i64::try_from(open).unwrap_or(i64::MAX));
+        for (counter, count) in [
+            (&self.metrics.http_connections_refused, &connections.refused),
+            (&self.metrics.http_connections_timed_out, &connections.timed_out),
+        ] {
+            counter.inc_by(load(count).saturating_sub(counter.get()));
+        }
         let held = i64::try_from(self.accounts.len()).unwrap_or(i64::MAX);
         self.metrics.accounts_held.set(held);
     }

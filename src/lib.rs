@@ -3,6 +3,8 @@
 //! The modules in reading order. ARCHITECTURE.md has the map and the arguments.
 
 pub mod accounts;
+pub mod app;
+pub mod card;
 pub mod catalogue;
 pub mod cli;
 pub mod commit;
@@ -12,6 +14,9 @@ pub mod domain;
 pub mod error;
 pub mod http;
 pub mod metrics;
+pub mod quarantine;
 pub mod receipt;
+pub mod router;
 pub mod sealing;
+pub mod swipe;
 pub mod till;

@@ -58,6 +58,8 @@ pub struct Metrics {
     pub http_connections: IntGauge,
     /// Connections closed at once because too many were open.
     pub http_connections_refused: IntCounter,
+    /// Connections cut because the peer was too slow or silent for too long.
+    pub http_connections_timed_out: IntCounter,
     /// Requests kept in the quarantine.
     pub quarantined: IntCounter,
 }
@@ -189,6 +191,11 @@ impl Metrics {
                 &registry,
                 "tillside_http_connections_refused_total",
                 "Connections closed at once because too many were open.",
+            ),
+            http_connections_timed_out: counter(
+                &registry,
+                "tillside_http_connections_timed_out_total",
+                "Connections cut because the peer was too slow.",
             ),
             quarantined: counter(
                 &registry,

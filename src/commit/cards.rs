@@ -1,5 +1,337 @@
-//! Enrolment.
-pub struct CardError;
-pub struct Enrolment;
-pub struct Enrolled;
-pub struct MemberDetails;
+//! Enrolment: who an account belongs to, and which card points at it.
+//!
+//! | round trip | what                                                            |
+//! |------------|-----------------------------------------------------------------|
+//! | 1 to 2     | find or open the accounts of the cards                          |
+//! | 3          | BEGIN, lock both accounts in order                              |
+//! | 4          | cards and accounts as they are under the locks                  |
+//! | 5          | one statement and COMMIT                                        |
+//!
+//! Every change of a card's link raises the version of the old and of the new account, so that
+//! no replica can decide on what it remembers of either. Points that gathered on a provisional
+//! account move as transfer entries, lot by lot; its history stays where it is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use tokio::time::Instant;
+use tokio_postgres::Client;
+
+use super::{Committers, Connection, Shared, facts, sql};
+use crate::accounts::Hot;
+use crate::db::DbError;
+use crate::domain::account::{Account, State};
+use crate::domain::bucket;
+use crate::domain::ledger::{Entry, EntryKind};
+use crate::error::Error;
+
+/// How often an enrolment is tried again when a card moved under its hands.
+const ATTEMPTS_MAX: usize = 5;
+
+/// What a till asks for at the service desk.
+#[derive(Clone, Debug)]
+pub struct Enrolment {
+    /// The card in the customer's hand; well-formed.
+    pub card: String,
+    /// A card of the account that it shall belong to.
+    pub link_to: Option<String>,
+    /// Who the account belongs to.
+    pub member: MemberDetails,
+}
+
+/// A person on an account. The only values that stand in the table of personal data.
+#[derive(Clone, Default)]
+#[expect(missing_docs, reason = "the names are what everybody calls these")]
+pub struct MemberDetails {
+    pub given_name: Option<String>,
+    pub family_name: Option<String>,
+    pub birthday: Option<Date>,
+    pub email: Option<String>,
+    pub phone: Option<String>,
+    /// What the person has agreed to.
+    pub consents: Vec<String>,
+}
+
+impl std::fmt::Debug for MemberDetails {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(personal data)")
+    }
+}
+
+/// What became of an enrolment.
+#[derive(Clone, Debug)]
+pub enum Enrolled {
+    /// It was done.
+    Now(Account),
+    /// It was so before; nothing changed.
+    Before(Account),
+    /// Nobody has used or enrolled the card in `link_to`.
+    NoSuchTarget,
+    /// The card belongs to another enrolled account.
+    OfAnotherAccount,
+}
+
+/// What an enrolment changes.
+struct Change {
+    /// The account that the card will belong to, and the entries that lead there.
+    account: Account,
+    booked: Vec<Entry>,
+    /// The provisional account that the card leaves, emptied.
+    left: Option<(Account, Vec<Entry>)>,
+    /// Whether the account becomes enrolled by this.
+    enrols: bool,
+}
+
+impl Committers {
+    /// Enrols or links a card. `today` dates what moves.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] at the deadline, and what the database says; asking again is safe.
+    pub async fn enrol(
+        &self,
+        enrolment: &Enrolment,
+        today: Date,
+        deadline: Instant,
+    ) -> Result<Enrolled, Error> {
+        // One at a time: the desk is not a till, and the connection is kept from tills' load.
+        let attempt = async {
+            let mut desk = self.desk.lock().await;
+            for _ in 0..ATTEMPTS_MAX {
+                if desk.as_ref().is_none_or(|connection| connection.dedicated.is_lost()) {
+                    *desk = Some(self.connector.connect().await?);
+                }
+                let connection = desk.as_ref().expect("just connected");
+                let outcome = enrol(connection, &self.shared, enrolment, today).await;
+                if outcome.is_err() {
+                    let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
+                }
+                if let Some(enrolled) = outcome? {
+                    return Ok(enrolled);
+                }
+            }
+            Err(Error::DeadlineExceeded)
+        };
+        match tokio::time::timeout_at(deadline, attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Error::OutcomeUnknown),
+        }
+    }
+}
+
+/// One attempt; `None` when a card moved between looking and locking.
+async fn enrol(
+    connection: &Connection,
+    shared: &Shared,
+    enrolment: &Enrolment,
+    today: Date,
+) -> Result<Option<Enrolled>, Error> {
+    // A ROLLBACK that an earlier caller had no time for.
+    let client = connection.dedicated.client();
+    client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
+    let now = Timestamp::now();
+
+    // ---- which accounts
+    let target = match &enrolment.link_to {
+        None => None,
+        Some(card) => match facts::find_cards(connection, &[card]).await?.get(card) {
+            Some(account_id) => Some(*account_id),
+            None => return Ok(Some(Enrolled::NoSuchTarget)),
+        },
+    };
+    let card = enrolment.card.as_str();
+    let resolved = facts::resolve_cards(connection, shared, &[card], now).await?;
+    let (source, _) = resolved[card];
+    let mut account_ids = vec![source];
+    account_ids.extend(target.filter(|target| *target != source));
+    account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
+
+    // ---- locks, then what is true under them
+    let (begun, locked) = tokio::join!(
+        client.batch_execute("BEGIN"),
+        facts::lock_accounts(connection, &account_ids),
+    );
+    begun.map_err(DbError::from)?;
+    locked?;
+    let snapshot = shared.catalogue.current();
+    let mut cards = vec![card];
+    cards.extend(enrolment.link_to.as_deref());
+    let (links, loaded) = tokio::try_join!(
+        facts::find_cards(connection, &cards),
+        facts::load_accounts(connection, &snapshot, &account_ids),
+    )?;
+    let moved = links.get(card) != Some(&source)
+        || enrolment.link_to.as_ref().is_some_and(|card| links.get(card) != target.as_ref());
+    if moved {
+        client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
+        return Ok(None);
+    }
+    let accounts: HashMap<i64, Arc<Hot>> =
+        loaded.into_iter().map(|hot| (hot.account.account_id, hot)).collect();
+    let held = |account_id: i64| {
+        let damaged =
+            || Error::Damaged(format!("a card points at account {account_id}, which is not there"));
+        accounts.get(&account_id).ok_or_else(damaged)
+    };
+
+    // ---- decide
+    let target = target.filter(|target| *target != source);
+    let target = target.map(held).transpose()?;
+    let source = held(source)?;
+    let change = match (&source.account, target.map(|hot| &hot.account)) {
+        (source, None) if source.state == State::Enrolled => {
+            client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
+            return Ok(Some(Enrolled::Before(source.clone())));
+        }
+        (source, None) => {
+            let mut account = source.clone();
+            account.version += 1;
+            account.state = State::Enrolled;
+            Change { account, booked: Vec::new(), left: None, enrols: true }
+        }
+        (source, Some(_)) if source.state == State::Enrolled => {
+            client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
+            return Ok(Some(Enrolled::OfAnotherAccount));
+        }
+        (source, Some(target)) => transfer(source, target, today),
+    };
+
+    // ---- write
+    write(client, &change, enrolment, today, now).await?;
+    client.batch_execute("COMMIT").await.map_err(DbError::from)?;
+
+    // ---- remember
+    let hot = target.unwrap_or(source);
+    let profile = Arc::clone(&hot.profile);
+    shared.accounts.put(Arc::new(Hot { account: change.account.clone(), profile }));
+    shared.accounts.link(card, change.account.account_id);
+    if let Some((left, _)) = &change.left {
+        shared.accounts.forget(left.account_id);
+    }
+    Ok(Some(Enrolled::Now(change.account)))
+}
+
+/// Moves all points of a provisional account to another one, lot by lot.
+fn transfer(source: &Account, target: &Account, today: Date) -> Change {
+    let (mut left, mut account) = (source.clone(), target.clone());
+    let (mut gone, mut booked) = (Vec::new(), Vec::new());
+    left.version += 1;
+    left.clock = left.clock.max(today);
+    left.lots.expire(left.clock, &mut gone);
+    account.version += 1;
+    account.clock = account.clock.max(today);
+    account.lots.expire(account.clock, &mut booked);
+    for lot in left.lots.empty(EntryKind::Transfer, &mut gone) {
+        if lot.points > 0 {
+            account.lots.add(EntryKind::Transfer, lot.points, lot.key, &mut booked);
+        } else {
+            account.lots.take(EntryKind::Transfer, -lot.points, None, &mut booked);
+        }
+    }
+    left.state = State::Merged;
+    let enrols = account.state == State::Provisional;
+    account.state = State::Enrolled;
+    Change { account, booked, left: Some((left, gone)), enrols }
+}
+
+/// Writes a change inside the transaction that holds the locks. Every statement is read to its
+/// end before COMMIT is sent, so that a COMMIT that is answered is a COMMIT that happened.
+async fn write(
+    client: &Client,
+    change: &Change,
+    enrolment: &Enrolment,
+    today: Date,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let account_id = change.account.account_id;
+    let mut changed = vec![(&change.account, &change.booked, None)];
+    changed.extend(change.left.iter().map(|(left, gone)| (left, gone, Some(account_id))));
+    for (account, entries, merged_into) in changed {
+        let bucket = i16::from(bucket::of_account(account.account_id));
+        let (expected, state) = (account.version - 1, account.state as i16);
+        let (total, lots) = (account.lots.total(), account.lots.encode());
+        let moved = client
+            .execute(
+                sql::UPDATE_ACCOUNT,
+                &[
+                    &bucket,             // $1
+                    &account.account_id, // $2
+                    &expected,           // $3
+                    &account.version,    // $4
+                    &total,              // $5
+                    &account.clock,      // $6
+                    &state,              // $7
+                    &merged_into,        // $8
+                    &lots,               // $9
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+        if moved != 1 {
+            return Err(Error::Damaged(format!(
+                "account {} moved under a lock",
+                account.account_id
+            )));
+        }
+        let numbers: Vec<i16> = entries.iter().zip(0..).map(|(_, number)| number).collect();
+        let kinds: Vec<i16> = entries.iter().map(|entry| entry.kind as i16).collect();
+        let points: Vec<i64> = entries.iter().map(|entry| entry.points).collect();
+        let available: Vec<Date> = entries.iter().map(|entry| entry.lot.available_from).collect();
+        let expires: Vec<Date> = entries.iter().map(|entry| entry.lot.expires_on).collect();
+        client
+            .execute(
+                sql::INSERT_ENTRIES,
+                &[
+                    &bucket,             // $1
+                    &account.account_id, // $2
+                    &account.version,    // $3
+                    &today,              // $4
+                    &numbers,            // $5
+                    &kinds,              // $6
+                    &points,             // $7
+                    &available,          // $8
+                    &expires,            // $9
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+    }
+    let bucket = i16::from(bucket::of_account(account_id));
+    if change.enrols {
+        let member = &enrolment.member;
+        client
+            .execute(
+                sql::INSERT_MEMBER,
+                &[
+                    &bucket,             // $1
+                    &account_id,         // $2
+                    &member.given_name,  // $3
+                    &member.family_name, // $4
+                    &member.birthday,    // $5
+                    &member.email,       // $6
+                    &member.phone,       // $7
+                    &member.consents,    // $8
+                    &today,              // $9
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+    }
+    if change.left.is_some() {
+        let card_bucket = i16::from(bucket::of_card(&enrolment.card));
+        client
+            .execute(
+                sql::LINK_CARD,
+                &[
+                    &card_bucket,    // $1
+                    &enrolment.card, // $2
+                    &account_id,     // $3
+                    &now,            // $4
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
+    }
+    Ok(())
+}

@@ -33,7 +33,7 @@ use crate::domain::name::SwipeName;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::receipt::Compressor;
-pub use cards::{CardError, Enrolled, Enrolment, MemberDetails};
+pub use cards::{Enrolled, Enrolment, MemberDetails};
 use pass::Footing;
 use sql::Statements;
 
@@ -52,6 +52,14 @@ pub enum Command {
 }
 
 impl Command {
+    /// What puts commands into the order in which they happened.
+    pub fn order(&self) -> (jiff::Timestamp, i64) {
+        match self {
+            Self::Record(swipe) => (swipe.occurred_at, swipe.name.sequence_number),
+            Self::Void(name) => (jiff::Timestamp::MAX, name.sequence_number),
+        }
+    }
+
     /// The card of a transaction that is for a customer.
     fn customer_card(&self) -> Option<&str> {
         match self {
@@ -141,7 +149,9 @@ pub struct Committers {
     queues: Arc<[mpsc::Sender<Job>]>,
     /// One permit for each command that may wait or be worked on.
     permits: Arc<Semaphore>,
-    database: Arc<config::Database>,
+    connector: Arc<Connector>,
+    /// The connection of enrolments.
+    desk: Arc<tokio::sync::Mutex<Option<Connection>>>,
 }
 
 /// Waits until the committers have ended.
@@ -165,6 +175,12 @@ impl Committers {
     ) -> (Self, CommitterTasks) {
         let numbers = std::sync::Mutex::default();
         let shared = Arc::new(Shared { accounts, catalogue, metrics, numbers });
+        let connector = Arc::new(Connector {
+            url: database.url.clone(),
+            connect_timeout: Duration::from_millis(database.connect_timeout_ms),
+            statement_timeout: Duration::from_millis(settings.statement_timeout_ms),
+            lock_timeout: Duration::from_millis(settings.lock_timeout_ms),
+        });
         let mut tasks = tokio::task::JoinSet::new();
         let mut queues = Vec::with_capacity(settings.committers);
         for number in 0..settings.committers {
@@ -173,10 +189,7 @@ impl Committers {
             let committer = Committer {
                 number,
                 batch_max: settings.batch_max,
-                statement_timeout: Duration::from_millis(settings.statement_timeout_ms),
-                lock_timeout: Duration::from_millis(settings.lock_timeout_ms),
-                url: database.url.clone(),
-                connect_timeout: Duration::from_millis(database.connect_timeout_ms),
+                connector: Arc::clone(&connector),
                 shared: Arc::clone(&shared),
                 compressor: Compressor::new(),
                 connection: None,
@@ -184,8 +197,8 @@ impl Committers {
             tasks.spawn(committer.run(receiver));
         }
         let permits = Arc::new(Semaphore::new(settings.queue_max));
-        let database = Arc::new(database.clone());
-        let committers = Self { shared, queues: queues.into(), permits, database };
+        let desk = Arc::default();
+        let committers = Self { shared, queues: queues.into(), permits, connector, desk };
         (committers, CommitterTasks(tasks))
     }
 
@@ -244,10 +257,7 @@ impl Committers {
 struct Committer {
     number: usize,
     batch_max: usize,
-    statement_timeout: Duration,
-    lock_timeout: Duration,
-    url: Secret,
-    connect_timeout: Duration,
+    connector: Arc<Connector>,
     shared: Arc<Shared>,
     compressor: Compressor,
     connection: Option<Connection>,
@@ -256,6 +266,28 @@ struct Committer {
 struct Connection {
     dedicated: Dedicated,
     statements: Statements,
+}
+
+/// How this module connects.
+struct Connector {
+    url: Secret,
+    connect_timeout: Duration,
+    statement_timeout: Duration,
+    lock_timeout: Duration,
+}
+
+impl Connector {
+    async fn connect(&self) -> Result<Connection, DbError> {
+        let session = Session {
+            application_name: "tillside committer",
+            statement_timeout: self.statement_timeout,
+            lock_timeout: self.lock_timeout,
+            settings: sql::SESSION,
+        };
+        let dedicated = connect_dedicated(&self.url, self.connect_timeout, &session).await?;
+        let statements = Statements::prepare(dedicated.client()).await?;
+        Ok(Connection { dedicated, statements })
+    }
 }
 
 impl Committer {
@@ -339,15 +371,7 @@ impl Committer {
         if self.connection.as_ref().is_some_and(|connection| !connection.dedicated.is_lost()) {
             return Ok(());
         }
-        let session = Session {
-            application_name: "tillside committer",
-            statement_timeout: self.statement_timeout,
-            lock_timeout: self.lock_timeout,
-            settings: sql::SESSION,
-        };
-        let dedicated = connect_dedicated(&self.url, self.connect_timeout, &session).await?;
-        let statements = Statements::prepare(dedicated.client()).await?;
-        self.connection = Some(Connection { dedicated, statements });
+        self.connection = Some(self.connector.connect().await?);
         self.shared.metrics.connections_made.inc();
         Ok(())
     }

@@ -197,6 +197,34 @@ pub(super) const NEXT_NUMBERS: &str = "
 -- commit::next_numbers
 SELECT nextval('account_number_block')";
 
+/// One account under a lock.
+pub(super) const UPDATE_ACCOUNT: &str = "
+-- commit::update_account
+UPDATE account
+SET version = $4, total_points = $5, clock = $6, state = $7, merged_into = $8, lots = $9
+WHERE bucket = $1 AND account_id = $2 AND version = $3";
+
+/// The entries of one version of one account.
+pub(super) const INSERT_ENTRIES: &str = "
+-- commit::insert_entries
+INSERT INTO entry (bucket, account_id, version, business_date, entry_no, kind, points,
+                   lot_available, lot_expires)
+SELECT $1, $2, $3, $4, i.*
+FROM unnest($5::smallint[], $6::smallint[], $7::bigint[], $8::date[], $9::date[]) AS i";
+
+/// The first member of an account.
+pub(super) const INSERT_MEMBER: &str = "
+-- commit::insert_member
+INSERT INTO member (bucket, account_id, member_no, given_name, family_name, birthday, email, phone,
+                    consents, joined_on)
+VALUES ($1, $2, 1, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT DO NOTHING";
+
+/// Where a card points from now on.
+pub(super) const LINK_CARD: &str = "
+-- commit::link_card
+UPDATE card SET account_id = $3, linked_at = $4 WHERE bucket = $1 AND card = $2";
+
 /// The statements of one connection, prepared.
 pub(super) struct Statements {
     pub(super) commit_batch: Statement,

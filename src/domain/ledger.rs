@@ -164,6 +164,14 @@ impl Lots {
         self.change(kind, -left, DEBT, entries);
     }
 
+    /// Takes everything out, debt included, and returns what was there.
+    pub fn empty(&mut self, kind: EntryKind, entries: &mut Vec<Entry>) -> Vec<Lot> {
+        let lots = std::mem::take(&mut self.0);
+        let taken = |lot: &Lot| Entry { kind, points: -lot.points, lot: lot.key };
+        entries.extend(lots.iter().map(taken));
+        lots
+    }
+
     fn find(&self, key: LotKey) -> Option<Lot> {
         self.0.iter().find(|lot| lot.key == key).copied()
     }

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
 
@@ -21,12 +21,8 @@ use crate::domain::payment_card::{self, Field};
 /// understood holds a payment-card number, `payment-card-data-refused`.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let parsed = serde_path_to_error::deserialize(&mut deserializer)
-        .and_then(|value| match deserializer.end() {
-            Ok(()) => Ok(value),
-            Err(error) => Err(serde_path_to_error::Error::new(Path::default(), error)),
-        });
-    let error = match parsed {
+    let error = match serde_path_to_error::deserialize(&mut deserializer) {
+        Ok(_) if deserializer.end().is_err() => return Err(Problem::new(Slug::MalformedJson)),
         // A struct can be read from an array by position; the contract knows objects only.
         Ok(value) if body.trim_ascii_start().starts_with(b"{") => return Ok(value),
         Ok(_) => return Err(shape(String::new(), "an object is required")),
@@ -214,7 +210,8 @@ mod tests {
     #[test]
     fn what_is_not_json_is_malformed_and_what_has_another_shape_is_pointed_at() {
         let deep = vec![b'['; 100_000];
-        let many: Vec<u8> = [b"{\"amount\":1".to_vec(), b",\"x\":1".repeat(2), b"}".to_vec()].concat();
+        let many: Vec<u8> =
+            [b"{\"amount\":1".to_vec(), b",\"x\":1".repeat(2), b"}".to_vec()].concat();
         for (body, slug, pointer) in [
             (&b""[..], Slug::MalformedJson, ""),
             (b"{", Slug::MalformedJson, ""),

@@ -4,21 +4,28 @@
 //! [`signature`] proves who sent it, [`problem`] turns whatever went wrong into an answer.
 //! Nothing in here knows what a swipe is, and nothing in here touches the database.
 
+pub mod admin;
+pub mod body;
+pub mod docs;
 pub mod problem;
 pub mod request;
 pub mod server;
 pub mod signature;
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use ::http::{HeaderName, HeaderValue};
+use ::http::header::CONTENT_TYPE;
+use ::http::{HeaderName, HeaderValue, StatusCode};
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::config;
+use crate::metrics::Metrics;
 use problem::Problem;
 use request::RequestId;
 
@@ -29,17 +36,24 @@ struct Edge {
     public_url: String,
     headers_max: usize,
     target_max_bytes: usize,
+    metrics: Arc<Metrics>,
 }
 
 /// Puts the edge around a finished router: a request id for every request, the limits that
 /// hold for all routes, panics caught, and every [`Problem`] written out as RFC 9457 asks.
 ///
 /// Call it last: routes that are added afterwards stand outside.
-pub fn edge(router: Router, public_url: &str, limits: &config::Http) -> Router {
+pub fn edge(
+    router: Router,
+    public_url: &str,
+    limits: &config::Http,
+    metrics: Arc<Metrics>,
+) -> Router {
     let edge = Arc::new(Edge {
         public_url: public_url.to_owned(),
         headers_max: limits.headers_max,
         target_max_bytes: limits.target_max_bytes,
+        metrics,
     });
     router
         .layer(CatchPanicLayer::custom(problem::of_panic))
@@ -47,6 +61,9 @@ pub fn edge(router: Router, public_url: &str, limits: &config::Http) -> Router {
 }
 
 async fn surround(State(edge): State<Arc<Edge>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    // The template, never the path: a path may hold a card.
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let id = RequestId::random();
     let version = request.version();
     request.extensions_mut().insert(id);
@@ -54,8 +71,27 @@ async fn surround(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
         Ok(()) => next.run(request).await,
         Err(slug) => Problem::new(slug).closing().into_response(),
     };
+    let slug = answer.extensions().get::<Problem>().map(Problem::slug);
     let mut answer = problem::write_out(answer, &edge.public_url, id, version);
     let value = HeaderValue::from_str(id.as_str()).expect("hexadecimal digits are header text");
     answer.headers_mut().insert(X_REQUEST_ID, value);
+
+    let route = route.as_ref().map_or("(none)", MatchedPath::as_str);
+    let status = answer.status();
+    let elapsed_s = started.elapsed().as_secs_f64();
+    edge.metrics.requests.with_label_values(&[route, status.as_str()]).observe(elapsed_s);
+    if let Some(slug) = slug {
+        edge.metrics.problems.with_label_values(&[slug.name()]).inc();
+    }
+    let problem = slug.map(problem::Slug::name);
+    tracing::debug!(request = %id, route, status = status.as_u16(), problem, elapsed_s, "answered");
     answer
+}
+
+/// An answer in JSON.
+pub fn json(status: StatusCode, body: Bytes) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
 }

@@ -64,10 +64,6 @@ pub async fn keep(pool: &Pool, refused: &Refused<'_>, now: Timestamp) -> Result<
 ///
 /// # Errors
 /// When the database cannot be read.
-pub async fn list(
-    pool: &Pool,
-    store_id: &str,
-    workstation_id: &str,
-) -> Result<Vec<Kept>, DbError> {
+pub async fn list(pool: &Pool, store_id: &str, workstation_id: &str) -> Result<Vec<Kept>, DbError> {
     sql::list(pool, store_id, workstation_id).await
 }

@@ -3,11 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, Bytes};
+use axum::body::Bytes;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
-use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -21,10 +20,10 @@ use crate::catalogue::Workstation;
 use crate::commit::{Command, NameKey, Outcome};
 use crate::domain::basket::Swipe;
 use crate::domain::name::SwipeName;
-use crate::http::body;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::http::request::{SignedRequest, TILLSIDE_DEADLINE_MS};
 use crate::http::signature::Terminal;
+use crate::http::{body, json};
 use crate::receipt::{self, Receipt, VoidReceipt};
 
 /// `true` on the answer to a repetition.
@@ -47,11 +46,11 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 /// happened is never refused for its loyalty part.
 #[utoipa::path(
     post, path = "/v1/swipes", operation_id = "record_swipe", tag = "terminals",
-    request_body(content = SwipeIn, content_type = "application/json"),
+    request_body(content = SwipeIn<'_>, content_type = "application/json"),
     params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "20 to 5000; default 400")),
     responses(
-        (status = 201, description = "Recorded, and durable", body = Receipt),
-        (status = 200, description = "Recorded before; the same bytes, with Idempotent-Replayed: true", body = Receipt),
+        (status = 201, description = "Recorded, and durable", body = Receipt<'_>),
+        (status = 200, description = "Recorded before; the same bytes, with Idempotent-Replayed: true", body = Receipt<'_>),
         (status = "4XX", description = "Not recorded", body = ProblemOut, content_type = "application/problem+json"),
         (status = 503, description = "Not recorded, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
     ),
@@ -96,9 +95,8 @@ fn parse_swipe(
         return Err(Problem::new(Slug::TerminalMismatch));
     }
     let snapshot = app.catalogue.current();
-    let workstation = snapshot
-        .workstation(&wire.store_id, &wire.workstation_id)
-        .ok_or(Slug::TerminalMismatch)?;
+    let workstation =
+        snapshot.workstation(&wire.store_id, &wire.workstation_id).ok_or(Slug::TerminalMismatch)?;
     let rules = Rules {
         currency: &app.config.chain.currency,
         cards: &app.cards,
@@ -117,7 +115,7 @@ fn parse_swipe(
 pub struct BatchIn<'a> {
     /// Up to 500 swipes and voids.
     #[serde(borrow)]
-    #[schema(value_type = Vec<BatchItemIn>, min_items = 1, max_items = 500)]
+    #[schema(value_type = Vec<BatchItemIn<'_>>, min_items = 1, max_items = 500)]
     pub items: Vec<&'a RawValue>,
 }
 
@@ -128,7 +126,7 @@ pub struct BatchIn<'a> {
 pub struct BatchItemIn<'a> {
     /// A transaction.
     #[serde(borrow, default)]
-    #[schema(value_type = Option<SwipeIn>)]
+    #[schema(value_type = Option<SwipeIn<'_>>)]
     pub swipe: Option<&'a RawValue>,
     /// The name of a transaction to be voided.
     #[serde(default)]
@@ -159,7 +157,7 @@ pub struct ItemOut {
     pub voided: bool,
     /// The receipt of a swipe or of a void.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Receipt>)]
+    #[schema(value_type = Option<Receipt<'_>>)]
     pub receipt: Option<Box<RawValue>>,
     /// Why it was not done; with a status of 503 it may be sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -171,7 +169,7 @@ pub struct ItemOut {
 /// Each item is judged by itself: good ones are applied once each, whatever becomes of the others.
 #[utoipa::path(
     post, path = "/v1/swipes/batch", operation_id = "record_batch", tag = "terminals",
-    request_body(content = BatchIn, content_type = "application/json"),
+    request_body(content = BatchIn<'_>, content_type = "application/json"),
     responses(
         (status = 200, description = "One outcome for each item", body = BatchOut),
         (status = "4XX", description = "Nothing was done", body = ProblemOut, content_type = "application/problem+json"),
@@ -198,7 +196,9 @@ pub async fn record_batch(
     let mut voids = Vec::new();
     for (at, item) in batch.items.iter().enumerate() {
         match parse_item(&app, &signed.terminal, item.get().as_bytes()) {
-            Ok((command @ Command::Record(_), workstation)) => swipes.push((at, command, workstation)),
+            Ok((command @ Command::Record(_), workstation)) => {
+                swipes.push((at, command, workstation))
+            }
             Ok((command, workstation)) => voids.push((at, command, workstation)),
             Err(problem) => {
                 app.quarantine("/v1/swipes/batch", &signed, item.get().as_bytes(), &problem).await;
@@ -304,7 +304,7 @@ type NameParts = (String, String, String, String);
         ("sequence" = i64, Path, example = 31198),
     ),
     responses(
-        (status = 200, description = "Its receipt; Tillside-Voided: true when it was voided", body = Receipt),
+        (status = 200, description = "Its receipt; Tillside-Voided: true when it was voided", body = Receipt<'_>),
         (status = 404, description = "Not recorded so far", body = ProblemOut, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
     ),
@@ -345,8 +345,8 @@ pub async fn outcome(
         ("sequence" = i64, Path, example = 31198),
     ),
     responses(
-        (status = 201, description = "Undone, and durable", body = VoidReceipt),
-        (status = 200, description = "Undone before; the same bytes, with Idempotent-Replayed: true", body = VoidReceipt),
+        (status = 201, description = "Undone, and durable", body = VoidReceipt<'_>),
+        (status = 200, description = "Undone before; the same bytes, with Idempotent-Replayed: true", body = VoidReceipt<'_>),
         (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
         (status = 503, description = "Not done, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
     ),
@@ -412,11 +412,4 @@ fn mark(response: &mut Response, name: HeaderName, holds: bool) {
     if holds {
         response.headers_mut().insert(name, HeaderValue::from_static("true"));
     }
-}
-
-fn json(status: StatusCode, body: Bytes) -> Response {
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }

@@ -181,7 +181,11 @@ impl SwipeIn<'_> {
     /// # Errors
     /// Of `payment-card-data-refused`, `card-invalid`, `timestamp-out-of-range` and
     /// `validation-failed` the first that applies, with a pointer for each finding.
-    pub fn into_swipe(self, workstation: &Workstation, rules: &Rules<'_>) -> Result<Swipe, Problem> {
+    pub fn into_swipe(
+        self,
+        workstation: &Workstation,
+        rules: &Rules<'_>,
+    ) -> Result<Swipe, Problem> {
         let mut wrong = Vec::new();
         let mut invalid = |pointer: String, detail: &'static str| {
             wrong.push(FieldError { pointer, detail: detail.into() });
@@ -195,13 +199,17 @@ impl SwipeIn<'_> {
         };
         match business_date {
             None => out_of_range("/business_date", "a date YYYY-MM-DD is required"),
-            Some(date) if rules.window.is_some_and(|(oldest, newest)| date < oldest || newest < date) => {
+            Some(date)
+                if rules.window.is_some_and(|(oldest, newest)| date < oldest || newest < date) =>
+            {
                 out_of_range("/business_date", "this business date is too old or too far ahead");
             }
             Some(_) => {}
         }
         match (occurred_at, business_date) {
-            (None, _) => out_of_range("/occurred_at", "a time as in RFC 3339 with an offset is required"),
+            (None, _) => {
+                out_of_range("/occurred_at", "a time as in RFC 3339 with an offset is required")
+            }
             (Some(at), Some(date)) if !is_near(at, date, workstation) => out_of_range(
                 "/occurred_at",
                 "must lie within one day before and two days after the business date",
@@ -240,7 +248,10 @@ impl SwipeIn<'_> {
                 ("return", Some(returns)) => {
                     let swipe: Option<SwipeName> = returns.swipe.parse().ok();
                     if swipe.is_none() || returns.line == 0 {
-                        invalid(place("returns"), "a swipe's name and a line's number are required");
+                        invalid(
+                            place("returns"),
+                            "a swipe's name and a line's number are required",
+                        );
                     }
                     let sold_on = swipe.map(|swipe| SoldOn { swipe, line: returns.line });
                     LineKind::Return { sold_on }
@@ -310,11 +321,17 @@ impl SwipeIn<'_> {
         }
         // Findings on the sum would only repeat what is wrong with a part.
         let findings = if wrong.is_empty() { swipe.findings() } else { Vec::new() };
-        wrong.extend(findings.into_iter().map(|finding| FieldError {
-            pointer: finding.pointer,
-            detail: finding.detail.into(),
-        }));
-        if wrong.is_empty() { Ok(swipe) } else { Err(Problem::invalid(Slug::ValidationFailed, wrong)) }
+        wrong.extend(
+            findings.into_iter().map(|finding| FieldError {
+                pointer: finding.pointer,
+                detail: finding.detail.into(),
+            }),
+        );
+        if wrong.is_empty() {
+            Ok(swipe)
+        } else {
+            Err(Problem::invalid(Slug::ValidationFailed, wrong))
+        }
     }
 }
 
@@ -330,9 +347,9 @@ fn parse_timestamp(text: &str) -> Option<Timestamp> {
     let time = digits(11..13) && at(13, b':') && digits(14..16) && at(16, b':') && digits(17..19);
     let second: u8 = text.get(17..19)?.parse().ok()?;
     let rest = text.get(19..)?;
-    let fraction = rest.strip_prefix('.').map_or(0, |rest| {
-        1 + rest.bytes().take_while(u8::is_ascii_digit).count()
-    });
+    let fraction = rest
+        .strip_prefix('.')
+        .map_or(0, |rest| 1 + rest.bytes().take_while(u8::is_ascii_digit).count());
     let offset = rest.get(fraction..)?.as_bytes();
     let zoned = match offset {
         [b'Z' | b'z'] => true,

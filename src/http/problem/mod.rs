@@ -18,6 +18,7 @@ use ::http::{HeaderName, HeaderValue, StatusCode, Version};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::request::RequestId;
 use crate::db::DbError;
@@ -47,8 +48,30 @@ pub struct Problem {
     closes: bool,
 }
 
+/// Why something was not done (RFC 9457). Clients go by `type`; the words may change.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(title = "Problem")]
+pub struct ProblemOut {
+    /// The address of a page about it; its last part is the slug.
+    #[schema(example = "https://tillside.example/problems/validation-failed")]
+    pub r#type: String,
+    /// What it is, in a few words.
+    pub title: &'static str,
+    /// The HTTP status.
+    #[schema(example = 422)]
+    pub status: u16,
+    /// What went wrong and what to do.
+    pub detail: Cow<'static, str>,
+    /// The id of the request; absent before a signature is proven.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// For status 422: each finding.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}
+
 /// One finding of a validation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct FieldError {
     /// JSON pointer (RFC 6901) to the place in the body.
     pub pointer: String,
@@ -108,34 +131,21 @@ impl Problem {
         &self.errors
     }
 
-    fn body(&self, public_url: &str, id: RequestId) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Wire<'a> {
-            r#type: String,
-            title: &'a str,
-            status: u16,
-            detail: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            instance: Option<&'a str>,
-            #[serde(skip_serializing_if = "<[FieldError]>::is_empty")]
-            errors: &'a [FieldError],
-        }
+    /// The problem as it stands in an answer.
+    pub fn to_wire(&self, public_url: &str, id: RequestId) -> ProblemOut {
         let entry = self.slug.entry();
         // What is not proven to come from a terminal gets the same bytes each time.
         let unproven = self.slug == Slug::SignatureInvalid;
-        let wire = Wire {
+        let detail = self.detail.clone().filter(|_| !unproven);
+        let invalid = entry.status == StatusCode::UNPROCESSABLE_ENTITY;
+        ProblemOut {
             r#type: format!("{public_url}/problems/{}", entry.name),
             title: entry.title,
             status: entry.status.as_u16(),
-            detail: self.detail.as_deref().filter(|_| !unproven).unwrap_or(entry.help),
-            instance: (!unproven).then_some(id.as_str()),
-            errors: if entry.status == StatusCode::UNPROCESSABLE_ENTITY {
-                &self.errors
-            } else {
-                &[]
-            },
-        };
-        serde_json::to_vec(&wire).expect("texts and numbers can always be written")
+            detail: detail.unwrap_or(Cow::Borrowed(entry.help)),
+            instance: (!unproven).then(|| id.to_string()),
+            errors: if invalid { self.errors.clone() } else { Vec::new() },
+        }
     }
 
     /// Whole seconds for `Retry-After`. Where nobody knows better, 1 to 5 by the request id,
@@ -224,7 +234,9 @@ pub(super) fn write_out(
             _ => return response,
         },
     };
-    let mut written = Response::new(Body::from(problem.body(public_url, id)));
+    let body = serde_json::to_vec(&problem.to_wire(public_url, id))
+        .expect("texts and numbers can always be written");
+    let mut written = Response::new(Body::from(body));
     *written.status_mut() = problem.slug.status();
     let headers = written.headers_mut();
     headers.insert(CONTENT_TYPE, PROBLEM_JSON);

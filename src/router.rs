@@ -1,0 +1,42 @@
+//! Every route of the service and what lies around it, on one screen.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::response::Html;
+use axum::routing::get;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::app::App;
+use crate::http::{docs, edge, problem};
+use crate::{card, swipe};
+
+/// Routes, their documentation, and the edge around them.
+pub fn router(app: Arc<App>) -> Router {
+    let (terminals, document) = terminals().split_for_parts();
+    let json = document.to_json().expect("the document is made of texts and numbers");
+    let page = docs::page_of(&serde_json::to_value(&document).expect("it has just been written"));
+    let (http, public_url) = (app.config.http.clone(), app.config.chain.public_url.clone());
+    let metrics = Arc::clone(&app.metrics);
+    let router = Router::new()
+        .merge(terminals)
+        .merge(problem::pages())
+        .route("/openapi.json", get(async || docs::json(json)))
+        .route("/docs", get(async || Html(page)))
+        .route("/", get(async || Html(docs::welcome())))
+        .with_state(app);
+    edge(router, &public_url, &http, metrics)
+}
+
+/// The calls of terminals; the document is made from the same list.
+pub fn terminals() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(docs::Document::openapi())
+        .routes(routes!(swipe::http::record))
+        .routes(routes!(swipe::http::record_batch))
+        .routes(routes!(swipe::http::outcome))
+        .routes(routes!(swipe::http::void))
+        .routes(routes!(card::http::look_up))
+        .routes(routes!(card::http::enrol))
+}
