@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -62,10 +63,11 @@ pub struct CardOut {
 )]
 pub async fn look_up(
     State(app): State<Arc<App>>,
-    Path(card): Path<String>,
+    card: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     app.read_signed(request).await?;
+    let Path(card) = card.map_err(|_| Slug::NotFound)?;
     check_card(&card, "", &app.cards)?;
     let account = sql::account_of(&app.pool, &card).await?.ok_or(Slug::NotFound)?;
     Ok(json(StatusCode::OK, to_bytes(&card_out(&app, &account))))

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
@@ -311,11 +312,11 @@ type NameParts = (String, String, String, String);
 )]
 pub async fn outcome(
     State(app): State<Arc<App>>,
-    Path(parts): Path<NameParts>,
+    parts: Result<Path<NameParts>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let signed = app.read_signed(request).await?;
-    let (name, workstation) = name_in_path(&app, &signed.terminal, &parts)?;
+    let (name, workstation) = name_in_path(&app, &signed.terminal, parts)?;
     let found = sql::find(&app.pool, &NameKey::new(&workstation, &name)).await;
     match found.map_err(crate::error::Error::from)? {
         Some(sql::Found { receipt: Some(stored), voided }) => {
@@ -353,7 +354,7 @@ pub async fn outcome(
 )]
 pub async fn void(
     State(app): State<Arc<App>>,
-    Path(parts): Path<NameParts>,
+    parts: Result<Path<NameParts>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
     let signed = app.read_signed(request).await?;
@@ -363,7 +364,7 @@ pub async fn void(
         let finding = FieldError { pointer: String::new(), detail };
         return Err(Problem::invalid(Slug::ValidationFailed, vec![finding]));
     }
-    let (name, workstation) = name_in_path(&app, &signed.terminal, &parts)?;
+    let (name, workstation) = name_in_path(&app, &signed.terminal, parts)?;
     match app.committers.submit(Command::Void(name), workstation, deadline).await? {
         Outcome::Recorded { answer, replayed, .. } => {
             app.count_outcome(if replayed { "void-replayed" } else { "voided" });
@@ -376,9 +377,10 @@ pub async fn void(
 fn name_in_path(
     app: &App,
     terminal: &Terminal,
-    (store, workstation, date, sequence): &NameParts,
+    parts: Result<Path<NameParts>, PathRejection>,
 ) -> Result<(SwipeName, Arc<Workstation>), Problem> {
-    let name = SwipeName::from_parts(store, workstation, date, sequence);
+    let Path((store, workstation, date, sequence)) = parts.map_err(|_| Slug::NotFound)?;
+    let name = SwipeName::from_parts(&store, &workstation, &date, &sequence);
     let name = name.map_err(|_| Slug::NotFound)?;
     let workstation = workstation_of(app, terminal, &name)?;
     Ok((name, workstation))
