@@ -24,8 +24,7 @@ use super::request::RequestId;
 use crate::db::DbError;
 use crate::error::Error;
 
-/// The media type of a problem.
-pub const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
+const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// Tells a caller without a valid signature what one must cover (RFC 9421 section 5).
 const ACCEPT_SIGNATURE: (HeaderName, HeaderValue) = (

@@ -56,16 +56,6 @@ impl Slug {
         self.entry().status
     }
 
-    /// What it is, in a few words that never change.
-    pub fn title(self) -> &'static str {
-        self.entry().title
-    }
-
-    /// What went wrong and what to do, in a paragraph.
-    pub fn help(self) -> &'static str {
-        self.entry().help
-    }
-
     pub(super) fn entry(self) -> &'static Entry {
         let entry = &ENTRIES[self as usize];
         debug_assert_eq!(entry.slug, self, "the table is in the order of the enum");
