@@ -32,10 +32,7 @@ pub struct Accounts {
 impl Accounts {
     /// An empty cache.
     pub fn new(settings: &config::Cache) -> Self {
-        Self {
-            by_id: Cache::new(settings.accounts_max),
-            by_card: Cache::new(settings.cards_max),
-        }
+        Self { by_id: Cache::new(settings.accounts_max), by_card: Cache::new(settings.cards_max) }
     }
 
     /// An account, if it is here.

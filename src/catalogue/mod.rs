@@ -140,7 +140,10 @@ async fn keep_current(pool: Pool, sealer: Arc<Sealer>, sender: watch::Sender<Arc
         };
         match outcome {
             Ok(snapshot) => {
-                tracing::info!(reference_version = snapshot.reference_version, "catalogue reloaded");
+                tracing::info!(
+                    reference_version = snapshot.reference_version,
+                    "catalogue reloaded"
+                );
                 sender.send_replace(Arc::new(snapshot));
             }
             Err(error) => tracing::warn!(%error, "the catalogue could not be refreshed"),

@@ -115,9 +115,10 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
     let statement = client.prepare_cached(EPOCHS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
         let epoch = row.get("epoch");
-        let damaged = |error: String| Error::Damaged(format!("programme of epoch {epoch}: {error}"));
-        let rules: Rules = serde_json::from_str(row.get("rules"))
-            .map_err(|error| damaged(error.to_string()))?;
+        let damaged =
+            |error: String| Error::Damaged(format!("programme of epoch {epoch}: {error}"));
+        let rules: Rules =
+            serde_json::from_str(row.get("rules")).map_err(|error| damaged(error.to_string()))?;
         let find = |level: i16| {
             let taxa = &taxa;
             move |name: &str| taxa.get(&(level, name.to_owned())).copied()

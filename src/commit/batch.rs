@@ -214,22 +214,61 @@ impl Batch {
         let Self { recorded_at, encoding, accounts: a, claims: c, rekeys: r, .. } = self;
         let (s, e) = (&self.swipes, &self.entries);
         [
-            &a.bucket, &a.account_id, &a.expected, &a.version, &a.total_points, // $1 to $5
-            &a.sales_minor, &a.baskets, &a.clock, &a.lots, &a.profile, // $6 to $10
-            &a.first[0], &a.last[0], &a.first[1], &a.last[1], // $11 to $14
-            &a.first[2], &a.last[2], &a.first[3], &a.last[3], // $15 to $18
-            &c.bucket, &c.workstation_no, &c.business_date, &c.sequence_number, // $19 to $22
-            &c.version, &c.void_version, &c.contents, // $23 to $25
-            &r.bucket, &r.workstation_no, &r.business_date, &r.sequence_number, // $26 to $29
-            &r.version, &r.void_version, &r.contents, // $30 to $32
-            &s.version, &s.business_date, &s.workstation_no, &s.sequence_number, // $33 to $36
-            &s.kind, &s.epoch, &s.occurred_at, recorded_at, // $37 to $40
-            &s.total_minor, &s.earned, &s.reversed, // $41 to $43
-            &s.records.bytes, &s.records.offsets, // $44, $45
-            &s.receipts.bytes, &s.receipts.offsets, // $46, $47
-            &e.version, &e.entry_no, &e.kind, &e.points, // $48 to $51
-            &e.lot_available, &e.lot_expires, &e.business_date, // $52 to $54
-            encoding, // $55
+            &a.bucket,
+            &a.account_id,
+            &a.expected,
+            &a.version,
+            &a.total_points, // $1 to $5
+            &a.sales_minor,
+            &a.baskets,
+            &a.clock,
+            &a.lots,
+            &a.profile, // $6 to $10
+            &a.first[0],
+            &a.last[0],
+            &a.first[1],
+            &a.last[1], // $11 to $14
+            &a.first[2],
+            &a.last[2],
+            &a.first[3],
+            &a.last[3], // $15 to $18
+            &c.bucket,
+            &c.workstation_no,
+            &c.business_date,
+            &c.sequence_number, // $19 to $22
+            &c.version,
+            &c.void_version,
+            &c.contents, // $23 to $25
+            &r.bucket,
+            &r.workstation_no,
+            &r.business_date,
+            &r.sequence_number, // $26 to $29
+            &r.version,
+            &r.void_version,
+            &r.contents, // $30 to $32
+            &s.version,
+            &s.business_date,
+            &s.workstation_no,
+            &s.sequence_number, // $33 to $36
+            &s.kind,
+            &s.epoch,
+            &s.occurred_at,
+            recorded_at, // $37 to $40
+            &s.total_minor,
+            &s.earned,
+            &s.reversed, // $41 to $43
+            &s.records.bytes,
+            &s.records.offsets, // $44, $45
+            &s.receipts.bytes,
+            &s.receipts.offsets, // $46, $47
+            &e.version,
+            &e.entry_no,
+            &e.kind,
+            &e.points, // $48 to $51
+            &e.lot_available,
+            &e.lot_expires,
+            &e.business_date, // $52 to $54
+            encoding,         // $55
         ]
     }
 

@@ -1,2 +1,5 @@
 //! Enrolment.
-pub struct CardError; pub struct Enrolment; pub struct Enrolled; pub struct MemberDetails;
+pub struct CardError;
+pub struct Enrolment;
+pub struct Enrolled;
+pub struct MemberDetails;

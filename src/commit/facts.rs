@@ -97,10 +97,7 @@ pub(super) async fn resolve_cards(
 }
 
 /// An id that no account has: from the block in hand, or from a new one.
-pub(super) async fn new_account_id(
-    connection: &Connection,
-    shared: &Shared,
-) -> Result<i64, Error> {
+pub(super) async fn new_account_id(connection: &Connection, shared: &Shared) -> Result<i64, Error> {
     loop {
         let in_hand = shared.numbers.lock().expect("nothing panics while holding it").pop();
         if let Some(number) = in_hand {
@@ -193,10 +190,8 @@ pub(super) async fn load_entries(
         .map_err(DbError::from)?;
     let mut entries = vec![Vec::new(); places.len()];
     for row in &rows {
-        let lot = LotKey {
-            available_from: row.get("lot_available"),
-            expires_on: row.get("lot_expires"),
-        };
+        let lot =
+            LotKey { available_from: row.get("lot_available"), expires_on: row.get("lot_expires") };
         let code: i16 = row.get("kind");
         let kind = EntryKind::from_code(code)
             .ok_or_else(|| Error::Damaged(format!("entry of kind {code}")))?;

@@ -33,7 +33,7 @@ use crate::domain::name::SwipeName;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::receipt::Compressor;
-pub use cards::{CardError, Enrolment, Enrolled, MemberDetails};
+pub use cards::{CardError, Enrolled, Enrolment, MemberDetails};
 use pass::Footing;
 use sql::Statements;
 
@@ -211,8 +211,7 @@ impl Committers {
         let (reply, outcome) = oneshot::channel();
         let admitted_at = Instant::now();
         let reply = Some(reply);
-        let job =
-            Job { command, workstation, name, admitted_at, deadline, sent: false, reply };
+        let job = Job { command, workstation, name, admitted_at, deadline, sent: false, reply };
         if queue.try_send(job).is_err() {
             return Err(overloaded);
         }

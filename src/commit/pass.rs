@@ -209,9 +209,11 @@ impl Pass<'_> {
                         None => Some(house),
                         Some(card) => found.get(card).or_else(|| opened.get(card)).copied(),
                     };
-                    routes.extend(
-                        account_id.map(|account_id| Route { job, account_id, recorded: None }),
-                    );
+                    routes.extend(account_id.map(|account_id| Route {
+                        job,
+                        account_id,
+                        recorded: None,
+                    }));
                 }
             }
         }
@@ -585,8 +587,7 @@ impl Fold<'_> {
         let Command::Void(name) = &job.command else { return };
         let answer = void_receipt_of(name, kind, &decision, self.now);
         let version = decision.account.version;
-        let row =
-            KeyRow { name: &job.name, version: sale_version, void_version: version, content };
+        let row = KeyRow { name: &job.name, version: sale_version, void_version: version, content };
         match kind {
             Kind::Void => self.batch.rekey(&row),
             _ => self.batch.claim(&row),
@@ -640,12 +641,7 @@ fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) ->
     })
 }
 
-fn void_receipt_of(
-    name: &SwipeName,
-    kind: Kind,
-    decision: &Decision,
-    now: Timestamp,
-) -> Bytes {
+fn void_receipt_of(name: &SwipeName, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
     let (points, mut messages) = points_of(decision);
     if kind == Kind::Tombstone {
         messages.push("The sale has not arrived here yet; it will earn nothing.".into());
