@@ -71,7 +71,9 @@ impl Dedicated {
 /// Recycling is `Fast`: a connection that comes back is handed out again as long as it is open.
 /// Our statements leave nothing behind in a session (settings only by `SET LOCAL`), a dropped
 /// transaction has its ROLLBACK queued before the next statement, and a test query on each use
-/// would cost a round trip and still prove nothing about the next one.
+/// would cost a round trip and still prove nothing about the next one. A connection whose end was
+/// not noticed yet can be handed out once more: a read that is answered [`DbError::Lost`] is worth
+/// one more try.
 ///
 /// # Errors
 /// [`DbError::Misunderstood`] when `database.url` is not one.
