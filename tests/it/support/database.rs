@@ -83,6 +83,12 @@ impl Drop for TestDatabase {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.expect("a runtime").block_on(async {
                 let admin = connect(&admin_url).await;
+                // DROP … WITH (FORCE) would sleep for 100 ms to see the sessions end.
+                let sessions = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE datname = $1";
+                while admin.execute(sessions, &[&name]).await.expect("asked") > 0 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
                 run(&admin, &format!("DROP DATABASE {name} WITH (FORCE)")).await;
             });
         });
