@@ -195,8 +195,8 @@ impl Importer {
     }
 
     /// Writes the products that differ from what is in force, as a new epoch that begins on
-    /// `starts_on`. The first catalogue goes into the first epoch, which has no beginning,
-    /// so that it holds for baskets of any age. Products that the file leaves out stay.
+    /// `starts_on`. The first catalogue goes into the first epoch, which has no beginning, so
+    /// that it holds for baskets of any age, unless there is a second epoch already. Products that the file leaves out stay.
     ///
     /// # Errors
     /// When nothing was written.
@@ -216,11 +216,12 @@ impl Importer {
             products: file.products.len() as u64,
             products_added: written.added,
             products_changed: written.changed,
-            epoch: if latest.catalogue_is_empty { FIRST_EPOCH } else { latest.epoch },
-            starts_on: latest.starts_on.filter(|_| !latest.catalogue_is_empty),
+            epoch: latest.epoch,
+            starts_on: latest.starts_on,
         };
         if outcome.has_changed() {
-            if !latest.catalogue_is_empty {
+            // Replicas read articles again when an epoch was added, or while there is one only.
+            if !latest.catalogue_is_empty || latest.epoch != FIRST_EPOCH {
                 if let Some(latest) = latest.starts_on.filter(|latest| *latest > starts_on) {
                     return Err(ImportError::StartsTooEarly { latest, asked: starts_on });
                 }

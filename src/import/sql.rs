@@ -3,7 +3,7 @@
 //!
 //! [`Import::write_accounts`] is the one place besides `commit` that writes account-owned
 //! rows, and it only ever creates: accounts that no card led to before, complete with their
-//! first entries, at version 1. It must never change an account that exists.
+//! first entries. It must never change an account that exists.
 
 use std::pin::Pin;
 
@@ -23,6 +23,9 @@ use crate::domain::ledger::{Entry, Lots};
 
 /// The clock of an account that has seen no business date.
 const NOTHING_SEEN: Date = date(1900, 1, 1);
+
+/// The version at which opening points are booked; an account without any begins at 0.
+const FIRST_CHANGE: i64 = 1;
 
 /// Numbers that one value of the sequence stands for.
 const NUMBERS_IN_BLOCK: usize = 256;
@@ -464,7 +467,7 @@ impl<'a> Import<'a> {
             .collect()
     }
 
-    /// Creates accounts at version 1 with their cards, members and first entries.
+    /// Creates accounts with their cards, members and first entries.
     pub(super) async fn write_accounts(
         &self,
         accounts: &[NewAccount<'_>],
@@ -472,7 +475,6 @@ impl<'a> Import<'a> {
         linked_at: Timestamp,
         mut progress: impl FnMut(u64),
     ) -> Result<(), DbError> {
-        const VERSION: i64 = 1;
         let types = [
             Type::INT8,
             Type::INT8,
@@ -489,7 +491,8 @@ impl<'a> Import<'a> {
             let id = account.account_id;
             let (bucket, lots) = (bucket_of(id), account.lots.encode());
             let total = account.lots.total();
-            rows.write(&[&id, &VERSION, &total, &0i64, &0i32, &clock, &bucket, &ENROLLED, &lots])
+            let version = if account.entries.is_empty() { 0 } else { FIRST_CHANGE };
+            rows.write(&[&id, &version, &total, &0i64, &0i32, &clock, &bucket, &ENROLLED, &lots])
                 .await?;
             progress(1);
         }
@@ -526,7 +529,7 @@ impl<'a> Import<'a> {
                 let (bucket, kind) = (bucket_of(id), entry.kind as i16);
                 rows.write(&[
                     &id,
-                    &VERSION,
+                    &FIRST_CHANGE,
                     &entry.points,
                     &available,
                     &expires,

@@ -10,10 +10,14 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use sha2::{Digest as _, Sha256};
 
+use super::JourneyError;
 use super::columns::Columns;
 use super::products::JourneyProduct;
-use super::{JourneyError, business_date};
+
+/// What tells one file of transactions from another: the beginning of its SHA-256.
+pub type Fingerprint = [u8; 16];
 
 /// One article of a basket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,6 +34,11 @@ pub struct RecordedLine {
 }
 
 impl RecordedLine {
+    /// A line that stands in no file.
+    pub fn new(product_id: u32, quantity: u32, amount_minor: u32, discount_minor: u32) -> Self {
+        Self { basket_no: 0, product_id, quantity, amount_minor, discount_minor }
+    }
+
     /// What was paid, in minor units.
     pub fn sales_minor(&self) -> i64 {
         i64::from(self.amount_minor) - i64::from(self.discount_minor)
@@ -89,6 +98,20 @@ pub struct Oddities {
 }
 
 impl Transactions {
+    /// One basket that stands in no file.
+    pub fn of(
+        basket_id: i64,
+        household_id: u32,
+        store: u32,
+        occurred_at: Timestamp,
+        lines: &[RecordedLine],
+    ) -> Self {
+        let lines = lines.to_vec();
+        let basket =
+            RecordedBasket { basket_id, household_id, store, occurred_at, lines: 0..lines.len() };
+        Self { baskets: vec![basket], lines, baskets_contradicting: 0 }
+    }
+
     /// The baskets, in the order of time.
     pub fn baskets(&self) -> &[RecordedBasket] {
         &self.baskets
@@ -200,6 +223,17 @@ pub fn read(path: &Path) -> Result<Transactions, JourneyError> {
         })?;
     }
     Ok(assemble(lines, headers))
+}
+
+/// Reads a file once to tell it from others.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn fingerprint(path: &Path) -> Result<Fingerprint, JourneyError> {
+    let bytes =
+        std::fs::read(path).map_err(|source| JourneyError::Io { path: path.to_owned(), source })?;
+    let digest = Sha256::digest(&bytes);
+    Ok(*digest.first_chunk().expect("SHA-256 has 32 bytes"))
 }
 
 #[derive(Default)]
