@@ -1,6 +1,9 @@
 //! The commands, one file each.
 
 pub mod sign;
+pub mod import;
+mod progress;
+pub mod replay;
 
 use std::process::ExitCode;
 

@@ -31,9 +31,10 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use self::accounts::AccountRecord;
+use self::accounts::sql::{KnownCard, NewAccount};
 use self::catalogue::{Given, ProductRecord};
 use self::findings::Findings;
-use self::sql::{Import, KnownCard, NewAccount};
+use self::sql::Import;
 use self::stores::StoreRecord;
 use self::table::{Table, TableError};
 use crate::config::Database;

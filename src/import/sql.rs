@@ -1,9 +1,8 @@
 //! Every statement of an import. One import is one transaction, under the lock of the row in
 //! `chain`: imports never overlap, and replicas see the new reference version with the data.
 //!
-//! [`Import::write_accounts`] is the one place besides `commit` that writes account-owned
-//! rows, and it only ever creates: accounts that no card led to before, complete with their
-//! first entries. It must never change an account that exists.
+//! House accounts are created here, with their workstations: besides `commit` and
+//! `accounts::sql` the one place that writes account-owned rows, and it only ever creates.
 
 use std::pin::Pin;
 
@@ -13,30 +12,24 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
 
-use super::accounts::MemberRecord;
 use super::catalogue::{Given, ProductRecord};
 use super::stores::StoreRecord;
 use crate::db::DbError;
 use crate::db::pool::Dedicated;
 use crate::domain::bucket;
-use crate::domain::ledger::{Entry, Lots};
+use crate::domain::ledger::Lots;
 
 /// The clock of an account that has seen no business date.
 const NOTHING_SEEN: Date = date(1900, 1, 1);
 
-/// The version at which opening points are booked; an account without any begins at 0.
-const FIRST_CHANGE: i64 = 1;
-
 /// Numbers that one value of the sequence stands for.
 const NUMBERS_IN_BLOCK: usize = 256;
 
-/// `account.state` of a customer who enrolled.
-const ENROLLED: i16 = 1;
 /// `account.state` of what belongs to a workstation.
 const HOUSE: i16 = 2;
 
 /// An import under way. Dropped without [`Import::finish`] it leaves nothing behind.
-pub(super) struct Import<'a>(Transaction<'a>);
+pub(super) struct Import<'a>(pub(super) Transaction<'a>);
 
 /// How many rows a statement added and how many it changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,24 +45,6 @@ pub(super) struct LatestEpoch {
     pub(super) starts_on: Option<Date>,
     /// Whether no product has a version yet.
     pub(super) catalogue_is_empty: bool,
-}
-
-/// A card of a file that the directory knows.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct KnownCard {
-    pub(super) card: String,
-    pub(super) account_id: i64,
-    pub(super) is_provisional: bool,
-}
-
-/// An account to be created.
-#[derive(Debug)]
-pub(super) struct NewAccount<'a> {
-    pub(super) account_id: i64,
-    pub(super) cards: &'a [String],
-    pub(super) members: &'a [MemberRecord],
-    pub(super) lots: Lots,
-    pub(super) entries: Vec<Entry>,
 }
 
 const LOCK_CHAIN: &str = "\
@@ -225,24 +200,6 @@ INSERT INTO product_version (product_no, since_epoch, name, department_no, categ
 SELECT product_no, $1::integer /* since_epoch */, name, department_no, category_no, type_no,
     brand_no, package_size, price_minor, cost_minor, no_points, no_discount, sensitive
 FROM import_change ORDER BY product_no";
-
-const KNOWN_CARDS: &str = "\
--- import::Import::known_cards
-SELECT c.card, c.account_id, coalesce(a.state = 0, false) AS is_provisional
-FROM unnest($1::smallint[] /* bucket */, $2::text[] /* card */) i (bucket, card)
-JOIN card c ON c.bucket = i.bucket AND c.card = i.card
-LEFT JOIN account a ON a.bucket = (c.account_id & 255)::smallint AND a.account_id = c.account_id";
-
-const COPY_ACCOUNTS: &str = "\
-COPY account (account_id, version, total_points, sales_minor, baskets, clock, bucket, state, lots)
-FROM STDIN BINARY";
-const COPY_CARDS: &str = "COPY card (account_id, linked_at, bucket, card) FROM STDIN BINARY";
-const COPY_MEMBERS: &str = "\
-COPY member (bucket, account_id, member_no, given_name, family_name, birthday, email, phone,
-    consents, joined_on) FROM STDIN BINARY";
-const COPY_ENTRIES: &str = "\
-COPY entry (account_id, version, points, lot_available, lot_expires, business_date, bucket,
-    entry_no, kind) FROM STDIN BINARY";
 
 impl<'a> Import<'a> {
     /// Begins, alone: another import, and whatever else changes reference data, waits.
@@ -448,146 +405,16 @@ impl<'a> Import<'a> {
     pub(super) async fn write_product_versions(&self, epoch: i32) -> Result<u64, DbError> {
         Ok(self.0.execute_typed(WRITE_VERSIONS, &[(&epoch, Type::INT4)]).await?)
     }
-
-    /// Those of the cards that lead to an account already.
-    pub(super) async fn known_cards(&self, cards: &[&str]) -> Result<Vec<KnownCard>, DbError> {
-        let buckets: Vec<i16> = cards.iter().map(|card| bucket::of_card(card).into()).collect();
-        let rows = self
-            .0
-            .query_typed(KNOWN_CARDS, &[(&buckets, Type::INT2_ARRAY), (&cards, Type::TEXT_ARRAY)])
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(KnownCard {
-                    card: row.try_get("card")?,
-                    account_id: row.try_get("account_id")?,
-                    is_provisional: row.try_get("is_provisional")?,
-                })
-            })
-            .collect()
-    }
-
-    /// Creates accounts with their cards, members and first entries.
-    pub(super) async fn write_accounts(
-        &self,
-        accounts: &[NewAccount<'_>],
-        clock: Date,
-        linked_at: Timestamp,
-        mut progress: impl FnMut(u64),
-    ) -> Result<(), DbError> {
-        let types = [
-            Type::INT8,
-            Type::INT8,
-            Type::INT8,
-            Type::INT8,
-            Type::INT4,
-            Type::DATE,
-            Type::INT2,
-            Type::INT2,
-            Type::BYTEA,
-        ];
-        let mut rows = Copy::begin(&self.0, COPY_ACCOUNTS, &types).await?;
-        for account in accounts {
-            let id = account.account_id;
-            let (bucket, lots) = (bucket_of(id), account.lots.encode());
-            let total = account.lots.total();
-            let version = if account.entries.is_empty() { 0 } else { FIRST_CHANGE };
-            rows.write(&[&id, &version, &total, &0i64, &0i32, &clock, &bucket, &ENROLLED, &lots])
-                .await?;
-            progress(1);
-        }
-        rows.finish().await?;
-
-        let types = [Type::INT8, Type::TIMESTAMPTZ, Type::INT2, Type::TEXT];
-        let mut rows = Copy::begin(&self.0, COPY_CARDS, &types).await?;
-        for account in accounts {
-            for card in account.cards {
-                let bucket = i16::from(bucket::of_card(card));
-                rows.write(&[&account.account_id, &linked_at, &bucket, card]).await?;
-            }
-        }
-        rows.finish().await?;
-
-        self.write_members(accounts).await?;
-
-        let types = [
-            Type::INT8,
-            Type::INT8,
-            Type::INT8,
-            Type::DATE,
-            Type::DATE,
-            Type::DATE,
-            Type::INT2,
-            Type::INT2,
-            Type::INT2,
-        ];
-        let mut rows = Copy::begin(&self.0, COPY_ENTRIES, &types).await?;
-        for account in accounts {
-            let id = account.account_id;
-            for (number, entry) in (0i16..).zip(&account.entries) {
-                let (available, expires) = (entry.lot.available_from, entry.lot.expires_on);
-                let (bucket, kind) = (bucket_of(id), entry.kind as i16);
-                rows.write(&[
-                    &id,
-                    &FIRST_CHANGE,
-                    &entry.points,
-                    &available,
-                    &expires,
-                    &clock,
-                    &bucket,
-                    &number,
-                    &kind,
-                ])
-                .await?;
-            }
-        }
-        rows.finish().await
-    }
-
-    async fn write_members(&self, accounts: &[NewAccount<'_>]) -> Result<(), DbError> {
-        let types = [
-            Type::INT2,
-            Type::INT8,
-            Type::INT2,
-            Type::TEXT,
-            Type::TEXT,
-            Type::DATE,
-            Type::TEXT,
-            Type::TEXT,
-            Type::TEXT_ARRAY,
-            Type::DATE,
-        ];
-        let mut rows = Copy::begin(&self.0, COPY_MEMBERS, &types).await?;
-        for account in accounts {
-            let id = account.account_id;
-            for (number, member) in (1i16..).zip(account.members) {
-                rows.write(&[
-                    &bucket_of(id),
-                    &id,
-                    &number,
-                    &member.given_name,
-                    &member.family_name,
-                    &member.birthday,
-                    &member.email,
-                    &member.phone,
-                    &member.consents,
-                    &member.joined_on,
-                ])
-                .await?;
-            }
-        }
-        rows.finish().await
-    }
 }
 
 /// Rows on their way into a table, counted.
-struct Copy {
+pub(super) struct Copy {
     writer: Pin<Box<BinaryCopyInWriter>>,
     rows: usize,
 }
 
 impl Copy {
-    async fn begin(
+    pub(super) async fn begin(
         transaction: &Transaction<'_>,
         statement: &str,
         types: &[Type],
@@ -596,12 +423,12 @@ impl Copy {
         Ok(Self { writer: Box::pin(BinaryCopyInWriter::new(sink, types)), rows: 0 })
     }
 
-    async fn write(&mut self, values: &[&(dyn ToSql + Sync)]) -> Result<(), DbError> {
+    pub(super) async fn write(&mut self, values: &[&(dyn ToSql + Sync)]) -> Result<(), DbError> {
         self.rows += 1;
         Ok(self.writer.as_mut().write(values).await?)
     }
 
-    async fn finish(mut self) -> Result<(), DbError> {
+    pub(super) async fn finish(mut self) -> Result<(), DbError> {
         let copied = self.writer.as_mut().finish().await?;
         assert_eq!(copied, self.rows as u64, "COPY takes every row or fails");
         Ok(())
@@ -612,8 +439,4 @@ impl Copy {
 fn written(row: &Row) -> Result<Written, DbError> {
     let count = |name: &str| row.try_get::<_, i64>(name).map(i64::unsigned_abs);
     Ok(Written { added: count("added")?, changed: count("changed")? })
-}
-
-fn bucket_of(account_id: i64) -> i16 {
-    bucket::of_account(account_id).into()
 }

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
@@ -95,6 +96,28 @@ pub struct Oddities {
     pub lines_without_category: u64,
     /// Lines that earn nothing by their place in the hierarchy.
     pub lines_without_points: u64,
+}
+
+impl fmt::Display for Oddities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (count, what) in [
+            (self.baskets, "baskets"),
+            (self.baskets_paying_nothing, "of them with nothing to pay"),
+            (self.baskets_contradicting, "of them with several households, stores or times"),
+            (self.lines, "lines"),
+            (self.lines_with_quantity_zero, "of them with quantity 0"),
+            (self.lines_with_quantity_in_thousands, "of them with a quantity above 999"),
+            (self.lines_paying_nothing, "of them with nothing to pay"),
+            (self.lines_with_discount_above_sales, "of them with discounts above what was paid"),
+            (self.lines_not_in_catalogue, "of them with an article that no catalogue has"),
+            (self.skus_not_in_catalogue, "such articles"),
+            (self.lines_without_category, "of them without a category"),
+            (self.lines_without_points, "of them with an article that earns nothing"),
+        ] {
+            writeln!(f, "{count:>12}  {what}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Transactions {

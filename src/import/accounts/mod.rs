@@ -4,16 +4,18 @@
 //! `account` holds them together and is not kept. Member values never leave this module
 //! but inside the records, and never stand in a finding.
 
+pub(super) mod sql;
+
 use std::collections::HashMap;
 
 use jiff::civil::Date;
 
-use super::cells::Cells;
-use super::findings::{Findings, Place};
-use super::table::{Column, Table, TableError};
 use crate::domain::card::CardFormat;
 use crate::domain::ledger::NEVER;
 use crate::domain::payment_card::{self, Field};
+use crate::import::cells::Cells;
+use crate::import::findings::{Findings, Place};
+use crate::import::table::{Column, Table, TableError};
 
 /// The columns of a file of accounts.
 pub const COLUMNS: &[Column] = &[
