@@ -125,8 +125,7 @@ pub fn account_text(account_id: i64) -> String {
 
 /// The bytes of an answer: what is sent and what is stored.
 pub fn to_bytes<T: Serialize>(answer: &T) -> Bytes {
-    let bytes =
-        serde_json::to_vec(answer).expect("answers have no maps with keys that are not text");
+    let bytes = serde_json::to_vec(answer).expect("answers have no maps with keys that are not text");
     Bytes::from(bytes)
 }
 
@@ -177,16 +176,10 @@ pub fn decompress(stored: &[u8]) -> Result<Bytes, Error> {
         DICTIONARIES.get(usize::from(*number)).ok_or_else(|| damaged("unknown dictionary"))?;
     let mut decompressor = zstd::bulk::Decompressor::with_dictionary(dictionary)
         .expect("the built-in dictionaries are valid");
-<<<<<<< HEAD
     let answer = decompressor
         .decompress(frame, BYTES_MAX)
         .map_err(|error| damaged(&error.to_string()))?;
     Ok(Bytes::from(answer))
-=======
-    let answer =
-        decompressor.decompress(frame, BYTES_MAX).map_err(|error| damaged(&error.to_string()))?;
-    Ok(Some(Bytes::from(answer)))
->>>>>>> 3a9393f (cli: tillside import and tillside replay)
 }
 
 #[cfg(test)]

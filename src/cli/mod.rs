@@ -1,9 +1,9 @@
 //! The commands, one file each.
 
-pub mod sign;
 pub mod import;
 mod progress;
 pub mod replay;
+pub mod sign;
 
 use std::process::ExitCode;
 

@@ -8,9 +8,9 @@
 //! | phase | round trips |
 //! |---|---|
 //! | read and check the file | 0 |
-//! | stores: lock, stores, missing workstations, numbers, house accounts, workstations, bump, commit | 9 |
-//! | catalogue: lock, epoch, copy, names of levels, articles, differences, epoch, versions, bump, commit | 14 |
-//! | accounts: lock, known cards (per 10,000), numbers, four copies, commit | 12 |
+//! | stores: begin, lock, stores, workstations with house accounts, bump, commit | 9 |
+//! | catalogue: begin, lock, epoch, copy, articles, differences, versions, bump, commit | 15 |
+//! | accounts: begin, lock, known cards (for each 10,000), numbers, four copies, commit | 13 |
 
 pub mod accounts;
 pub mod catalogue;
@@ -197,7 +197,8 @@ impl Importer {
 
     /// Writes the products that differ from what is in force, as a new epoch that begins on
     /// `starts_on`. The first catalogue goes into the first epoch, which has no beginning, so
-    /// that it holds for baskets of any age, unless there is a second epoch already. Products that the file leaves out stay.
+    /// that it holds for baskets of any age, unless there is a second epoch already. Products
+    /// that the file leaves out stay.
     ///
     /// # Errors
     /// When nothing was written.

@@ -60,7 +60,8 @@ const WRITE_STORES: &str = "\
 -- import::Import::write_stores
 WITH written AS (
     INSERT INTO store (store_id, name, time_zone)
-    SELECT * FROM unnest($1::text[] /* store_id */, $2::text[] /* name */, $3::text[] /* time_zone */)
+    SELECT * FROM unnest(
+        $1::text[] /* store_id */, $2::text[] /* name */, $3::text[] /* time_zone */)
     ON CONFLICT (store_id) DO UPDATE SET name = excluded.name, time_zone = excluded.time_zone
     WHERE (store.name, store.time_zone) IS DISTINCT FROM (excluded.name, excluded.time_zone)
     RETURNING store_id
@@ -80,12 +81,15 @@ ORDER BY 1, 2";
 const WRITE_WORKSTATIONS: &str = "\
 -- import::Import::write_workstations
 INSERT INTO workstation (store_id, workstation_id, house_account)
-SELECT * FROM unnest($1::text[] /* store_id */, $2::text[] /* workstation_id */, $3::bigint[] /* house_account */)";
+SELECT * FROM unnest(
+    $1::text[] /* store_id */, $2::text[] /* workstation_id */, $3::bigint[] /* house_account */)";
 
 const WRITE_HOUSE_ACCOUNTS: &str = "\
 -- import::Import::write_workstations
-INSERT INTO account (account_id, version, total_points, sales_minor, baskets, clock, bucket, state, lots)
-SELECT account_id, 0, 0, 0, 0, $2::date /* clock */, account_id & 255, $3::smallint /* state */, $4::bytea /* lots */
+INSERT INTO account (account_id, version, total_points, sales_minor, baskets, clock, bucket, state,
+    lots)
+SELECT account_id, 0, 0, 0, 0, $2::date /* clock */, account_id & 255,
+    $3::smallint /* state */, $4::bytea /* lots */
 FROM unnest($1::bigint[] /* account_id */) i (account_id)";
 
 const TAKE_BLOCKS: &str = "\
@@ -100,7 +104,8 @@ FROM epoch ORDER BY epoch DESC LIMIT 1";
 const CREATE_EPOCH: &str = "\
 -- import::Import::create_epoch
 INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note)
-SELECT epoch + 1, $1::date /* starts_on */, programme_no, $2::timestamptz /* created_at */, $3::text /* note */
+SELECT epoch + 1, $1::date /* starts_on */, programme_no, $2::timestamptz /* created_at */,
+    $3::text /* note */
 FROM epoch ORDER BY epoch DESC LIMIT 1
 RETURNING epoch";
 
@@ -178,9 +183,12 @@ CROSS JOIN LATERAL (
         CASE WHEN given.package_size THEN i.package_size ELSE old.package_size END AS package_size,
         CASE WHEN given.price_minor THEN i.price_minor ELSE old.price_minor END AS price_minor,
         CASE WHEN given.cost_minor THEN i.cost_minor ELSE old.cost_minor END AS cost_minor,
-        CASE WHEN given.no_points THEN i.no_points ELSE coalesce(old.no_points, false) END AS no_points,
-        CASE WHEN given.no_discount THEN i.no_discount ELSE coalesce(old.no_discount, false) END AS no_discount,
-        CASE WHEN given.sensitive THEN i.sensitive ELSE coalesce(old.sensitive, false) END AS sensitive
+        CASE WHEN given.no_points THEN i.no_points
+            ELSE coalesce(old.no_points, false) END AS no_points,
+        CASE WHEN given.no_discount THEN i.no_discount
+            ELSE coalesce(old.no_discount, false) END AS no_discount,
+        CASE WHEN given.sensitive THEN i.sensitive
+            ELSE coalesce(old.sensitive, false) END AS sensitive
 ) new
 WHERE old.product_no IS NULL
    OR (new.name, new.department_no, new.category_no, new.type_no, new.brand_no, new.package_size,

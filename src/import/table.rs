@@ -50,7 +50,8 @@ pub enum TableError {
     TooLong,
     /// A value of a kind that no column can have.
     #[error(
-        "{0}, column {1}: values of this Parquet type cannot be imported; use text, whole numbers, booleans or dates"
+        "{0}, column {1}: values of this Parquet type cannot be imported; use text, whole numbers, \
+         booleans or dates"
     )]
     Kind(Place, String),
 }
@@ -289,7 +290,8 @@ mod tests {
         for (text, message) in [
             (
                 "sku,name,prize_minor\n",
-                "unknown column \"prize_minor\"; the columns are: sku, name, price_minor, no_points, from",
+                "unknown column \"prize_minor\"; \
+                 the columns are: sku, name, price_minor, no_points, from",
             ),
             (
                 "price_minor\n",

@@ -17,7 +17,8 @@ const REMEMBER_SHIFT: &str = "\
 -- replay::ShiftMemory::remember
 WITH remembered AS (
     INSERT INTO replay (source, shift_weeks, remembered_at)
-    VALUES ($1::bytea /* source */, $2::integer /* shift_weeks */, $3::timestamptz /* remembered_at */)
+    VALUES ($1::bytea /* source */, $2::integer /* shift_weeks */,
+            $3::timestamptz /* remembered_at */)
     ON CONFLICT (source) DO NOTHING
     RETURNING shift_weeks
 )
@@ -31,9 +32,8 @@ SELECT shift_weeks FROM replay WHERE source = $1::bytea /* source */";
 
 const LOCK_WORKSTATIONS: &str = "\
 -- replay::issue_keys
-SELECT w.store_id, w.workstation_no,
-    coalesce((SELECT max(k.key_no) FROM terminal_key k WHERE k.workstation_no = w.workstation_no), 0) + 1
-        AS key_no
+SELECT w.store_id, w.workstation_no, 1 + coalesce((
+    SELECT max(k.key_no) FROM terminal_key k WHERE k.workstation_no = w.workstation_no), 0) AS key_no
 FROM workstation w JOIN unnest($1::text[] /* store_id */) i (store_id) USING (store_id)
 WHERE w.workstation_id = $2::text /* workstation_id */
 ORDER BY w.store_id
@@ -49,8 +49,9 @@ const WRITE_KEYS: &str = "\
 -- replay::issue_keys
 INSERT INTO terminal_key (workstation_no, key_no, sealed_secret, created_at)
 SELECT workstation_no, key_no, sealed_secret, $4::timestamptz /* created_at */
-FROM unnest($1::integer[] /* workstation_no */, $2::integer[] /* key_no */, $3::bytea[] /* sealed_secret */)
-    i (workstation_no, key_no, sealed_secret)";
+FROM unnest(
+    $1::integer[] /* workstation_no */, $2::integer[] /* key_no */, $3::bytea[] /* sealed_secret */
+) i (workstation_no, key_no, sealed_secret)";
 
 const BUMP_REFERENCE_VERSION: &str = "\
 -- replay::issue_keys

@@ -106,7 +106,6 @@ async fn stores_come_with_workstations_and_their_house_accounts() {
         assert_eq!(Lots::decode(row.get(5)), Ok(Lots::default()));
         assert_eq!(row.get::<_, i16>(6), i16::from(bucket));
     }
-
 }
 
 #[tokio::test]
@@ -213,9 +212,8 @@ async fn accounts_that_do_not_fit_are_refused_and_nothing_is_written() {
         findings.to_string(),
         "line 3, column card: the account's cards lead to different accounts"
     );
-    let refused = chain
-        .accounts("account,card\nx,2990000000026\ny,2990000000019\ny,2990000000064\n")
-        .await;
+    let refused =
+        chain.accounts("account,card\nx,2990000000026\ny,2990000000019\ny,2990000000064\n").await;
     let Err(ImportError::Rows(findings)) = refused else { panic!("{refused:?}") };
     assert_eq!(findings.count(), 2);
     assert_eq!(chain.number("SELECT count(*) FROM account").await, 2);
