@@ -22,7 +22,8 @@ const LONG_FILES: &[(&str, &str)] = &[
 ];
 
 /// Folders of `src` that every flow may use. Every other folder is an operation of its own.
-const SHARED: &[&str] = &["catalogue", "cli", "commit", "console", "db", "domain", "http"];
+const SHARED: &[&str] =
+    &["catalogue", "cli", "commit", "console", "db", "domain", "http", "journey"];
 
 /// What decisions may not touch: I/O, clocks, randomness, other threads.
 const IMPURE: &[&str] = &[

@@ -1,5 +1,8 @@
 //! The commands, one file each.
 
+pub mod import;
+mod progress;
+pub mod replay;
 pub mod sign;
 
 use std::process::ExitCode;

@@ -17,8 +17,10 @@ use super::DbError;
 use crate::config::Chain;
 
 /// Every file of `migrations/`, in order. `tests/it` checks that none is missing.
-pub const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_spine", include_str!("../../migrations/0001_spine.sql"))];
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_spine", include_str!("../../migrations/0001_spine.sql")),
+    ("0002_replay", include_str!("../../migrations/0002_replay.sql")),
+];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.
 const SERVER_VERSION_MIN: i32 = 150_000;

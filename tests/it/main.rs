@@ -5,5 +5,6 @@
 mod support;
 
 mod database_errors;
+mod import;
 mod private_postgres;
 mod schema;

