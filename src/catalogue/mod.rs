@@ -17,8 +17,9 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
 
+use crate::db::DbError;
 use crate::domain::product::Product;
-use crate::domain::programme::Programme;
+use crate::domain::programme::{Programme, Rules};
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
 use crate::sealing::Sealer;
@@ -126,6 +127,14 @@ impl Catalogue {
     }
 }
 
+/// Gives a chain without any epoch its first one, which has no beginning, under these rules.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn ensure_first_epoch(pool: &Pool, rules: &Rules, now: Timestamp) -> Result<(), DbError> {
+    sql::ensure_first_epoch(pool, rules, now).await
+}
+
 async fn keep_current(pool: Pool, sealer: Arc<Sealer>, sender: watch::Sender<Arc<Snapshot>>) {
     loop {
         tokio::select! {
@@ -136,7 +145,7 @@ async fn keep_current(pool: Pool, sealer: Arc<Sealer>, sender: watch::Sender<Arc
         let outcome = match sql::reference_version(&pool).await {
             Ok(version) if version == held.reference_version => continue,
             Ok(_) => sql::load(&pool, &sealer, &held).await,
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Error::from(error)),
         };
         match outcome {
             Ok(snapshot) => {

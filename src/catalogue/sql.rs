@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use deadpool_postgres::Pool;
+use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio_postgres::Row;
 use zeroize::Zeroizing;
@@ -52,6 +53,30 @@ SELECT p.sku, v.product_no, v.since_epoch, v.department_no, v.category_no, v.typ
        v.no_points, v.sensitive
 FROM product_version v JOIN product p USING (product_no)
 ORDER BY v.product_no, v.since_epoch";
+
+/// The first epoch with its programme, where there is none.
+const ENSURE_FIRST_EPOCH: &str = "
+-- catalogue::ensure_first_epoch
+WITH programme AS (
+    INSERT INTO programme (programme_no, rules) VALUES (1, $1::text::jsonb)
+    ON CONFLICT DO NOTHING
+    RETURNING programme_no
+)
+INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note)
+SELECT 1, NULL, programme_no, $2, 'from the beginning' FROM programme";
+
+/// See [`ENSURE_FIRST_EPOCH`].
+pub(super) async fn ensure_first_epoch(
+    pool: &Pool,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(), DbError> {
+    let rules = serde_json::to_string(rules).expect("rules are texts and numbers");
+    let client = pool.get().await?;
+    let statement = client.prepare_cached(ENSURE_FIRST_EPOCH).await?;
+    client.execute(&statement, &[&rules, &now]).await?;
+    Ok(())
+}
 
 /// See [`REFERENCE_VERSION`].
 pub(super) async fn reference_version(pool: &Pool) -> Result<i64, DbError> {

@@ -86,7 +86,7 @@ async fn start(limits: config::Http) -> Server {
         .route("/panic", get(panic))
         .route("/endless", get(async move || Body::from_stream(endless(Gone(Arc::clone(&gone))))))
         .merge(problem::pages());
-    let router = crate::http::edge(router, "https://pos.example", &limits);
+    let router = crate::http::edge(router, "https://pos.example", &limits, Arc::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound").to_string();
     let (stop, stopped) = oneshot::channel::<()>();
