@@ -24,6 +24,7 @@ const REFERENCE_TABLES: &[&str] = &[
     "epoch",
     "product",
     "product_version",
+    "replay",
     "refinery_schema_history",
 ];
 
