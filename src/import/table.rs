@@ -258,7 +258,9 @@ mod tests {
         file
     }
 
-    fn rows(path: &Path) -> Result<Vec<(Place, Vec<Option<String>>)>, TableError> {
+    type Cells = Vec<Option<String>>;
+
+    fn rows(path: &Path) -> Result<Vec<(Place, Cells)>, TableError> {
         let mut rows = Vec::new();
         Table::open(path, COLUMNS)?.for_each(|row| {
             let cells = COLUMNS.iter().map(|c| row.cell(c.name).map(str::to_owned)).collect();
@@ -267,7 +269,7 @@ mod tests {
         Ok(rows)
     }
 
-    fn texts(cells: [&str; 5]) -> Vec<Option<String>> {
+    fn texts(cells: [&str; 5]) -> Cells {
         cells.iter().map(|c| (!c.is_empty()).then(|| (*c).to_owned())).collect()
     }
 

