@@ -8,3 +8,4 @@ mod database_errors;
 mod import;
 mod private_postgres;
 mod schema;
+mod swipe;
