@@ -18,8 +18,19 @@ use crate::domain::profile::Profile;
 pub struct Hot {
     /// Points and counters.
     pub account: Account,
+    /// Cards that are known to point at it at this version. Every change of a link raises the
+    /// version, so a version that moves proves these links too; a card that is not here may
+    /// point anywhere.
+    pub cards: Arc<[Box<str>]>,
     /// What the customer buys; empty for house accounts.
     pub profile: Arc<Profile>,
+}
+
+impl Hot {
+    /// Whether a card is known to point here.
+    pub fn is_of(&self, card: &str) -> bool {
+        self.cards.iter().any(|known| **known == *card)
+    }
 }
 
 /// Accounts by id, and cards by text. Cheap to clone; clones share their contents.
@@ -53,7 +64,7 @@ impl Accounts {
         self.by_id.invalidate(&account_id);
     }
 
-    /// The account that a card was last seen to point at.
+    /// The account that a card was last seen to point at: where to look first, and no more.
     pub fn account_of(&self, card: &str) -> Option<i64> {
         self.by_card.get(card)
     }

@@ -159,7 +159,7 @@ async fn enrol(
     cards.extend(enrolment.link_to.as_deref());
     let (links, loaded) = tokio::try_join!(
         facts::find_cards(connection, &cards),
-        facts::load_accounts(connection, &snapshot, &account_ids),
+        facts::load_accounts(connection, &snapshot, &account_ids, &[]),
     )?;
     let moved = links.get(card) != Some(&source)
         || enrolment.link_to.as_ref().is_some_and(|card| links.get(card) != target.as_ref());
@@ -204,7 +204,8 @@ async fn enrol(
     // ---- remember
     let hot = target.unwrap_or(source);
     let profile = Arc::clone(&hot.profile);
-    shared.accounts.put(Arc::new(Hot { account: change.account.clone(), profile }));
+    let cards = Arc::new([Box::from(card)]);
+    shared.accounts.put(Arc::new(Hot { account: change.account.clone(), cards, profile }));
     shared.accounts.link(card, change.account.account_id);
     if let Some((left, _)) = &change.left {
         shared.accounts.forget(left.account_id);

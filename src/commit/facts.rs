@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::{Connection, NameKey, Shared};
 use crate::accounts::Hot;
@@ -212,15 +213,17 @@ pub(super) async fn lock_accounts(
     Ok(())
 }
 
-/// Accounts as they are now, with their profiles folded up to now.
+/// Accounts as they are now, with their profiles folded up to now, and with those of the cards
+/// that point at them in the same snapshot.
 pub(super) async fn load_accounts(
     connection: &Connection,
     snapshot: &Snapshot,
     account_ids: &[i64],
+    cards: &[&str],
 ) -> Result<Vec<Arc<Hot>>, Error> {
     let mut loaded = Vec::with_capacity(account_ids.len());
     let mut to_rebuild = Vec::new();
-    for row in account_rows(connection, account_ids, false).await? {
+    for row in account_rows(connection, account_ids, cards, false).await? {
         match hot_of(&row, snapshot)? {
             Some(hot) => loaded.push(Arc::new(hot)),
             None => to_rebuild.push(row.get("account_id")),
@@ -228,7 +231,7 @@ pub(super) async fn load_accounts(
     }
     if !to_rebuild.is_empty() {
         // A checkpoint in an encoding that we do not know: the swipes have it all.
-        for row in account_rows(connection, &to_rebuild, true).await? {
+        for row in account_rows(connection, &to_rebuild, cards, true).await? {
             let hot = hot_of(&row, snapshot)?;
             loaded.push(Arc::new(hot.expect("without a checkpoint every encoding is known")));
         }
@@ -239,12 +242,17 @@ pub(super) async fn load_accounts(
 async fn account_rows(
     connection: &Connection,
     account_ids: &[i64],
+    cards: &[&str],
     rebuild: bool,
 ) -> Result<Vec<Row>, Error> {
     let buckets = buckets_of(account_ids);
+    let card_buckets: Vec<i16> =
+        cards.iter().map(|card| i16::from(bucket::of_card(card))).collect();
     let statement = &connection.statements.load_accounts;
     let client = connection.dedicated.client();
-    let rows = client.query(statement, &[&buckets, &account_ids, &rebuild]).await;
+    let parameters: [&(dyn ToSql + Sync); 5] =
+        [&buckets, &account_ids, &rebuild, &card_buckets, &cards];
+    let rows = client.query(statement, &parameters).await;
     Ok(rows.map_err(DbError::from)?)
 }
 
@@ -289,7 +297,9 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
         let visit = visit(snapshot, workstation_no, business_date, occurred_at);
         profile.learn(&Visit { total_minor, redemptions, sold: &sold, ..visit });
     }
-    Ok(Some(Hot { account, profile: Arc::new(profile) }))
+    let cards = row.get::<_, Option<Vec<&str>>>("cards").unwrap_or_default();
+    let cards = cards.into_iter().map(Box::from).collect();
+    Ok(Some(Hot { account, cards, profile: Arc::new(profile) }))
 }
 
 /// Where and when a basket was bought, as a profile learns it; the basket itself left empty.

@@ -155,7 +155,8 @@ impl Pass<'_> {
             shared.accounts.link(card, *account_id);
             if *opened {
                 let account = Account::new(*account_id, State::Provisional);
-                shared.accounts.put(Arc::new(Hot { account, profile: Arc::default() }));
+                let cards = Arc::new([Box::from(card.as_str())]);
+                shared.accounts.put(Arc::new(Hot { account, cards, profile: Arc::default() }));
             }
         }
         Ok(resolved.into_iter().map(|(card, (account_id, _))| (card, account_id)).collect())
@@ -163,7 +164,7 @@ impl Pass<'_> {
 
     /// Routes jobs by what the database says now, and answers those that are recorded.
     async fn route_by_database(&self, jobs: &mut [Job]) -> Result<Vec<Route>, Error> {
-        let open: Vec<usize> = first_of_each_open_name(jobs);
+        let open: Vec<usize> = (0..jobs.len()).filter(|job| jobs[*job].is_open()).collect();
         let names: Vec<&NameKey> = open.iter().map(|job| &jobs[*job].name).collect();
         let mut cards: Vec<&str> =
             open.iter().filter_map(|job| jobs[*job].command.customer_card()).collect();
@@ -182,6 +183,7 @@ impl Pass<'_> {
 
         let mut routes = Vec::with_capacity(open.len());
         let mut replays: Vec<(usize, facts::Place, bool)> = Vec::new();
+        let first: HashSet<usize> = first_of_each_open_name(jobs).into_iter().collect();
         for (job, recorded) in open.into_iter().zip(recorded) {
             let Job { command, name, workstation, .. } = &jobs[job];
             let house = workstation.house_account;
@@ -198,6 +200,8 @@ impl Pass<'_> {
                     let place = (fact.account_id, fact.void_version, name.business_date);
                     replays.push((job, place, true));
                 }
+                // A name that stands twice in a batch: the others wait for the first.
+                _ if !first.contains(&job) => {}
                 (_, Some(fact)) => {
                     routes.push(Route { job, account_id: fact.account_id, recorded: Some(fact) });
                 }
@@ -261,7 +265,7 @@ impl Pass<'_> {
     ) -> Result<(), Error> {
         // Sorted, so that two replicas lock shared accounts in the same order.
         routes.sort_by_key(|route| (bucket::of_account(route.account_id), route.account_id));
-        let accounts = self.accounts(&routes).await?;
+        let accounts = self.accounts(jobs, &mut routes).await?;
         let sold = self.sold_lines(jobs, &routes).await?;
         let sales = self.sales_to_void(jobs, &routes).await?;
         let metrics = &self.shared.metrics;
@@ -311,27 +315,61 @@ impl Pass<'_> {
     }
 
     /// The accounts of the routes: from the cache where that will do, else from the database.
-    async fn accounts(&self, routes: &[Route]) -> Result<HashMap<i64, Arc<Hot>>, Error> {
-        let cache = &self.shared.accounts;
+    ///
+    /// A remembered account will do only for cards that are known to point at it at that very
+    /// version: a link that was read before the version may have changed in between without the
+    /// version telling. A job whose card turns out to point elsewhere is left to the next pass.
+    async fn accounts(
+        &self,
+        jobs: &[Job],
+        routes: &mut Vec<Route>,
+    ) -> Result<HashMap<i64, Arc<Hot>>, Error> {
+        let card_of = |route: &Route| match &route.recorded {
+            None => jobs[route.job].command.customer_card(),
+            // A void is for the account of its sale, a sale after its void for the house.
+            Some(_) => None,
+        };
         let mut accounts = HashMap::with_capacity(routes.len());
         let mut missing = Vec::new();
+        let mut cards: Vec<Box<str>> = Vec::new();
         for chain in routes.chunk_by(|left, right| left.account_id == right.account_id) {
             let Some(Route { account_id, .. }) = chain.first() else { continue };
-            match cache.get(*account_id).filter(|_| self.footing == Footing::Cached) {
-                Some(hot) => {
+            let held = self.shared.accounts.get(*account_id);
+            let will_do = |hot: &Arc<Hot>| {
+                self.footing == Footing::Cached
+                    && chain.iter().filter_map(card_of).all(|card| hot.is_of(card))
+            };
+            match held {
+                Some(hot) if will_do(&hot) => {
                     accounts.insert(*account_id, hot);
                 }
-                None => missing.push(*account_id),
+                held => {
+                    missing.push(*account_id);
+                    // What was known before is asked again, so that the cards of a family do
+                    // not push each other out.
+                    cards.extend(held.iter().flat_map(|hot| hot.cards.iter().cloned()));
+                    cards.extend(chain.iter().filter_map(card_of).map(Box::from));
+                }
             }
         }
         if self.footing == Footing::Cached {
             self.shared.metrics.accounts.add(accounts.len(), missing.len());
         }
         if !missing.is_empty() {
-            for hot in facts::load_accounts(self.connection, self.snapshot, &missing).await? {
+            cards.sort_unstable();
+            cards.dedup();
+            let cards: Vec<&str> = cards.iter().map(|card| &**card).collect();
+            for hot in
+                facts::load_accounts(self.connection, self.snapshot, &missing, &cards).await?
+            {
                 accounts.insert(hot.account.account_id, hot);
             }
         }
+        routes.retain(|route| match (card_of(route), accounts.get(&route.account_id)) {
+            (Some(card), Some(hot)) => hot.is_of(card),
+            (None, Some(_)) => true,
+            (_, None) => false,
+        });
         Ok(accounts)
     }
 

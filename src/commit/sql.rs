@@ -132,12 +132,20 @@ FROM unnest($1::smallint[], $2::text[]) AS i (bucket, card), card AS c
 WHERE c.bucket = i.bucket AND c.card = i.card";
 
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
-/// is passed over and all sales are returned.
+/// is passed over and all sales are returned. `cards` are those of `$5` that point at the account
+/// in this very snapshot: a link that was read before the version proves nothing about it.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
 SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets,
-       p.encoding, p.data, s.business_dates, s.occurred, s.workstations, s.totals, s.records
+       p.encoding, p.data, s.business_dates, s.occurred, s.workstations, s.totals, s.records,
+       l.cards
 FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, account_id)
+LEFT JOIN (
+    SELECT c.account_id, array_agg(c.card) AS cards
+    FROM unnest($4::smallint[], $5::text[]) AS w (bucket, card), card AS c
+    WHERE c.bucket = w.bucket AND c.card = w.card
+    GROUP BY c.account_id
+) AS l ON l.account_id = i.account_id
 JOIN account AS a ON a.bucket = i.bucket AND a.account_id = i.account_id
 LEFT JOIN profile AS p
        ON p.bucket = i.bucket AND p.account_id = i.account_id AND NOT $3::boolean
