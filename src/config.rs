@@ -456,3 +456,58 @@ fn kind(default: &toml::Value) -> &'static str {
         _ => "a text",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from_text(text: &str) -> Result<Config, ConfigError> {
+        let file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+        std::fs::write(file.path(), text).expect("just created");
+        Config::from_sources(Some(file.path()), |_| None)
+    }
+
+    #[test]
+    fn the_example_in_deploy_has_every_setting_with_its_default() {
+        let example: toml::Table = include_str!("../deploy/tillside.toml").parse().expect("TOML");
+        let defaults = toml::Table::try_from(Config::default()).expect("settings are plain values");
+        assert_eq!(example, defaults);
+    }
+
+    #[test]
+    fn the_environment_goes_over_the_file() {
+        let environment = |name: &str| match name {
+            "TILLSIDE_COMMIT_COMMITTERS" => Some("7".to_owned()),
+            "TILLSIDE_CARDS_PREFIXES" => Some("299, 298".to_owned()),
+            "TILLSIDE_CARDS_CHECK_DIGIT" => Some("false".to_owned()),
+            _ => None,
+        };
+        let config = Config::from_sources(None, environment).expect("all of it is valid");
+        assert_eq!(config.commit.committers, 7);
+        assert_eq!(config.cards.prefixes, ["299", "298"]);
+        assert!(!config.cards.check_digit);
+        let environment = |name: &str| (name == "TILLSIDE_COMMIT_COMMITTERS").then(|| "two".into());
+        let error = Config::from_sources(None, environment).expect_err("not a number");
+        assert!(error.to_string().contains("TILLSIDE_COMMIT_COMMITTERS"), "{error}");
+    }
+
+    #[test]
+    fn unknown_settings_and_contradictions_are_found_at_once() {
+        let error = from_text("[http]\nlisten_on = 80").expect_err("no such setting");
+        assert!(error.to_string().contains("listen_on"), "{error}");
+        let error =
+            from_text("[cards]\nletters = true\n[commit]\nqueue_max = 1\n[log]\nlevel = 'x'")
+                .expect_err("three findings");
+        for setting in ["cards.check_digit", "commit.queue_max", "log.level"] {
+            assert!(error.to_string().contains(setting), "{setting}: {error}");
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let mut config = Config::default();
+        config.database.url = Secret::new("postgresql://u:hunter2@db/t");
+        config.secrets.key_encryption_key = Secret::new("hunter2");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -63,10 +63,7 @@ impl Service {
         let client = pool.get().await.map_err(crate::db::DbError::from)?;
         let readiness = Readiness::check(&client).await?;
         drop(client);
-        // A setting can be mended while we run, and /readyz watches it; a schema cannot.
-        for finding in &readiness.findings {
-            tracing::error!(finding, "not ready");
-        }
+        // What is mended or spoilt while we run is watched by /readyz.
         if !readiness.is_ready() {
             return Err(readiness.findings.join("; ").into());
         }
