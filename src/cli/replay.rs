@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::Progress;
 use crate::config::{Config, Secret};
+use crate::db::pool::connect_pool;
 use crate::import::accounts::AccountRecord;
 use crate::import::findings::Place;
 use crate::import::stores::StoreRecord;
@@ -21,10 +22,11 @@ use crate::import::{Importer, completejourney};
 use crate::journey::products::{self, JourneyProduct};
 use crate::journey::transactions::{self, Fingerprint, Oddities, Transactions};
 use crate::journey::{TIME_ZONE, WORKSTATION, business_date, card_of, store_id};
-use crate::replay::keys::{self, TerminalFile};
+use crate::replay::keys::{Terminal, TerminalFile};
 use crate::replay::statistics::Summary;
 use crate::replay::{self, Plan, ShiftMemory, shifted_date, weeks_until_yesterday};
 use crate::sealing::Sealer;
+use crate::terminal::{self, TerminalError};
 
 /// Replay recorded baskets through the signed HTTP endpoint, in the order of time.
 ///
@@ -296,13 +298,43 @@ async fn prepare(
         .collect();
     note(args, &importer.accounts(&accounts, on, |_| ()).await?)?;
 
-    let known = keys_file.exists().then(|| TerminalFile::read(keys_file, WORKSTATION));
-    if known.transpose()?.is_some_and(|file| file.covers(&store_ids)) {
-        return Ok(());
+    let issued = issue_keys(config, &sealer, &store_ids, keys_file, now).await?;
+    note(args, &format!("{issued} new keys in {}", keys_file.display()))
+}
+
+/// Gives every store that the file of keys leaves out a key. One that it had in the database
+/// ends: whoever has no file has lost it.
+async fn issue_keys(
+    config: &Config,
+    sealer: &Sealer,
+    store_ids: &[String],
+    file: &Path,
+    now: Timestamp,
+) -> Result<usize, Box<dyn Error>> {
+    let known = file.exists().then(|| TerminalFile::read(file, WORKSTATION)).transpose()?;
+    let mut keys = known.unwrap_or_default();
+    let pool = connect_pool(&config.database)?;
+    let mut issued = 0;
+    for store_id in store_ids {
+        if keys.has(store_id) {
+            continue;
+        }
+        let key = match terminal::add(&pool, sealer, store_id, WORKSTATION, now).await {
+            Err(TerminalError::HasKey(_)) => {
+                terminal::rotate(&pool, sealer, store_id, WORKSTATION, now, now).await?
+            }
+            added => added?,
+        };
+        keys.add(Terminal {
+            store_id: store_id.clone(),
+            workstation_id: WORKSTATION.to_owned(),
+            keyid: key.keyid,
+            secret: key.secret,
+        });
+        issued += 1;
     }
-    let issued = keys::issue(&config.database, &sealer, &store_ids, WORKSTATION, now).await?;
-    issued.write(keys_file)?;
-    note(args, &format!("{} keys written to {}", store_ids.len(), keys_file.display()))
+    keys.write(file)?;
+    Ok(issued)
 }
 
 /// Keeps the baskets that were asked for.

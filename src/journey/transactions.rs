@@ -121,18 +121,19 @@ impl fmt::Display for Oddities {
 }
 
 impl Transactions {
-    /// One basket that stands in no file.
-    pub fn of(
+    /// Adds a basket that stands in no file; it must not be older than the last one.
+    pub fn push(
+        &mut self,
         basket_id: i64,
         household_id: u32,
         store: u32,
         occurred_at: Timestamp,
         lines: &[RecordedLine],
-    ) -> Self {
-        let lines = lines.to_vec();
-        let basket =
-            RecordedBasket { basket_id, household_id, store, occurred_at, lines: 0..lines.len() };
-        Self { baskets: vec![basket], lines, baskets_contradicting: 0 }
+    ) {
+        let first = self.lines.len();
+        self.lines.extend_from_slice(lines);
+        let lines = first..self.lines.len();
+        self.baskets.push(RecordedBasket { basket_id, household_id, store, occurred_at, lines });
     }
 
     /// The baskets, in the order of time.

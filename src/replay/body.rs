@@ -104,7 +104,8 @@ mod tests {
             line(6_534_178, 89_638, 4_500, 0),
             line(902_192, 1, 250, 200),
         ];
-        let all = Transactions::of(31_198_570_044, 1, 367, occurred_at, &lines);
+        let mut all = Transactions::default();
+        all.push(31_198_570_044, 1, 367, occurred_at, &lines);
         let basket = &all.baskets()[0];
         let body = |weeks| {
             let date = shifted_date(basket, weeks).expect("in the calendar");

@@ -1,5 +1,5 @@
-//! The terminals' keys that a replay signs with: reading them from a file, and giving every
-//! store of the data one. A file of keys is as secret as the keys: only its owner may read it.
+//! The terminals' keys that a replay signs with, and the file that they stand in. A file of keys
+//! is as secret as the keys: only its owner may read it.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -9,14 +9,10 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::sql;
-use crate::config::{Database, Secret};
-use crate::db::DbError;
-use crate::sealing::Sealer;
+use crate::config::Secret;
 
 /// A terminal and what it signs with.
 #[derive(Clone)]
@@ -34,20 +30,6 @@ pub struct Terminal {
 impl std::fmt::Debug for Terminal {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Terminal({}, secret)", self.keyid)
-    }
-}
-
-impl Terminal {
-    /// A terminal with a fresh key.
-    pub(super) fn generate(store_id: &str, workstation_id: &str, key_no: i32) -> Self {
-        let mut secret = Zeroizing::new([0; 32]);
-        getrandom::fill(&mut *secret).expect("the kernel gives random bytes once it has booted");
-        Self {
-            store_id: store_id.to_owned(),
-            workstation_id: workstation_id.to_owned(),
-            keyid: format!("{store_id}/{workstation_id}.{key_no}"),
-            secret,
-        }
     }
 }
 
@@ -73,12 +55,6 @@ pub enum KeysError {
         /// What is wrong with it.
         problem: String,
     },
-    /// A store of the data is not in the database.
-    #[error("some stores of the data have no workstation in the database; import them first")]
-    NoWorkstation,
-    /// The database failed.
-    #[error(transparent)]
-    Database(#[from] DbError),
 }
 
 /// Terminals, one for each store.
@@ -142,13 +118,13 @@ impl TerminalFile {
     }
 
     /// Adds a terminal; it takes the place of the one that its store had.
-    pub(super) fn add(&mut self, terminal: Terminal) {
+    pub fn add(&mut self, terminal: Terminal) {
         self.0.insert(terminal.store_id.clone(), terminal);
     }
 
-    /// Whether every one of these stores has a terminal.
-    pub fn covers(&self, store_ids: &[String]) -> bool {
-        store_ids.iter().all(|store_id| self.0.contains_key(store_id))
+    /// Whether a store has a terminal.
+    pub fn has(&self, store_id: &str) -> bool {
+        self.0.contains_key(store_id)
     }
 
     /// The terminal of each store.
@@ -188,21 +164,6 @@ impl TerminalFile {
     }
 }
 
-/// Gives the workstation `workstation_id` of each store a new key. Keys that it had are
-/// refused from now on: whoever asks for new ones has lost the old.
-///
-/// # Errors
-/// [`KeysError::NoWorkstation`] and [`KeysError::Database`].
-pub async fn issue(
-    settings: &Database,
-    sealer: &Sealer,
-    store_ids: &[String],
-    workstation_id: &str,
-    now: Timestamp,
-) -> Result<TerminalFile, KeysError> {
-    sql::issue_keys(settings, sealer, store_ids, workstation_id, now).await
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
@@ -213,9 +174,15 @@ mod tests {
     fn written_keys_read_back_and_are_private() {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let path = folder.path().join("keys.jsonl");
+        let terminal = |store_id: &str, keyid: &str| Terminal {
+            store_id: store_id.to_owned(),
+            workstation_id: "01".to_owned(),
+            keyid: keyid.to_owned(),
+            secret: Zeroizing::new([7; 32]),
+        };
         let mut file = TerminalFile::default();
-        file.add(Terminal::generate("0367", "01", 1));
-        file.add(Terminal::generate("0002", "01", 3));
+        file.add(terminal("0367", "0367/01.1"));
+        file.add(terminal("0002", "0002/01.3"));
         file.write(&path).expect("written");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
@@ -235,7 +202,7 @@ mod tests {
                  "secret_base64":"{secret}"}}]}}"#
         );
         let file = TerminalFile::parse(&demo, "01").expect("understood");
-        assert!(file.covers(&["0367".to_owned()]) && !file.covers(&["0368".to_owned()]));
+        assert!(file.has("0367") && !file.has("0368"));
         for text in [format!("{{\"keyid\": \"{secret}\"}}"), demo.replace(&secret, "AAAA")] {
             let problem = TerminalFile::parse(&text, "01").expect_err("refused");
             assert!(!problem.contains(&secret), "{problem}");

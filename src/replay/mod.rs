@@ -38,6 +38,9 @@ const WAITING: usize = 8;
 /// How long a basket is sent again before the replay gives up.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The same while nobody has answered yet: the address may well be wrong.
+const PATIENCE_FIRST: Duration = Duration::from_secs(10);
+
 /// Between two attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
@@ -72,13 +75,15 @@ pub enum ReplayError {
     #[error(
         "basket {basket} got no answer within {} s ({problem}); once the service is well, the \
          same replay goes on where it stopped",
-        PATIENCE.as_secs()
+        waited.as_secs()
     )]
     GaveUp {
         /// Its name.
         basket: String,
         /// What happened last.
         problem: String,
+        /// For how long it was tried.
+        waited: Duration,
     },
     /// A 2xx without a receipt for what was sent.
     #[error("basket {0} was answered with something that is not its receipt")]
@@ -249,6 +254,7 @@ impl Worker {
                 signer.sign(Method::POST, "/v1/swipes", bytes.clone(), Timestamp::now())?;
             request.headers_mut().insert(DEADLINE.0, HeaderValue::from_static(DEADLINE.1));
             let sent = Instant::now();
+            let mut patience = PATIENCE;
             let problem = match self.carrier.send(request).await {
                 Ok(answer) if !answer.status.is_server_error() => {
                     self.statistics.answered(sent.elapsed());
@@ -258,10 +264,17 @@ impl Worker {
                 Err(error @ (TillError::Address | TillError::KeyId | TillError::Path)) => {
                     return Err(error.into());
                 }
-                Err(error) => error.to_string(),
+                Err(error) => {
+                    if matches!(error, TillError::Unreachable(_)) && !self.statistics.has_answers()
+                    {
+                        patience = PATIENCE_FIRST;
+                    }
+                    error.to_string()
+                }
             };
-            if began.elapsed() > PATIENCE {
-                return Err(ReplayError::GaveUp { basket: body.name(), problem });
+            let waited = began.elapsed();
+            if waited > patience {
+                return Err(ReplayError::GaveUp { basket: body.name(), problem, waited });
             }
             self.statistics.retried();
             tokio::time::sleep(pause).await;

@@ -115,6 +115,11 @@ impl Statistics {
         self.latency_us.saturating_record(us.clamp(1, LATENCY_MAX_US));
     }
 
+    /// Whether any request was answered.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.latency_us.is_empty()
+    }
+
     /// Adds what another connection saw.
     pub(super) fn add(&mut self, other: &Self) {
         let (counts, others) = (&mut self.counts, &other.counts);

@@ -7,5 +7,6 @@ mod support;
 mod database_errors;
 mod import;
 mod private_postgres;
+mod replay;
 mod schema;
 mod swipe;
