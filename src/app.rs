@@ -65,13 +65,7 @@ impl App {
             catalogue.clone(),
             Arc::clone(&metrics),
         );
-        let cards = CardFormat {
-            length_min: config.cards.length_min,
-            length_max: config.cards.length_max,
-            letters: config.cards.letters,
-            check_digit: config.cards.check_digit,
-            prefixes: config.cards.prefixes.clone(),
-        };
+        let cards = config.cards.format();
         let time_zone = config.time_zone();
         let policy = Policy::new(&config);
         let app = Self {

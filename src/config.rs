@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::card::CardFormat;
+
 /// All settings, by section.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -83,6 +85,19 @@ impl Default for Cards {
             letters: false,
             check_digit: true,
             prefixes: vec!["299".into()],
+        }
+    }
+}
+
+impl Cards {
+    /// The same as the domain knows it.
+    pub fn format(&self) -> CardFormat {
+        CardFormat {
+            length_min: self.length_min,
+            length_max: self.length_max,
+            letters: self.letters,
+            check_digit: self.check_digit,
+            prefixes: self.prefixes.clone(),
         }
     }
 }

@@ -10,8 +10,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 
 use super::progress::Progress;
-use crate::config::{Cards, Config};
-use crate::domain::card::CardFormat;
+use crate::config::Config;
 use crate::import::{self, CatalogueFile, Importer, accounts, catalogue, completejourney, stores};
 
 /// Bring in stores, the catalogue or accounts from a CSV or Parquet file.
@@ -131,7 +130,7 @@ pub async fn run(args: ImportArgs, config: &Config) -> Result<(), Box<dyn Error>
         What::Accounts(AccountsArgs { file: args, on }) => {
             let on = on.unwrap_or(today);
             let progress = Progress::new("reading", None);
-            let format = card_format(&config.cards);
+            let format = config.cards.format();
             let accounts =
                 import::read_accounts(&args.file, &format, on, |rows| progress.add(rows))?;
             drop(progress);
@@ -177,17 +176,6 @@ fn read_catalogue(file: &Path, format: Format) -> Result<CatalogueFile, Box<dyn 
         Format::Tillside => import::read_catalogue(file, |rows| progress.add(rows))?,
         Format::Completejourney => completejourney::read(file)?,
     })
-}
-
-/// The chain's cards, as its settings describe them.
-fn card_format(cards: &Cards) -> CardFormat {
-    CardFormat {
-        length_min: cards.length_min,
-        length_max: cards.length_max,
-        letters: cards.letters,
-        check_digit: cards.check_digit,
-        prefixes: cards.prefixes.clone(),
-    }
 }
 
 fn say(args: &FileArgs, outcome: impl Serialize + std::fmt::Display) -> Result<(), Box<dyn Error>> {

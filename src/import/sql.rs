@@ -7,7 +7,7 @@
 use std::pin::Pin;
 
 use jiff::Timestamp;
-use jiff::civil::{Date, date};
+use jiff::civil::Date;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
@@ -16,11 +16,9 @@ use super::catalogue::{Given, ProductRecord};
 use super::stores::StoreRecord;
 use crate::db::DbError;
 use crate::db::pool::Dedicated;
+use crate::domain::account::CLOCK_START;
 use crate::domain::bucket;
 use crate::domain::ledger::Lots;
-
-/// The clock of an account that has seen no business date.
-const NOTHING_SEEN: Date = date(1900, 1, 1);
 
 /// Numbers that one value of the sequence stands for.
 const NUMBERS_IN_BLOCK: usize = 256;
@@ -287,7 +285,7 @@ impl<'a> Import<'a> {
                 WRITE_HOUSE_ACCOUNTS,
                 &[
                     (&house_accounts, Type::INT8_ARRAY),
-                    (&NOTHING_SEEN, Type::DATE),
+                    (&CLOCK_START, Type::DATE),
                     (&HOUSE, Type::INT2),
                     (&lots, Type::BYTEA),
                 ],
