@@ -57,7 +57,8 @@ pub struct Epoch {
 #[derive(Debug, Default)]
 pub struct Snapshot {
     reference_version: i64,
-    workstations: HashMap<(String, String), Arc<Workstation>>,
+    /// By store, then by workstation.
+    workstations: HashMap<String, HashMap<String, Arc<Workstation>>>,
     workstations_by_no: HashMap<i32, Arc<Workstation>>,
     keys: HashMap<String, (TerminalKey, Option<Timestamp>)>,
     /// Oldest first.
@@ -68,7 +69,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// The workstation with these ids.
     pub fn workstation(&self, store_id: &str, workstation_id: &str) -> Option<&Arc<Workstation>> {
-        self.workstations.get(&(store_id.to_owned(), workstation_id.to_owned()))
+        self.workstations.get(store_id)?.get(workstation_id)
     }
 
     /// The workstation with this number.

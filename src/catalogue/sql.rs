@@ -126,7 +126,8 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
         }
         let workstation = Arc::new(workstation);
         snapshot.workstations_by_no.insert(workstation_no, Arc::clone(&workstation));
-        snapshot.workstations.insert((store_id, workstation_id), workstation);
+        let store = snapshot.workstations.entry(store_id).or_default();
+        store.insert(workstation_id, workstation);
     }
 
     let statement = client.prepare_cached(TAXA).await.map_err(DbError::from)?;
