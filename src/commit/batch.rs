@@ -37,8 +37,8 @@ pub(super) struct SwipeRow<'a> {
 }
 
 /// A row of `swipe_key`, but for its account.
-pub(super) struct KeyRow<'a> {
-    pub(super) name: &'a NameKey,
+pub(super) struct KeyRow {
+    pub(super) name: NameKey,
     pub(super) version: i64,
     pub(super) void_version: i64,
     pub(super) content: ContentHash,
@@ -51,7 +51,7 @@ pub(super) struct Batch {
     encoding: i16,
     accounts: AccountColumns,
     claims: KeyColumns,
-    rekeys: KeyColumns,
+    rekeys: Vec<KeyRow>,
     swipes: SwipeColumns,
     entries: EntryColumns,
     /// Where the ranges of the account being built began.
@@ -70,8 +70,8 @@ struct AccountColumns {
     clock: Vec<Date>,
     lots: Vec<Vec<u8>>,
     profile: Vec<Option<Vec<u8>>>,
-    first: [Vec<i32>; 4],
-    last: [Vec<i32>; 4],
+    first: [Vec<i32>; 3],
+    last: [Vec<i32>; 3],
 }
 
 #[derive(Default)]
@@ -131,16 +131,22 @@ impl Packed {
     }
 }
 
-/// Lengths of the flat columns: claims, rekeys, swipes, entries.
-type Ends = [i32; 4];
+/// Lengths of the flat columns: claims, swipes, entries.
+type Ends = [i32; 3];
 
 impl Batch {
     pub(super) fn new(recorded_at: Timestamp) -> Self {
         Self { recorded_at, encoding: i16::from(profile::ENCODING), ..Self::default() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.accounts.account_id.is_empty()
+    /// Number of accounts.
+    pub(super) fn accounts(&self) -> usize {
+        self.accounts.account_id.len()
+    }
+
+    /// The rows of names that change with their accounts.
+    pub(super) fn rekeys(&self) -> &[KeyRow] {
+        &self.rekeys
     }
 
     /// Number of swipes and voids.
@@ -149,12 +155,12 @@ impl Batch {
     }
 
     /// A name that must not be taken yet.
-    pub(super) fn claim(&mut self, row: &KeyRow<'_>) {
-        self.claims.push(row);
+    pub(super) fn claim(&mut self, row: KeyRow) {
+        self.claims.push(&row);
     }
 
     /// A name of this account whose row changes with it.
-    pub(super) fn rekey(&mut self, row: &KeyRow<'_>) {
+    pub(super) fn rekey(&mut self, row: KeyRow) {
         self.rekeys.push(row);
     }
 
@@ -210,77 +216,67 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 55] {
-        let Self { recorded_at, encoding, accounts: a, claims: c, rekeys: r, .. } = self;
-        let (s, e) = (&self.swipes, &self.entries);
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 46] {
+        let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
+            self;
         [
-            &a.bucket,
+            &a.bucket, // $1
             &a.account_id,
             &a.expected,
             &a.version,
-            &a.total_points, // $1 to $5
-            &a.sales_minor,
+            &a.total_points,
+            &a.sales_minor, // $6
             &a.baskets,
             &a.clock,
             &a.lots,
-            &a.profile, // $6 to $10
-            &a.first[0],
+            &a.profile,
+            &a.first[0], // $11
             &a.last[0],
             &a.first[1],
-            &a.last[1], // $11 to $14
+            &a.last[1],
             &a.first[2],
             &a.last[2],
-            &a.first[3],
-            &a.last[3], // $15 to $18
-            &c.bucket,
+            &c.bucket, // $17
             &c.workstation_no,
             &c.business_date,
-            &c.sequence_number, // $19 to $22
+            &c.sequence_number,
             &c.version,
             &c.void_version,
-            &c.contents, // $23 to $25
-            &r.bucket,
-            &r.workstation_no,
-            &r.business_date,
-            &r.sequence_number, // $26 to $29
-            &r.version,
-            &r.void_version,
-            &r.contents, // $30 to $32
-            &s.version,
+            &c.contents,
+            &s.version, // $24
             &s.business_date,
             &s.workstation_no,
-            &s.sequence_number, // $33 to $36
+            &s.sequence_number,
             &s.kind,
             &s.epoch,
             &s.occurred_at,
-            recorded_at, // $37 to $40
+            recorded_at, // $31
             &s.total_minor,
             &s.earned,
-            &s.reversed, // $41 to $43
-            &s.records.bytes,
-            &s.records.offsets, // $44, $45
+            &s.reversed,
+            &s.records.bytes, // $35
+            &s.records.offsets,
             &s.receipts.bytes,
-            &s.receipts.offsets, // $46, $47
-            &e.version,
+            &s.receipts.offsets,
+            &e.version, // $39
             &e.entry_no,
             &e.kind,
-            &e.points, // $48 to $51
+            &e.points,
             &e.lot_available,
             &e.lot_expires,
-            &e.business_date, // $52 to $54
-            encoding,         // $55
+            &e.business_date,
+            encoding, // $46
         ]
     }
 
     fn ends(&self) -> Ends {
-        let Self { claims, rekeys, swipes, entries, .. } = self;
-        [&claims.version, &rekeys.version, &swipes.version, &entries.version]
-            .map(|column| length(column.len()))
+        let Self { claims, swipes, entries, .. } = self;
+        [&claims.version, &swipes.version, &entries.version].map(|column| length(column.len()))
     }
 }
 
 impl KeyColumns {
-    fn push(&mut self, row: &KeyRow<'_>) {
+    fn push(&mut self, row: &KeyRow) {
         self.bucket.push(i16::from(row.name.bucket));
         self.workstation_no.push(row.name.workstation_no);
         self.business_date.push(row.name.business_date);

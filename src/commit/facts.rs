@@ -10,6 +10,7 @@ use jiff::civil::Date;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
+use super::batch::KeyRow;
 use super::{Connection, NameKey, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
@@ -199,6 +200,25 @@ pub(super) async fn load_entries(
         entries[place_of(row)].push(Entry { kind, points: row.get("points"), lot });
     }
     Ok(entries)
+}
+
+/// Changes names whose sale was voided, or came after its void.
+pub(super) async fn rekey(connection: &Connection, rows: &[KeyRow]) -> Result<(), Error> {
+    let buckets: Vec<i16> = rows.iter().map(|row| i16::from(row.name.bucket)).collect();
+    let workstations: Vec<i32> = rows.iter().map(|row| row.name.workstation_no).collect();
+    let dates: Vec<Date> = rows.iter().map(|row| row.name.business_date).collect();
+    let sequences: Vec<i64> = rows.iter().map(|row| row.name.sequence_number).collect();
+    let versions: Vec<i64> = rows.iter().map(|row| row.version).collect();
+    let void_versions: Vec<i64> = rows.iter().map(|row| row.void_version).collect();
+    let contents: Vec<&[u8]> = rows.iter().map(|row| row.content.as_slice()).collect();
+    let parameters: [&(dyn ToSql + Sync); 7] =
+        [&buckets, &workstations, &dates, &sequences, &versions, &void_versions, &contents];
+    let statement = &connection.statements.rekey;
+    let changed = connection.dedicated.client().execute(statement, &parameters).await;
+    if changed.map_err(DbError::from)? == rows.len() as u64 {
+        return Ok(());
+    }
+    Err(Error::Damaged("a recorded name is gone".to_owned()))
 }
 
 /// Locks accounts until the transaction ends.

@@ -454,23 +454,34 @@ impl Pass<'_> {
         let client = self.connection.dedicated.client();
         let statement = &self.connection.statements.commit_batch;
         let parameters = batch.parameters();
-        let rows = match self.footing {
-            Footing::Cached if batch.is_empty() => Vec::new(),
-            Footing::Cached => client.query(statement, &parameters).await.map_err(DbError::from)?,
-            Footing::Locked => {
+        let query = async {
+            let rows = client.query(statement, &parameters).await.map_err(DbError::from)?;
+            Ok::<HashSet<i64>, Error>(rows.iter().map(|row| row.get("account_id")).collect())
+        };
+        match self.footing {
+            Footing::Cached if batch.accounts() == 0 => Ok(HashSet::new()),
+            Footing::Cached => query.await,
+            Footing::Locked if batch.rekeys().is_empty() => {
                 // Should the statement fail, the server turns COMMIT into ROLLBACK and says so
                 // only in a tag that the client does not look at; the statement's own error
                 // is what counts, and it is looked at first.
-                let (rows, ended) = tokio::join!(
-                    client.query(statement, &parameters),
-                    client.batch_execute("COMMIT")
-                );
-                let rows = rows.map_err(DbError::from)?;
+                let (moved, ended) = tokio::join!(query, client.batch_execute("COMMIT"));
+                let moved = moved?;
                 ended.map_err(DbError::from)?;
-                rows
+                Ok(moved)
             }
-        };
-        Ok(rows.iter().map(|row| row.get("account_id")).collect())
+            Footing::Locked => {
+                let moved = query.await?;
+                if moved.len() < batch.accounts() {
+                    // Another account took one of the names this moment: look again.
+                    client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
+                    return Ok(HashSet::new());
+                }
+                facts::rekey(self.connection, batch.rekeys()).await?;
+                client.batch_execute("COMMIT").await.map_err(DbError::from)?;
+                Ok(moved)
+            }
+        }
     }
 }
 
@@ -573,11 +584,16 @@ impl Fold<'_> {
             products.into_iter().zip(decision.line_points.iter().copied()).collect();
         match &route.recorded {
             None => {
-                self.batch.claim(&KeyRow { name: &job.name, version, void_version: 0, content });
+                self.batch.claim(KeyRow {
+                    name: job.name.clone(),
+                    version,
+                    void_version: 0,
+                    content,
+                });
             }
             Some(tombstone) => {
                 let void_version = tombstone.void_version;
-                self.batch.rekey(&KeyRow { name: &job.name, version, void_version, content });
+                self.batch.rekey(KeyRow { name: job.name.clone(), version, void_version, content });
             }
         }
         self.batch.swipe(&SwipeRow {
@@ -625,10 +641,15 @@ impl Fold<'_> {
         let Command::Void(name) = &job.command else { return };
         let answer = void_receipt_of(name, kind, &decision, self.now);
         let version = decision.account.version;
-        let row = KeyRow { name: &job.name, version: sale_version, void_version: version, content };
+        let row = KeyRow {
+            name: job.name.clone(),
+            version: sale_version,
+            void_version: version,
+            content,
+        };
         match kind {
-            Kind::Void => self.batch.rekey(&row),
-            _ => self.batch.claim(&row),
+            Kind::Void => self.batch.rekey(row),
+            _ => self.batch.claim(row),
         }
         self.batch.swipe(&SwipeRow {
             version,

@@ -5,8 +5,9 @@
 //! `substring` cuts up: an array of values of varying length would have to be walked from its
 //! beginning for each element. So the cost is linear in the batch, whatever its shape.
 //!
-//! No plan may depend on statistics: what looks like `NOT EXISTS` is a scalar subquery that the
-//! planner cannot turn into a join, and [`SESSION`] leaves it only nested loops over indexes.
+//! No plan may depend on statistics. Rows are looked up in lateral subqueries with a LIMIT, which
+//! the planner can neither reorder nor turn into joins, whatever it believes about the tables;
+//! [`SESSION`] leaves it only nested loops over indexes.
 
 use tokio_postgres::{Client, Statement};
 
@@ -28,73 +29,105 @@ pub(super) const SESSION: &[(&str, &str)] = &[
 /// The statement. One row per account, all its swipes; an account moves as a whole or not at
 /// all: not when its version is another than the one decided on, and not when one of the names
 /// that it claims is taken. Returns the accounts that moved.
+///
+/// The row is looked up by key first and updated by its place: were the two tables joined, a
+/// planner that believes `account` to be tiny could read all of it for each batch. A row that
+/// somebody else has changed meanwhile is looked at again under its lock, where neither place
+/// nor version fits any more.
 pub(super) const COMMIT_BATCH: &str = "
 -- commit::commit_batch
 WITH moved AS (
     UPDATE account AS a
     SET version = i.version, total_points = i.total_points, sales_minor = i.sales_minor,
         baskets = i.baskets, clock = i.clock, lots = i.lots
-    FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::bytea[],
-                $11::integer[], $12::integer[], $13::integer[], $14::integer[],
-                $15::integer[], $16::integer[], $17::integer[], $18::integer[])
-        AS i (bucket, account_id, expected, version, total_points,
-              sales_minor, baskets, clock, lots, profile,
-              claim_first, claim_last, rekey_first, rekey_last,
-              swipe_first, swipe_last, entry_first, entry_last)
-    WHERE a.bucket = i.bucket AND a.account_id = i.account_id AND a.version = i.expected
-      AND (SELECT 1
-           FROM generate_series(i.claim_first, i.claim_last) AS g (n), swipe_key AS k
-           WHERE k.bucket = ($19::smallint[])[g.n] AND k.workstation_no = ($20::integer[])[g.n]
-             AND k.business_date = ($21::date[])[g.n] AND k.sequence_number = ($22::bigint[])[g.n]
-           LIMIT 1) IS NULL
-    RETURNING i.*
+    FROM (
+        SELECT i.*, held.place
+        FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
+                    $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::bytea[],
+                    $11::integer[], $12::integer[], $13::integer[], $14::integer[],
+                    $15::integer[], $16::integer[])
+            AS i (bucket, account_id, expected, version, total_points,
+                  sales_minor, baskets, clock, lots, profile,
+                  claim_first, claim_last, swipe_first, swipe_last,
+                  entry_first, entry_last)
+        CROSS JOIN LATERAL (
+            SELECT h.ctid AS place FROM account AS h
+            WHERE h.bucket = i.bucket AND h.account_id = i.account_id
+            LIMIT 1
+        ) AS held
+        WHERE (SELECT 1
+               FROM generate_series(i.claim_first, i.claim_last) AS g (n)
+               CROSS JOIN LATERAL (
+                   SELECT 1 FROM swipe_key AS k
+                   WHERE k.bucket = ($17::smallint[])[g.n]
+                     AND k.workstation_no = ($18::integer[])[g.n]
+                     AND k.business_date = ($19::date[])[g.n]
+                     AND k.sequence_number = ($20::bigint[])[g.n]
+                   LIMIT 1
+               ) AS taken
+               LIMIT 1) IS NULL
+    ) AS i
+    WHERE a.ctid = i.place AND a.version = i.expected
+    RETURNING i.bucket, i.account_id, i.version, i.profile, i.claim_first, i.claim_last,
+              i.swipe_first, i.swipe_last, i.entry_first, i.entry_last
 ), claimed AS (
     INSERT INTO swipe_key (bucket, workstation_no, business_date, sequence_number, account_id,
                            version, void_version, content_hash)
-    SELECT ($19::smallint[])[g.n], ($20::integer[])[g.n], ($21::date[])[g.n], ($22::bigint[])[g.n],
-           m.account_id, ($23::bigint[])[g.n], ($24::bigint[])[g.n],
-           substring($25::bytea FROM (g.n - 1) * 17 + 1
-                     FOR CASE WHEN ($23::bigint[])[g.n] = 0 THEN 0 ELSE 17 END)
+    SELECT ($17::smallint[])[g.n], ($18::integer[])[g.n], ($19::date[])[g.n], ($20::bigint[])[g.n],
+           m.account_id, ($21::bigint[])[g.n], ($22::bigint[])[g.n],
+           substring($23::bytea FROM (g.n - 1) * 17 + 1
+                     FOR CASE WHEN ($21::bigint[])[g.n] = 0 THEN 0 ELSE 17 END)
     FROM moved AS m, generate_series(m.claim_first, m.claim_last) AS g (n)
-), rekeyed AS (
-    UPDATE swipe_key AS k
-    SET version = ($30::bigint[])[r.n], void_version = ($31::bigint[])[r.n],
-        content_hash = substring($32::bytea FROM (r.n - 1) * 17 + 1 FOR 17)
-    FROM (SELECT m.account_id, g.n
-          FROM moved AS m, generate_series(m.rekey_first, m.rekey_last) AS g (n)) AS r
-    WHERE k.bucket = ($26::smallint[])[r.n] AND k.workstation_no = ($27::integer[])[r.n]
-      AND k.business_date = ($28::date[])[r.n] AND k.sequence_number = ($29::bigint[])[r.n]
-      AND k.account_id = r.account_id
 ), swiped AS (
     INSERT INTO swipe (bucket, account_id, version, business_date, workstation_no, sequence_number,
                        kind, epoch, occurred_at, recorded_at, total_minor, earned_points,
                        reversed_points, record, receipt)
-    SELECT m.bucket, m.account_id, ($33::bigint[])[g.n], ($34::date[])[g.n],
-           ($35::integer[])[g.n], ($36::bigint[])[g.n], ($37::smallint[])[g.n],
-           ($38::integer[])[g.n], ($39::timestamptz[])[g.n], $40::timestamptz,
-           ($41::bigint[])[g.n], ($42::bigint[])[g.n], ($43::bigint[])[g.n],
-           substring($44::bytea FROM ($45::integer[])[g.n] + 1
-                     FOR ($45::integer[])[g.n + 1] - ($45::integer[])[g.n]),
-           substring($46::bytea FROM ($47::integer[])[g.n] + 1
-                     FOR ($47::integer[])[g.n + 1] - ($47::integer[])[g.n])
+    SELECT m.bucket, m.account_id, ($24::bigint[])[g.n], ($25::date[])[g.n],
+           ($26::integer[])[g.n], ($27::bigint[])[g.n], ($28::smallint[])[g.n],
+           ($29::integer[])[g.n], ($30::timestamptz[])[g.n], $31::timestamptz,
+           ($32::bigint[])[g.n], ($33::bigint[])[g.n], ($34::bigint[])[g.n],
+           substring($35::bytea FROM ($36::integer[])[g.n] + 1
+                     FOR ($36::integer[])[g.n + 1] - ($36::integer[])[g.n]),
+           substring($37::bytea FROM ($38::integer[])[g.n] + 1
+                     FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n])
     FROM moved AS m, generate_series(m.swipe_first, m.swipe_last) AS g (n)
 ), booked AS (
     INSERT INTO entry (bucket, account_id, version, entry_no, kind, points, lot_available,
                        lot_expires, business_date)
-    SELECT m.bucket, m.account_id, ($48::bigint[])[g.n], ($49::smallint[])[g.n],
-           ($50::smallint[])[g.n], ($51::bigint[])[g.n], ($52::date[])[g.n], ($53::date[])[g.n],
-           ($54::date[])[g.n]
+    SELECT m.bucket, m.account_id, ($39::bigint[])[g.n], ($40::smallint[])[g.n],
+           ($41::smallint[])[g.n], ($42::bigint[])[g.n], ($43::date[])[g.n], ($44::date[])[g.n],
+           ($45::date[])[g.n]
     FROM moved AS m, generate_series(m.entry_first, m.entry_last) AS g (n)
 ), learnt AS (
     INSERT INTO profile (bucket, account_id, version, encoding, data)
-    SELECT m.bucket, m.account_id, m.version, $55::smallint, m.profile
+    SELECT m.bucket, m.account_id, m.version, $46::smallint, m.profile
     FROM moved AS m
     WHERE m.profile IS NOT NULL
     ON CONFLICT (bucket, account_id) DO UPDATE
     SET version = excluded.version, encoding = excluded.encoding, data = excluded.data
 )
 SELECT account_id FROM moved";
+
+/// Names whose sale was voided, or came after its void. Only under the lock of their accounts,
+/// and only when all of those have moved.
+pub(super) const REKEY: &str = "
+-- commit::rekey
+UPDATE swipe_key AS k
+SET version = i.version, void_version = i.void_version, content_hash = i.content_hash
+FROM (
+    SELECT i.*, held.place
+    FROM unnest($1::smallint[], $2::integer[], $3::date[], $4::bigint[], $5::bigint[], $6::bigint[],
+                $7::bytea[])
+        AS i (bucket, workstation_no, business_date, sequence_number, version, void_version,
+              content_hash)
+    CROSS JOIN LATERAL (
+        SELECT h.ctid AS place FROM swipe_key AS h
+        WHERE h.bucket = i.bucket AND h.workstation_no = i.workstation_no
+          AND h.business_date = i.business_date AND h.sequence_number = i.sequence_number
+        LIMIT 1
+    ) AS held
+) AS i
+WHERE k.ctid = i.place";
 
 /// Finds cards, and gives those never seen a provisional account. A card that another session
 /// is creating at this moment is not returned; asked again it is found. The arrays are sorted
@@ -105,8 +138,11 @@ WITH wanted AS (
     SELECT * FROM unnest($1::smallint[], $2::text[], $3::smallint[], $4::bigint[])
         AS i (bucket, card, new_bucket, new_account_id)
 ), found AS (
-    SELECT i.card, c.account_id FROM wanted AS i, card AS c
-    WHERE c.bucket = i.bucket AND c.card = i.card
+    SELECT i.card, c.account_id
+    FROM wanted AS i
+    CROSS JOIN LATERAL (
+        SELECT c.account_id FROM card AS c WHERE c.bucket = i.bucket AND c.card = i.card LIMIT 1
+    ) AS c
 ), linked AS (
     INSERT INTO card (bucket, card, account_id, linked_at)
     SELECT i.bucket, i.card, i.new_account_id, $5::timestamptz
@@ -128,8 +164,10 @@ SELECT card, account_id, true FROM linked";
 pub(super) const FIND_CARDS: &str = "
 -- commit::find_cards
 SELECT i.card, c.account_id
-FROM unnest($1::smallint[], $2::text[]) AS i (bucket, card), card AS c
-WHERE c.bucket = i.bucket AND c.card = i.card";
+FROM unnest($1::smallint[], $2::text[]) AS i (bucket, card)
+CROSS JOIN LATERAL (
+    SELECT c.account_id FROM card AS c WHERE c.bucket = i.bucket AND c.card = i.card LIMIT 1
+) AS c";
 
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
 /// is passed over and all sales are returned. `cards` are those of `$5` that point at the account
@@ -140,15 +178,14 @@ SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baske
        p.encoding, p.data, s.business_dates, s.occurred, s.workstations, s.totals, s.records,
        l.cards
 FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, account_id)
-LEFT JOIN (
-    SELECT c.account_id, array_agg(c.card) AS cards
-    FROM unnest($4::smallint[], $5::text[]) AS w (bucket, card), card AS c
-    WHERE c.bucket = w.bucket AND c.card = w.card
-    GROUP BY c.account_id
-) AS l ON l.account_id = i.account_id
-JOIN account AS a ON a.bucket = i.bucket AND a.account_id = i.account_id
-LEFT JOIN profile AS p
-       ON p.bucket = i.bucket AND p.account_id = i.account_id AND NOT $3::boolean
+CROSS JOIN LATERAL (
+    SELECT * FROM account AS a WHERE a.bucket = i.bucket AND a.account_id = i.account_id LIMIT 1
+) AS a
+LEFT JOIN LATERAL (
+    SELECT p.version, p.encoding, p.data FROM profile AS p
+    WHERE p.bucket = i.bucket AND p.account_id = i.account_id AND NOT $3::boolean
+    LIMIT 1
+) AS p ON true
 LEFT JOIN LATERAL (
     SELECT array_agg(w.business_date ORDER BY w.version) AS business_dates,
            array_agg(w.occurred_at ORDER BY w.version) AS occurred,
@@ -158,17 +195,30 @@ LEFT JOIN LATERAL (
     FROM swipe AS w
     WHERE w.bucket = i.bucket AND w.account_id = i.account_id AND w.kind = 0
       AND w.version > coalesce(p.version, 0) AND a.state <> 2
-) AS s ON true";
+) AS s ON true
+LEFT JOIN (
+    SELECT c.account_id, array_agg(c.card) AS cards
+    FROM unnest($4::smallint[], $5::text[]) AS w (bucket, card)
+    CROSS JOIN LATERAL (
+        SELECT c.account_id, c.card FROM card AS c
+        WHERE c.bucket = w.bucket AND c.card = w.card
+        LIMIT 1
+    ) AS c
+    GROUP BY c.account_id
+) AS l ON l.account_id = i.account_id";
 
 /// Locks accounts in the order of the arrays, which is sorted. What the lock protects must be
 /// read by a later statement: waiting does not refresh the snapshot of this one.
 pub(super) const LOCK_ACCOUNTS: &str = "
 -- commit::lock_accounts
 SELECT a.account_id
-FROM unnest($1::smallint[], $2::bigint[]) WITH ORDINALITY AS i (bucket, account_id, n)
-JOIN account AS a ON a.bucket = i.bucket AND a.account_id = i.account_id
-ORDER BY i.n
-FOR NO KEY UPDATE OF a";
+FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, account_id)
+CROSS JOIN LATERAL (
+    SELECT a.account_id FROM account AS a
+    WHERE a.bucket = i.bucket AND a.account_id = i.account_id
+    LIMIT 1
+    FOR NO KEY UPDATE
+) AS a";
 
 /// Names that are recorded, by their place in the arrays.
 pub(super) const FIND_NAMES: &str = "
@@ -176,9 +226,12 @@ pub(super) const FIND_NAMES: &str = "
 SELECT i.n, k.account_id, k.version, k.void_version, k.content_hash
 FROM unnest($1::smallint[], $2::integer[], $3::date[], $4::bigint[])
          WITH ORDINALITY AS i (bucket, workstation_no, business_date, sequence_number, n)
-JOIN swipe_key AS k
-  ON k.bucket = i.bucket AND k.workstation_no = i.workstation_no
- AND k.business_date = i.business_date AND k.sequence_number = i.sequence_number";
+CROSS JOIN LATERAL (
+    SELECT * FROM swipe_key AS k
+    WHERE k.bucket = i.bucket AND k.workstation_no = i.workstation_no
+      AND k.business_date = i.business_date AND k.sequence_number = i.sequence_number
+    LIMIT 1
+) AS k";
 
 /// Recorded swipes, by their place in the arrays.
 pub(super) const LOAD_SWIPES: &str = "
@@ -186,9 +239,12 @@ pub(super) const LOAD_SWIPES: &str = "
 SELECT i.n, s.kind, s.epoch, s.total_minor, s.record, s.receipt
 FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::date[])
          WITH ORDINALITY AS i (bucket, account_id, version, business_date, n)
-JOIN swipe AS s
-  ON s.bucket = i.bucket AND s.account_id = i.account_id AND s.version = i.version
- AND s.business_date = i.business_date";
+CROSS JOIN LATERAL (
+    SELECT * FROM swipe AS s
+    WHERE s.bucket = i.bucket AND s.account_id = i.account_id AND s.version = i.version
+      AND s.business_date = i.business_date
+    LIMIT 1
+) AS s";
 
 /// What recorded swipes did to the points, expiries left out, by their place in the arrays.
 pub(super) const LOAD_ENTRIES: &str = "
@@ -196,8 +252,12 @@ pub(super) const LOAD_ENTRIES: &str = "
 SELECT i.n, e.kind, e.points, e.lot_available, e.lot_expires
 FROM unnest($1::smallint[], $2::bigint[], $3::bigint[])
          WITH ORDINALITY AS i (bucket, account_id, version, n)
-JOIN entry AS e ON e.bucket = i.bucket AND e.account_id = i.account_id AND e.version = i.version
-WHERE e.kind <> 5
+CROSS JOIN LATERAL (
+    SELECT * FROM entry AS e
+    WHERE e.bucket = i.bucket AND e.account_id = i.account_id AND e.version = i.version
+      AND e.kind <> 5
+    OFFSET 0
+) AS e
 ORDER BY i.n, e.entry_no";
 
 /// The next block of 256 account numbers.
@@ -236,6 +296,7 @@ UPDATE card SET account_id = $3, linked_at = $4 WHERE bucket = $1 AND card = $2"
 /// The statements of one connection, prepared.
 pub(super) struct Statements {
     pub(super) commit_batch: Statement,
+    pub(super) rekey: Statement,
     pub(super) resolve_cards: Statement,
     pub(super) find_cards: Statement,
     pub(super) load_accounts: Statement,
@@ -250,6 +311,7 @@ impl Statements {
     pub(super) async fn prepare(client: &Client) -> Result<Self, DbError> {
         Ok(Self {
             commit_batch: client.prepare(COMMIT_BATCH).await?,
+            rekey: client.prepare(REKEY).await?,
             resolve_cards: client.prepare(RESOLVE_CARDS).await?,
             find_cards: client.prepare(FIND_CARDS).await?,
             load_accounts: client.prepare(LOAD_ACCOUNTS).await?,
