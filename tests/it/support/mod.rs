@@ -1,4 +1,5 @@
 //! What the tests share.
 
 pub(crate) mod database;
+pub(crate) mod flow;
 pub(crate) mod service;
