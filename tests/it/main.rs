@@ -7,6 +7,7 @@ mod support;
 mod database_errors;
 mod import;
 mod private_postgres;
+mod receipts;
 mod replay;
 mod schema;
 mod swipe;
