@@ -4,6 +4,8 @@
 
 mod support;
 
+mod batches;
+mod cards;
 mod database_errors;
 mod import;
 mod private_postgres;
@@ -11,3 +13,4 @@ mod receipts;
 mod replay;
 mod schema;
 mod swipe;
+mod voids;
