@@ -2,4 +2,5 @@
 
 pub(crate) mod database;
 pub(crate) mod flow;
+pub(crate) mod gate;
 pub(crate) mod service;
