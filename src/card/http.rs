@@ -159,7 +159,7 @@ pub async fn enrol(State(app): State<Arc<App>>, request: Request) -> Result<Resp
             return Err(problem);
         }
     };
-    let enrolled = app.committers.enrol(&enrolment, app.today(), deadline).await?;
+    let enrolled = app.committers.enrol(enrolment, app.today(), deadline).await?;
     let (status, account) = match enrolled {
         Enrolled::Now(account) => (StatusCode::CREATED, account),
         Enrolled::Before(account) => (StatusCode::OK, account),

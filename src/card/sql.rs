@@ -19,6 +19,15 @@ FROM account WHERE bucket = $1 AND account_id = $2";
 
 /// The account of a card; none when nobody has seen the card.
 pub(super) async fn account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Error> {
+    let account = try_account_of(pool, card).await?;
+    match account {
+        // Merged between the two reads: by now the card points elsewhere.
+        Some(Account { state: State::Merged, .. }) => try_account_of(pool, card).await,
+        account => Ok(account),
+    }
+}
+
+async fn try_account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Error> {
     let client = pool.get().await.map_err(DbError::from)?;
     let statement = client.prepare_cached(FIND_CARD).await.map_err(DbError::from)?;
     let bucket = i16::from(bucket::of_card(card));

@@ -27,9 +27,6 @@ use crate::domain::bucket;
 use crate::domain::ledger::{Entry, EntryKind};
 use crate::error::Error;
 
-/// How often an enrolment is tried again when a card moved under its hands.
-const ATTEMPTS_MAX: usize = 5;
-
 /// What a till asks for at the service desk.
 #[derive(Clone, Debug)]
 pub struct Enrolment {
@@ -91,33 +88,55 @@ impl Committers {
     /// [`Error::OutcomeUnknown`] at the deadline, and what the database says; asking again is safe.
     pub async fn enrol(
         &self,
-        enrolment: &Enrolment,
+        enrolment: Enrolment,
         today: Date,
         deadline: Instant,
     ) -> Result<Enrolled, Error> {
         // One at a time: the desk is not a till, and the connection is kept from tills' load.
-        let attempt = async {
-            let mut desk = self.desk.lock().await;
-            for _ in 0..ATTEMPTS_MAX {
-                if desk.as_ref().is_none_or(|connection| connection.dedicated.is_lost()) {
-                    *desk = Some(self.connector.connect().await?);
-                }
-                let connection = desk.as_ref().expect("just connected");
-                let outcome = enrol(connection, &self.shared, enrolment, today).await;
-                if outcome.is_err() {
-                    let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
-                }
-                if let Some(enrolled) = outcome? {
-                    return Ok(enrolled);
-                }
-            }
-            Err(Error::DeadlineExceeded)
+        let desk = Arc::clone(&self.desk).lock_owned();
+        let Ok(mut desk) = tokio::time::timeout_at(deadline, desk).await else {
+            return Err(Error::DeadlineExceeded);
         };
-        match tokio::time::timeout_at(deadline, attempt).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Error::OutcomeUnknown),
+        // A task of its own, so that a caller who goes away does not leave accounts locked in a
+        // transaction that nobody ends. The desk is free again when it has ended.
+        let (shared, connector) = (Arc::clone(&self.shared), Arc::clone(&self.connector));
+        let work = tokio::spawn(async move {
+            // Taken out meanwhile: a panic costs the connection and nothing else.
+            let held = desk.take().filter(|connection| !connection.dedicated.is_lost());
+            let connection = match held {
+                Some(connection) => connection,
+                None => connector.connect().await?,
+            };
+            let outcome = attempt(&connection, &shared, &enrolment, today, deadline).await;
+            *desk = Some(connection);
+            outcome
+        });
+        match tokio::time::timeout_at(deadline, work).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(Error::OutcomeUnknown),
         }
     }
+}
+
+/// Tries until no card moves meanwhile. Leaves no transaction open.
+async fn attempt(
+    connection: &Connection,
+    shared: &Shared,
+    enrolment: &Enrolment,
+    today: Date,
+    deadline: Instant,
+) -> Result<Enrolled, Error> {
+    while Instant::now() < deadline {
+        let outcome = enrol(connection, shared, enrolment, today).await;
+        if outcome.is_err() {
+            // Should this fail too, the connection is lost, which the next caller finds out.
+            let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
+        }
+        if let Some(enrolled) = outcome? {
+            return Ok(enrolled);
+        }
+    }
+    Err(Error::DeadlineExceeded)
 }
 
 /// One attempt; `None` when a card moved between looking and locking.
@@ -127,9 +146,7 @@ async fn enrol(
     enrolment: &Enrolment,
     today: Date,
 ) -> Result<Option<Enrolled>, Error> {
-    // A ROLLBACK that an earlier caller had no time for.
     let client = connection.dedicated.client();
-    client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
     let now = Timestamp::now();
 
     // ---- which accounts

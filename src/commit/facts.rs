@@ -250,7 +250,8 @@ pub(super) async fn load_accounts(
         }
     }
     if !to_rebuild.is_empty() {
-        // A checkpoint in an encoding that we do not know: the swipes have it all.
+        // A checkpoint that is damaged or in an encoding that we do not know: a sale is not
+        // refused for that, the swipes have it all.
         for row in account_rows(connection, &to_rebuild, cards, true).await? {
             let hot = hot_of(&row, snapshot)?;
             loaded.push(Arc::new(hot.expect("without a checkpoint every encoding is known")));
@@ -295,7 +296,13 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
     let mut profile = match row.get::<_, Option<i16>>("encoding") {
         None => Profile::default(),
         Some(encoding) if encoding == i16::from(profile::ENCODING) => {
-            Profile::decode(row.get("data")).map_err(|error| damaged(error.to_string()))?
+            match Profile::decode(row.get("data")) {
+                Ok(profile) => profile,
+                Err(error) => {
+                    tracing::error!(account_id, %error, "a checkpoint is damaged");
+                    return Ok(None);
+                }
+            }
         }
         Some(_) => return Ok(None),
     };

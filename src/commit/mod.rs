@@ -14,10 +14,13 @@ mod facts;
 mod pass;
 mod sql;
 
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use jiff::civil::Date;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
@@ -303,7 +306,13 @@ impl Committer {
             for job in &jobs {
                 metrics.phases.queue.observe(job.admitted_at.elapsed().as_secs_f64());
             }
-            self.work(&mut jobs).await;
+            // A bug must not take the accounts of this committer out of service. Whoever is not
+            // answered yet learns that the outcome is unknown when the jobs are dropped.
+            if AssertUnwindSafe(self.work(&mut jobs)).catch_unwind().await.is_err() {
+                tracing::error!(committer = self.number, "a pass panicked");
+                self.connection = None;
+                self.compressor = Compressor::new();
+            }
             jobs.clear();
         }
     }
@@ -333,9 +342,12 @@ impl Committer {
 
     /// Runs a pass; when the database refuses it, runs each half by itself, so that only the
     /// culprit gets the error. A lost connection is left to the caller.
+    ///
+    /// Breadth first: behind a culprit that costs a lock timeout each time, the larger half
+    /// without it comes next and not last.
     async fn bisect(&mut self, jobs: &mut [Job], footing: Footing) {
-        let mut parts: Vec<&mut [Job]> = vec![jobs];
-        while let Some(part) = parts.pop() {
+        let mut parts: VecDeque<&mut [Job]> = VecDeque::from([jobs]);
+        while let Some(part) = parts.pop_front() {
             let Some(connection) = self.connection.as_mut().filter(|it| !it.dedicated.is_lost())
             else {
                 return;
@@ -352,11 +364,9 @@ impl Committer {
                     if open > 1 {
                         self.shared.metrics.bisections.inc();
                         let (left, right) = part.split_at_mut(part.len() / 2);
-                        parts.push(right);
-                        parts.push(left);
+                        parts.extend([left, right]);
                     } else if let Some(job) = part.iter_mut().find(|job| job.is_open()) {
-                        // Another account has just taken the name: the next round will see it.
-                        if is_unique_violation(&error) {
+                        if is_lost_race(&error) {
                             continue;
                         }
                         tracing::error!(committer = self.number, %error, "refused by the database");
@@ -381,7 +391,8 @@ fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Database(error) if error.is_lost())
 }
 
-/// SQLSTATE 23505.
-fn is_unique_violation(error: &Error) -> bool {
-    matches!(error, Error::Database(error) if error.sqlstate() == Some("23505"))
+/// Another account has just taken the name (23505), or another session went first (40P01): the
+/// next round will see it.
+fn is_lost_race(error: &Error) -> bool {
+    matches!(error, Error::Database(error) if matches!(error.sqlstate(), Some("23505" | "40P01")))
 }

@@ -277,6 +277,7 @@ impl Pass<'_> {
             now: self.now,
             compressor,
             sold,
+            sold_here: SoldLines::new(),
             sales,
             batch: Batch::new(self.now),
             decided: Vec::with_capacity(routes.len()),
@@ -495,7 +496,10 @@ struct Fold<'a> {
     snapshot: &'a Snapshot,
     now: Timestamp,
     compressor: &'a mut Compressor,
+    /// Lines of recorded sales.
     sold: SoldLines,
+    /// Lines of sales that were decided on the account at hand; they happen if it moves.
+    sold_here: SoldLines,
     sales: SalesToVoid,
     batch: Batch,
     decided: Vec<Decided>,
@@ -505,6 +509,7 @@ impl Fold<'_> {
     /// One account: its jobs one after another, each on what the one before left.
     fn account(&mut self, before: &Hot, chain: &[Route], jobs: &[Job]) -> Hot {
         let mut hot = before.clone();
+        self.sold_here.clear();
         let decided_before = self.decided.len();
         for route in chain {
             match &jobs[route.job].command {
@@ -540,7 +545,8 @@ impl Fold<'_> {
                 .map(|line| {
                     let sold_on = sold_on(&line.kind)?;
                     let name = name_of(self.snapshot, sold_on)?;
-                    self.sold.get(&(name, sold_on.line)).copied()
+                    let line = (name, sold_on.line);
+                    self.sold.get(&line).or_else(|| self.sold_here.get(&line)).copied()
                 })
                 .collect();
             let programme = &epoch.programme;
@@ -567,12 +573,13 @@ impl Fold<'_> {
                 sold: &sold,
                 ..visit
             });
-            // A line that comes back later in this very batch finds what it earned.
+            // A line that comes back later in this very batch finds what it earned. Only on the
+            // same account, which moves as a whole: elsewhere the sale may turn out to be none.
             let lot = epoch.programme.lot_of(business_date);
             for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
                 if line.kind == LineKind::Sale {
                     let sold = SoldLine { points: *points, quantity: line.quantity, lot };
-                    self.sold.insert((job.name.clone(), line.line), sold);
+                    self.sold_here.insert((job.name.clone(), line.line), sold);
                 }
             }
         }

@@ -4,9 +4,17 @@
 
 mod support;
 
+mod batches;
+mod cards;
 mod database_errors;
+mod faults;
 mod import;
+mod orders;
 mod private_postgres;
+mod profiles;
+mod races;
+mod receipts;
 mod replay;
 mod schema;
 mod swipe;
+mod voids;

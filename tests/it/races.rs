@@ -1,0 +1,328 @@
+//! Races: many tills, two replicas, one account or one name. Whatever the caches hold, the
+//! database ends as if everything had come one after another.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde_json::Value;
+use tillside::till::{Answer, Till};
+use tokio::sync::Barrier;
+
+use crate::support::flow::{at, audit, basket, name, points_of, returned, slug};
+use crate::support::gate::{Gate, answers, spawn_post};
+use crate::support::service::{Replica, TestService, body, card, post, swipe};
+
+/// What the caches of two replicas are like when a race begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Caches {
+    /// Nobody knows anything.
+    Cold,
+    /// There are none.
+    Off,
+    /// The second replica believes in versions that the first one has left behind.
+    Stale,
+}
+
+const ALL: [Caches; 3] = [Caches::Cold, Caches::Off, Caches::Stale];
+
+/// Two replicas whose caches of these cards are as asked for.
+async fn replicas(caches: Caches, cards: &[String]) -> (TestService, Replica) {
+    let service = TestService::start_with(|config| {
+        if caches == Caches::Off {
+            config.cache.accounts_max = 0;
+            config.cache.cards_max = 0;
+        }
+    })
+    .await;
+    let replica = service.replica().await;
+    if caches == Caches::Stale {
+        for (card, sequence) in cards.iter().zip(0..) {
+            for (replica, workstation) in [(&replica, "03"), (&service.replica, "01")] {
+                let nothing = at(swipe(sequence, Some(card), 0), "0406", workstation);
+                let answer = post(&replica.till("0406", workstation), &nothing).await;
+                assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+            }
+        }
+    }
+    (service, replica)
+}
+
+/// Posts all swipes at the same moment, from tills of both replicas by turns.
+async fn at_once(service: &TestService, replica: &Replica, swipes: Vec<Value>) -> Vec<Answer> {
+    let tills = [service.till(), replica.till("0367", "03")];
+    let barrier = Arc::new(Barrier::new(swipes.len()));
+    let posting = |(n, swipe): (usize, Value)| {
+        let (till, barrier) = (tills[n % 2].clone(), Arc::clone(&barrier));
+        tokio::spawn(async move {
+            barrier.wait().await;
+            post(&till, &swipe).await
+        })
+    };
+    answers(swipes.into_iter().enumerate().map(posting).collect()).await
+}
+
+fn count(answers: &[Answer], status: StatusCode) -> usize {
+    answers.iter().filter(|answer| answer.status == status).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_swipe_sixteen_times_at_once_is_recorded_once() {
+    for caches in ALL {
+        let (service, replica) = replicas(caches, &[card(1)]).await;
+        for round in 0..5 {
+            let sale = swipe(round, Some(&card(1)), 300);
+            let answers = at_once(&service, &replica, vec![sale; 16]).await;
+            assert_eq!(count(&answers, StatusCode::CREATED), 1, "{caches:?}");
+            assert_eq!(count(&answers, StatusCode::OK), 15, "{caches:?}");
+            assert!(answers.iter().all(|answer| answer.body == answers[0].body), "{caches:?}");
+            assert_eq!(points_of(&service.sql().await, &card(1)).await, 3 * (round + 1));
+        }
+        audit(&service).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_contents_under_one_name_one_wins_and_the_others_are_told() {
+    for caches in ALL {
+        let (service, replica) = replicas(caches, &[card(1)]).await;
+        for round in 0..5 {
+            let swipes: Vec<Value> =
+                (0..16).map(|n| swipe(round, Some(&card(1)), 100 * (n / 2 % 4))).collect();
+            let answers = at_once(&service, &replica, swipes.clone()).await;
+            one_won(&swipes, &answers);
+        }
+        assert_eq!(
+            service
+                .count(
+                    "SELECT count(*) FROM swipe_key WHERE workstation_no =
+            (SELECT workstation_no FROM workstation
+             WHERE store_id = '0367' AND workstation_id = '03')"
+                )
+                .await,
+            5
+        );
+        audit(&service).await;
+    }
+}
+
+/// Of swipes under one name exactly one content was recorded, and everybody knows which.
+fn one_won(swipes: &[Value], answers: &[Answer]) {
+    let winner = answers
+        .iter()
+        .position(|answer| answer.status == StatusCode::CREATED)
+        .expect("one of them is the first");
+    assert_eq!(count(answers, StatusCode::CREATED), 1);
+    for (swipe, answer) in swipes.iter().zip(answers) {
+        if *swipe == swipes[winner] {
+            assert_eq!(answer.body, answers[winner].body);
+        } else {
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{:?}", answer.body);
+            assert_eq!(slug(answer), "swipe-name-reused");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_name_for_the_cards_of_two_accounts_is_recorded_for_one_of_them() {
+    for caches in ALL {
+        let (service, replica) = replicas(caches, &[card(1), card(2)]).await;
+        for round in 0..5 {
+            let swipes: Vec<Value> =
+                (0..16).map(|n| swipe(round, Some(&card(1 + n / 2 % 2)), 300)).collect();
+            let answers = at_once(&service, &replica, swipes.clone()).await;
+            one_won(&swipes, &answers);
+        }
+        let sql = service.sql().await;
+        let (one, other) = (points_of(&sql, &card(1)).await, points_of(&sql, &card(2)).await);
+        assert_eq!(one + other, 15, "{caches:?}");
+        audit(&service).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_card_that_two_replicas_see_for_the_first_time_gets_one_account() {
+    let (service, replica) = replicas(Caches::Cold, &[]).await;
+    for round in 0..10 {
+        let swipes: Vec<Value> = (0..16)
+            .map(|n| swipe(round * 100 + n, Some(&card(round.unsigned_abs())), 100))
+            .collect();
+        let answers = at_once(&service, &replica, swipes).await;
+        assert_eq!(count(&answers, StatusCode::CREATED), 16);
+    }
+    assert_eq!(service.count("SELECT count(*) FROM account WHERE state = 0").await, 10);
+    let points = "SELECT count(*) FROM account WHERE state = 0 AND total_points = 16";
+    assert_eq!(service.count(points).await, 10);
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stale_account_in_a_batch_does_not_hurt_the_others() {
+    let service = TestService::start_with(|config| {
+        config.commit.committers = 1;
+        config.commit.lock_timeout_ms = 20_000;
+        config.commit.statement_timeout_ms = 20_000;
+    })
+    .await;
+    let replica = service.replica().await;
+    let here = service.till();
+    for n in 0..10 {
+        post(&here, &swipe(n, Some(&card(n.unsigned_abs())), 100)).await;
+    }
+    // The other replica moves one of the ten on.
+    post(&replica.till("0367", "03"), &swipe(100, Some(&card(4)), 100)).await;
+
+    let metrics = &service.replica.app.metrics;
+    let (stale, locked) = (metrics.stale_accounts.get(), metrics.locked_passes.get());
+    let gate = Gate::close(&service, &service.replica, 1).await;
+    let posted = (0..10)
+        .map(|n| spawn_post(&here, swipe(200 + n, Some(&card(n.unsigned_abs())), 100)))
+        .collect();
+    gate.queued(10).await;
+    gate.open().await;
+    for (answer, n) in answers(posted).await.iter().zip(0..) {
+        assert_eq!(answer.status, StatusCode::CREATED);
+        assert_eq!(body(answer)["points"]["balance"], if n == 4 { 3 } else { 2 });
+    }
+    assert_eq!(metrics.stale_accounts.get() - stale, 1);
+    assert_eq!(metrics.locked_passes.get() - locked, 1);
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_stands_several_times_in_a_batch_is_recorded_once() {
+    let service = TestService::start_with(|config| {
+        config.commit.committers = 1;
+        config.commit.lock_timeout_ms = 20_000;
+        config.commit.statement_timeout_ms = 20_000;
+    })
+    .await;
+    let till = service.till();
+    for (round, seen_before) in [(1, false), (2, true)] {
+        if seen_before {
+            post(&till, &swipe(round * 100, Some(&card(7)), 100)).await;
+        }
+        let mut swipes = vec![swipe(round, Some(&card(7)), 300); 3];
+        swipes.extend(vec![swipe(round, Some(&card(7)), 400); 3]);
+        swipes.extend(vec![swipe(round, Some(&card(8)), 300); 3]);
+        swipes.extend(vec![swipe(round, None, 300); 3]);
+        let gate = Gate::close(&service, &service.replica, round).await;
+        let posted = swipes.iter().map(|swipe| spawn_post(&till, swipe.clone())).collect();
+        gate.queued(12).await;
+        gate.open().await;
+        one_won(&swipes, &answers(posted).await);
+    }
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_card_at_fifty_tills_is_booked_in_some_order_exactly() {
+    const TILLS: i64 = 50;
+    const EACH: i64 = 20;
+    for caches in ALL {
+        let (service, replica) = replicas(caches, &[card(1)]).await;
+        let tills = [service.till(), replica.till("0367", "03")];
+        let barrier = Arc::new(Barrier::new(usize::try_from(TILLS).expect("small")));
+        let mut tasks = tokio::task::JoinSet::new();
+        for (n, till) in (0..TILLS).zip(tills.iter().cycle().cloned()) {
+            let barrier = Arc::clone(&barrier);
+            tasks.spawn(async move {
+                barrier.wait().await;
+                let mut receipts = Vec::new();
+                for sequence in 0..EACH {
+                    let minor = 100 * ((n + sequence) % 7);
+                    let sale = swipe(1_000 * n + sequence, Some(&card(1)), minor);
+                    let answer = post(&till, &sale).await;
+                    assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+                    receipts.push(points_in(&answer));
+                }
+                receipts
+            });
+        }
+        let mut receipts: Vec<(i64, i64)> = Vec::new();
+        while let Some(of_till) = tasks.join_next().await {
+            let of_till = of_till.expect("nobody was refused");
+            assert!(of_till.is_sorted(), "a till sees its own purchases in order");
+            receipts.extend(of_till);
+        }
+        // Sorted by balance the receipts are one history: each begins where another ended.
+        receipts.sort_by_key(|(balance, earned)| (*balance, *earned != 0));
+        let mut balance_before = 0;
+        let mut by_balance: HashMap<i64, i64> = HashMap::new();
+        for (balance, earned) in &receipts {
+            *by_balance.entry(*balance).or_default() += earned;
+        }
+        for (balance, _) in &receipts {
+            if *balance != balance_before {
+                assert_eq!(balance_before + by_balance[balance], *balance, "{caches:?}");
+                balance_before = *balance;
+            }
+        }
+        assert_eq!(i64::try_from(receipts.len()).expect("small"), TILLS * EACH);
+        assert_eq!(points_of(&service.sql().await, &card(1)).await, balance_before);
+        audit(&service).await;
+    }
+}
+
+/// Balance and points earned of a receipt.
+fn points_in(answer: &Answer) -> (i64, i64) {
+    let points = &body(answer)["points"];
+    let number = |field: &str| points[field].as_i64().expect("a number");
+    (number("balance"), number("earned"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_cards_on_two_replicas_conserve_every_point_without_a_deadlock() {
+    const TILLS: i64 = 16;
+    const EACH: i64 = 40;
+    const CARDS: u64 = 9;
+    for caches in ALL {
+        let cards: Vec<String> = (0..CARDS).map(card).collect();
+        let (service, replica) = replicas(caches, &cards).await;
+        let tills = [service.till(), replica.till("0367", "03")];
+        let mut tasks = tokio::task::JoinSet::new();
+        for (n, till) in (0..TILLS).zip(tills.iter().cycle().cloned()) {
+            tasks.spawn(shop(till, n, EACH, CARDS));
+        }
+        let mut changes: HashMap<u64, i64> = HashMap::new();
+        while let Some(task) = tasks.join_next().await {
+            for (card, change) in task.expect("nobody was refused") {
+                *changes.entry(card).or_default() += change;
+            }
+        }
+        let sql = service.sql().await;
+        for (n, change) in changes {
+            assert_eq!(points_of(&sql, &card(n)).await, change, "{caches:?}, card {n}");
+        }
+        let swipes = "SELECT count(*) FROM swipe s JOIN workstation w USING (workstation_no)
+                      WHERE w.store_id = '0367'";
+        assert_eq!(service.count(swipes).await, TILLS * EACH);
+        for metrics in [&service.replica.app.metrics, &replica.app.metrics] {
+            assert_eq!(metrics.bisections.get(), 0, "{caches:?}: nothing was refused");
+        }
+        let deadlocks = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+        assert_eq!(service.count(deadlocks).await, 0, "{caches:?}");
+        audit(&service).await;
+    }
+}
+
+/// Buys, and now and then brings something back, with cards by a fixed rule that looks random.
+async fn shop(till: Till, n: i64, swipes: i64, cards: u64) -> Vec<(u64, i64)> {
+    let mut changes = Vec::new();
+    for sequence in 0..swipes {
+        let mixed = (n * 1_000 + sequence).unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let number = mixed % cards;
+        let minor = 100 * i64::try_from(mixed % 5).expect("small");
+        let sequence = n * 1_000 + sequence;
+        let (purchase, change) = if mixed % 11 == 0 {
+            let lines = vec![returned(1, "1095275", minor)];
+            (basket(sequence, Some(&card(number)), lines), -minor / 100)
+        } else {
+            (swipe(sequence, Some(&card(number)), minor), minor / 100)
+        };
+        let answer = post(&till, &purchase).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}: {:?}", name(sequence), answer.body);
+        changes.push((number, change));
+    }
+    changes
+}
