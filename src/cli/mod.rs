@@ -1,6 +1,7 @@
 //! The commands, one file each; this one reads the command line and starts the right one.
 
 mod demo;
+mod demo_file;
 pub mod import;
 mod migrate;
 mod progress;
@@ -69,7 +70,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Migrate(args) => migrate::run(args, &config).await,
         Command::Import(args) => Box::pin(import::run(args, &config)).await,
         Command::Terminal(args) => terminal::run(args, &config).await,
-        Command::Swipe(args) => swipe::run(args).await,
+        Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,
     }
