@@ -63,7 +63,7 @@ pub fn articles() -> Vec<Article> {
                 };
                 let percent = random.between(98, 118).into();
                 add(if unbranded { "" } else { brands[number % brands.len()] }, percent);
-                if number == 0 && !unbranded {
+                if number <= 1 && !unbranded {
                     add(OWN_BRAND, 84);
                 }
             }

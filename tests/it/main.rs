@@ -5,6 +5,7 @@
 mod support;
 
 mod database_errors;
+mod demo;
 mod import;
 mod private_postgres;
 mod replay;

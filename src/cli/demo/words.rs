@@ -26,7 +26,7 @@ pub(super) fn page(ready: &Ready<'_>, file: &DemoFile) -> String {
         writeln!(text, "  {label:<10} {value}").expect("writing to a String cannot fail");
     };
     row("service", base_url.clone());
-    row("reference", format!("{base_url}/docs"));
+    row("calls", format!("{base_url}/docs"));
     row("metrics", format!("http://{admin}/metrics"));
     row("folder", folder.display().to_string());
     if !database.starts_with(folder) {

@@ -178,6 +178,28 @@ mod tests {
         .expect("a receipt");
         let text = receipt(&swiped, &answer, false);
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @"
+        STORE 101  TILL 01        2026-03-14 11:53
+        101/01/2026-03-14/1
+        Card                         2990000000019
+        ------------------------------------------
+        Larkfield Whole milk 1 gal            3.89
+        Bananas (lb)
+          1.250 x 0.69                        0.86
+        RETURN A name that is a little longer than
+        a line has room
+                                             -1.00
+        ------------------------------------------
+        TOTAL USD                             3.75
+        ------------------------------------------
+        Points earned                            4
+        Points taken back                       -1
+        Points balance                         120
+        55 points expire after          2026-06-30
+        Account                  acc_000000000A1KV
+        ------------------------------------------
+        A sentence that does not fit on one line
+        of this paper.
+        ");
     }
 }
