@@ -201,7 +201,7 @@ fn basket(
     Basket {
         store,
         at: day.at(hour, minute, second, 0),
-        workstation_id: *random.pick::<&'static str>(STORES[store].workstations),
+        workstation_id: random.pick::<&'static str>(STORES[store].workstations),
         household: None,
         card: None,
         lines,
