@@ -1,6 +1,7 @@
 //! The commands, one file each; this one reads the command line and starts the right one.
 
 mod demo;
+mod demo_file;
 pub mod import;
 mod migrate;
 mod progress;
@@ -11,6 +12,7 @@ mod swipe;
 mod terminal;
 
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -69,7 +71,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Migrate(args) => migrate::run(args, &config).await,
         Command::Import(args) => Box::pin(import::run(args, &config)).await,
         Command::Terminal(args) => terminal::run(args, &config).await,
-        Command::Swipe(args) => swipe::run(args).await,
+        Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,
     }
@@ -78,7 +80,9 @@ async fn run(command: Command, config: Config) -> Outcome {
 /// One line per event on the standard error: results on the standard output stay clean.
 fn start_log(settings: &config::Log) {
     let level: LevelFilter = settings.level.parse().expect("validated with the configuration");
+    let colours = std::io::stderr().is_terminal();
     let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr);
+    let log = log.with_ansi(colours);
     match settings.format.as_str() {
         "json" => log.json().flatten_event(true).init(),
         _ => log.with_target(false).init(),

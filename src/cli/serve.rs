@@ -57,7 +57,22 @@ impl Service {
     ///
     /// # Errors
     /// When a port is taken, the database is away or not of this version, or a key is missing.
-    pub(super) async fn start(config: Config) -> Result<Self, Box<dyn std::error::Error>> {
+    async fn start(config: Config) -> Result<Self, Box<dyn std::error::Error>> {
+        let listener = bind(config.http.listen, "http.listen").await?;
+        let admin_listener = bind(config.http.admin_listen, "http.admin_listen").await?;
+        Self::start_on(config, listener, admin_listener).await
+    }
+
+    /// The same on listeners that are open already. Whoever connects to them waits until
+    /// [`Service::run_until`].
+    ///
+    /// # Errors
+    /// When the database is away or not of this version, or a key is missing.
+    pub(super) async fn start_on(
+        config: Config,
+        listener: TcpListener,
+        admin_listener: TcpListener,
+    ) -> Result<Self, Box<dyn std::error::Error>> {
         let sealer = Sealer::from_config(&config.secrets)?;
         let pool = connect_pool(&config.database)?;
         let client = pool.get().await.map_err(crate::db::DbError::from)?;
@@ -67,8 +82,6 @@ impl Service {
         if !readiness.is_ready() {
             return Err(readiness.findings.join("; ").into());
         }
-        let listener = bind(config.http.listen, "http.listen").await?;
-        let admin_listener = bind(config.http.admin_listen, "http.admin_listen").await?;
         let (app, committers) = App::start(config, sealer, Arc::new(Metrics::new())).await?;
         Ok(Self { app, committers, listener, admin_listener })
     }
@@ -78,17 +91,23 @@ impl Service {
         &self.app
     }
 
-    /// Where it is really served: the port may have been chosen by the system.
-    pub(super) fn addresses(&self) -> std::io::Result<(SocketAddr, SocketAddr)> {
-        Ok((self.listener.local_addr()?, self.admin_listener.local_addr()?))
-    }
-
     /// Serves until SIGTERM or Ctrl-C; then refuses new work, finishes what is under way, and
     /// returns.
-    pub(super) async fn run_until_signal(self) -> Outcome {
-        let Self { app, committers, listener, admin_listener } = self;
+    async fn run_until_signal(self) -> Outcome {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let told_to_stop = async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        self.run_until(told_to_stop).await
+    }
+
+    /// The same, until `told_to_stop` is ready.
+    pub(super) async fn run_until(self, told_to_stop: impl Future<Output = ()>) -> Outcome {
+        let Self { app, committers, listener, admin_listener } = self;
         let limits = app.config.http.clone();
         let draining = Draining::default();
         let (stop, stopping) = watch::channel(false);
@@ -104,14 +123,11 @@ impl Service {
             server::serve(admin_listener, admin, &admin_limits, admin_stopped).await;
         });
         let partitions = tokio::spawn(keep_partitions(Arc::clone(&app), stopped(stopping.clone())));
-        let (address, admin_address) = (limits.listen, limits.admin_listen);
+        let (address, admin_address) = (listener.local_addr()?, limits.admin_listen);
         tracing::info!(%address, %admin_address, "serving");
 
         let serving = server::serve(listener, router(Arc::clone(&app)), &limits, async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
+            told_to_stop.await;
             tracing::info!("stopping: no new connections, open requests are finished");
             draining.begin();
         });

@@ -7,6 +7,7 @@ mod support;
 mod batches;
 mod cards;
 mod database_errors;
+mod demo;
 mod faults;
 mod import;
 mod orders;

@@ -1,0 +1,205 @@
+//! The receipt as a till prints it: 42 columns, what most receipt printers have.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+
+use super::Swiped;
+
+const COLUMNS: usize = 42;
+
+/// The part of the service's answer that is printed.
+#[derive(Deserialize)]
+pub(super) struct Answer {
+    swipe: String,
+    account: Option<String>,
+    points: Points,
+    messages: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Points {
+    earned: i64,
+    pending: i64,
+    reversed: i64,
+    balance: Option<i64>,
+    spendable: Option<i64>,
+    next_expiry: Option<NextExpiry>,
+}
+
+#[derive(Deserialize)]
+struct NextExpiry {
+    points: i64,
+    on: String,
+}
+
+/// The whole receipt, without a line feed at its end.
+pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> String {
+    let mut paper = Paper::default();
+    let header = format!("STORE {}  TILL {}", swiped.store_id, swiped.workstation_id);
+    paper.pair(&header, &swiped.printed_at);
+    paper.text(&answer.swipe);
+    if let Some(card) = &swiped.card {
+        paper.pair("Card", card);
+    }
+    paper.rule();
+    for line in &swiped.lines {
+        let sign = if line.is_return { -1 } else { 1 };
+        let amount = money(sign * line.amount_minor);
+        let name = if line.is_return { format!("RETURN {}", line.name) } else { line.name.clone() };
+        if line.quantity == "1" {
+            paper.pair(&name, &amount);
+        } else {
+            paper.text(&name);
+            paper.pair(&format!("  {} x {}", line.quantity, money(line.price_minor)), &amount);
+        }
+    }
+    paper.rule();
+    paper.pair(&format!("TOTAL {}", swiped.currency), &money(swiped.total_minor));
+    paper.rule();
+    let points = &answer.points;
+    paper.pair("Points earned", &points.earned.to_string());
+    if points.reversed != 0 {
+        paper.pair("Points taken back", &(-points.reversed).to_string());
+    }
+    if let Some(balance) = points.balance {
+        paper.pair("Points balance", &balance.to_string());
+    }
+    if points.pending != 0 {
+        paper.pair("of these not to be spent yet", &points.pending.to_string());
+    }
+    if let Some(spendable) = points.spendable.filter(|spendable| Some(*spendable) != points.balance)
+    {
+        paper.pair("Points to spend", &spendable.to_string());
+    }
+    if let Some(next) = &points.next_expiry {
+        paper.pair(&format!("{} points expire after", next.points), &next.on);
+    }
+    if let Some(account) = &answer.account {
+        paper.pair("Account", account);
+    }
+    if !answer.messages.is_empty() {
+        paper.rule();
+    }
+    for message in &answer.messages {
+        paper.text(message);
+    }
+    if replayed {
+        paper.rule();
+        paper.text("This transaction was recorded before; nothing has changed.");
+    }
+    paper.0.truncate(paper.0.trim_end().len());
+    paper.0
+}
+
+#[derive(Default)]
+struct Paper(String);
+
+impl Paper {
+    /// Two texts at the two edges; over two lines when they do not fit beside each other.
+    fn pair(&mut self, left: &str, right: &str) {
+        let (left_width, right_width) = (left.chars().count(), right.chars().count());
+        if left_width + 1 + right_width > COLUMNS {
+            self.text(left);
+            self.line(&format!("{right:>COLUMNS$}"));
+        } else {
+            let space = COLUMNS - left_width;
+            self.line(&format!("{left}{right:>space$}"));
+        }
+    }
+
+    /// A text, broken at spaces; indented ones stay indented.
+    fn text(&mut self, text: &str) {
+        let indent = &text[..text.len() - text.trim_start().len()];
+        let mut line = indent.to_owned();
+        for word in text.split_whitespace() {
+            let begun = line.len() > indent.len();
+            if begun && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+                self.line(&line);
+                line = indent.to_owned();
+            }
+            if line.len() > indent.len() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+        self.line(&line);
+    }
+
+    fn rule(&mut self) {
+        self.line(&"-".repeat(COLUMNS));
+    }
+
+    fn line(&mut self, text: &str) {
+        writeln!(self.0, "{text}").expect("writing to a String cannot fail");
+    }
+}
+
+/// Minor units as people write them. The demo's currencies have two places.
+fn money(minor: i64) -> String {
+    let sign = if minor < 0 { "-" } else { "" };
+    let absolute = minor.unsigned_abs();
+    format!("{sign}{}.{:02}", absolute / 100, absolute % 100)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::PrintedLine;
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_aligned_and_no_wider_than_its_paper() {
+        let line = |name: &str, quantity: &str, price_minor, amount_minor, is_return| PrintedLine {
+            name: name.to_owned(),
+            quantity: quantity.to_owned(),
+            price_minor,
+            amount_minor,
+            is_return,
+        };
+        let swiped = Swiped {
+            store_id: "101".into(),
+            workstation_id: "01".into(),
+            printed_at: "2026-03-14 11:53".into(),
+            card: Some("2990000000019".into()),
+            currency: "USD".into(),
+            lines: vec![
+                line("Larkfield Whole milk 1 gal", "1", 389, 389, false),
+                line("Bananas (lb)", "1.250", 69, 86, false),
+                line("A name that is a little longer than a line has room", "1", 100, 100, true),
+            ],
+            total_minor: 375,
+        };
+        let answer = serde_json::from_str(
+            r#"{"swipe":"101/01/2026-03-14/1","account":"acc_000000000A1KV","tier":null,
+                "points":{"earned":4,"pending":0,"spent":0,"reversed":1,"balance":120,
+                          "spendable":120,"next_expiry":{"points":55,"on":"2026-06-30"}},
+                "messages":["A sentence that does not fit on one line of this paper."]}"#,
+        )
+        .expect("a receipt");
+        let text = receipt(&swiped, &answer, false);
+        assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
+        insta::assert_snapshot!(text, @"
+        STORE 101  TILL 01        2026-03-14 11:53
+        101/01/2026-03-14/1
+        Card                         2990000000019
+        ------------------------------------------
+        Larkfield Whole milk 1 gal            3.89
+        Bananas (lb)
+          1.250 x 0.69                        0.86
+        RETURN A name that is a little longer than
+        a line has room
+                                             -1.00
+        ------------------------------------------
+        TOTAL USD                             3.75
+        ------------------------------------------
+        Points earned                            4
+        Points taken back                       -1
+        Points balance                         120
+        55 points expire after          2026-06-30
+        Account                  acc_000000000A1KV
+        ------------------------------------------
+        A sentence that does not fit on one line
+        of this paper.
+        ");
+    }
+}
