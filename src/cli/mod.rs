@@ -9,6 +9,7 @@ mod serve;
 pub mod sign;
 mod swipe;
 mod terminal;
+mod verify;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ enum Command {
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What a command ends with: nothing, or an error in words for the person who typed it.
@@ -72,6 +74,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Swipe(args) => swipe::run(args).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &config)).await,
     }
 }
 

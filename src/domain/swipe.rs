@@ -13,6 +13,31 @@ use super::product::Product;
 use super::programme::Programme;
 use super::quantity::Quantity;
 
+/// What a recorded transaction is. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i16)]
+pub enum Kind {
+    /// A sale, with returns in it or not.
+    Sale = 0,
+    /// Practice.
+    Training = 1,
+    /// A sale that came after its void, and never counted.
+    SaleAfterVoid = 2,
+    /// The void of a recorded sale.
+    Void = 3,
+    /// A void that came before its sale.
+    Tombstone = 4,
+}
+
+impl Kind {
+    /// The kind that a stored number stands for.
+    pub fn from_code(code: i16) -> Option<Self> {
+        [Self::Sale, Self::Training, Self::SaleAfterVoid, Self::Void, Self::Tombstone]
+            .into_iter()
+            .find(|kind| *kind as i16 == code)
+    }
+}
+
 /// What must be known to decide a sale.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
