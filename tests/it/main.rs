@@ -9,3 +9,4 @@ mod import;
 mod private_postgres;
 mod schema;
 mod swipe;
+mod verify;
