@@ -173,7 +173,9 @@ pub struct SaleToVoid<'a> {
 pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
     let (mut next, mut entries) = begin(account, sale.business_date);
     let (mut taken, mut given) = (0, 0);
-    for entry in sale.entries {
+    // Last first: a debt that the sale left is paid with what it had taken last, and each lot
+    // gets back its own points, not the ones of a lot that lasts longer.
+    for entry in sale.entries.iter().rev() {
         let kind = EntryKind::ReverseEarn;
         // A debt that has been paid since cannot take points back: they go to the sale's lot.
         let lot = if entry.lot == DEBT { sale.lot } else { entry.lot };
