@@ -26,3 +26,4 @@ pub mod setup;
 pub mod swipe;
 pub mod terminal;
 pub mod till;
+pub mod verify;

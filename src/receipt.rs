@@ -171,15 +171,30 @@ impl Default for Compressor {
 /// # Errors
 /// When the stored bytes are damaged or need a dictionary that this version does not have.
 pub fn decompress(stored: &[u8]) -> Result<Bytes, Error> {
-    let damaged = |what: &str| Error::Damaged(format!("receipt: {what}"));
-    let (number, frame) = stored.split_first().ok_or_else(|| damaged("nothing stored"))?;
-    let dictionary =
-        DICTIONARIES.get(usize::from(*number)).ok_or_else(|| damaged("unknown dictionary"))?;
-    let mut decompressor = zstd::bulk::Decompressor::with_dictionary(dictionary)
-        .expect("the built-in dictionaries are valid");
-    let answer =
-        decompressor.decompress(frame, BYTES_MAX).map_err(|error| damaged(&error.to_string()))?;
-    Ok(Bytes::from(answer))
+    Decompressor::default().decompress(stored)
+}
+
+/// Turns stored receipts back into answers. Keeps its working memory from one to the next.
+#[derive(Default)]
+pub struct Decompressor([Option<zstd::bulk::Decompressor<'static>>; DICTIONARIES.len()]);
+
+impl Decompressor {
+    /// The answer that was stored.
+    ///
+    /// # Errors
+    /// As [`decompress`].
+    pub fn decompress(&mut self, stored: &[u8]) -> Result<Bytes, Error> {
+        let damaged = |what: &str| Error::Damaged(format!("receipt: {what}"));
+        let (number, frame) = stored.split_first().ok_or_else(|| damaged("nothing stored"))?;
+        let number = usize::from(*number);
+        let dictionary = DICTIONARIES.get(number).ok_or_else(|| damaged("unknown dictionary"))?;
+        let decompressor = self.0[number].get_or_insert_with(|| {
+            zstd::bulk::Decompressor::with_dictionary(dictionary)
+                .expect("the built-in dictionaries are valid")
+        });
+        let answer = decompressor.decompress(frame, BYTES_MAX);
+        Ok(Bytes::from(answer.map_err(|error| damaged(&error.to_string()))?))
+    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,8 @@
 
 mod sql;
 
+pub(crate) use sql::load_for_audit;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use tokio::sync::watch;
 
 use crate::db::DbError;
 use crate::domain::product::Product;
+use crate::domain::profile::Visit;
 use crate::domain::programme::{Programme, Rules};
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
@@ -53,6 +56,13 @@ pub struct Epoch {
     pub programme: Arc<Programme>,
 }
 
+impl Epoch {
+    /// Whether it was in force, or could have been, on a business date.
+    pub fn has_begun(&self, business_date: Date) -> bool {
+        self.starts_on.is_none_or(|starts_on| starts_on <= business_date)
+    }
+}
+
 /// Everything at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -85,10 +95,7 @@ impl Snapshot {
 
     /// The epoch in force on a business date: of those that had begun, the newest.
     pub fn epoch_on(&self, business_date: Date) -> Option<&Epoch> {
-        self.epochs
-            .iter()
-            .rev()
-            .find(|epoch| epoch.starts_on.is_none_or(|starts_on| starts_on <= business_date))
+        self.epochs.iter().rev().find(|epoch| epoch.has_begun(business_date))
     }
 
     /// An epoch by number.
@@ -102,6 +109,36 @@ impl Snapshot {
             .get(sku)
             .and_then(|versions| versions.iter().rev().find(|(since, _)| *since <= epoch))
             .map_or_else(Product::default, |(_, product)| *product)
+    }
+
+    /// Every workstation, with the ids of its store and its own.
+    pub fn workstations(&self) -> impl Iterator<Item = (&str, &str, &Arc<Workstation>)> {
+        self.workstations.iter().map(|((store, id), workstation)| (&**store, &**id, workstation))
+    }
+
+    /// Every article that a catalogue ever had: its number and how tills name it.
+    pub fn skus(&self) -> impl Iterator<Item = (u32, &str)> {
+        let skus = self.products.iter();
+        skus.filter_map(|(sku, versions)| Some((versions.first()?.1.product_no, &**sku)))
+    }
+
+    /// Where and when a basket was bought, as a profile learns it; the basket itself left empty.
+    pub fn visit(
+        &self,
+        workstation_no: i32,
+        business_date: Date,
+        occurred_at: Timestamp,
+    ) -> Visit<'static> {
+        let workstation = self.workstation_no(workstation_no);
+        let hour = workstation.map_or(0, |it| it.time_zone.to_datetime(occurred_at).hour());
+        Visit {
+            business_date,
+            hour: hour.unsigned_abs(),
+            store_no: workstation.map_or(0, |it| it.store_no),
+            total_minor: 0,
+            redemptions: 0,
+            sold: &[],
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio_postgres::Row;
+use tokio_postgres::{Client, Row};
 use zeroize::Zeroizing;
 
 use super::{Epoch, Snapshot, Workstation};
@@ -90,9 +90,23 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
     // The version is read first: what changes while we read raises it again.
     let reference_version = reference_version(pool).await?;
     let client = pool.get().await.map_err(DbError::from)?;
+    load_with(&client, Some(sealer), held, reference_version).await
+}
 
+/// Everything but the terminals' keys, in the transaction that the client is in.
+pub(crate) async fn load_for_audit(client: &Client) -> Result<Snapshot, Error> {
+    load_with(client, None, &Snapshot::default(), 0).await
+}
+
+/// Without a sealer the terminals' keys are left out.
+async fn load_with(
+    client: &Client,
+    sealer: Option<&Sealer>,
+    held: &Snapshot,
+    reference_version: i64,
+) -> Result<Snapshot, Error> {
     let mut snapshot = Snapshot { reference_version, ..Snapshot::default() };
-    let statement = client.prepare_cached(TERMINALS).await.map_err(DbError::from)?;
+    let statement = client.prepare(TERMINALS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
         let (store_id, workstation_id): (String, String) =
             (row.get("store_id"), row.get("workstation_id"));
@@ -107,7 +121,7 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
             bucket: bucket::of_workstation(&store_id, &workstation_id),
             time_zone,
         };
-        if let Some(key_no) = row.get::<_, Option<i32>>("key_no") {
+        if let (Some(sealer), Some(key_no)) = (sealer, row.get::<_, Option<i32>>("key_no")) {
             let keyid = format!("{store_id}/{workstation_id}.{key_no}");
             match open_secret(sealer, &keyid, row.get("sealed_secret")) {
                 Ok(secret) => {
@@ -130,7 +144,7 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
         store.insert(workstation_id, workstation);
     }
 
-    let statement = client.prepare_cached(TAXA).await.map_err(DbError::from)?;
+    let statement = client.prepare(TAXA).await.map_err(DbError::from)?;
     let taxa: HashMap<(i16, String), u32> = client
         .query(&statement, &[])
         .await
@@ -138,7 +152,7 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
         .iter()
         .map(|row| ((row.get("level"), row.get("name")), number(row, "taxon_no")))
         .collect();
-    let statement = client.prepare_cached(EPOCHS).await.map_err(DbError::from)?;
+    let statement = client.prepare(EPOCHS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
         let epoch = row.get("epoch");
         let damaged =
@@ -160,7 +174,7 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
     snapshot.products = if epochs_held > 1 && epochs_held == snapshot.epochs.len() {
         Arc::clone(&held.products)
     } else {
-        let statement = client.prepare_cached(PRODUCTS).await.map_err(DbError::from)?;
+        let statement = client.prepare(PRODUCTS).await.map_err(DbError::from)?;
         let mut products: HashMap<String, Vec<(i32, Product)>> = HashMap::new();
         for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
             let product = Product {

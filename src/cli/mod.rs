@@ -10,6 +10,7 @@ mod serve;
 pub mod sign;
 mod swipe;
 mod terminal;
+mod verify;
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -42,6 +43,7 @@ enum Command {
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
+    Verify(verify::VerifyArgs),
 }
 
 /// What a command ends with: nothing, or an error in words for the person who typed it.
@@ -74,6 +76,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,
+        Command::Verify(args) => Box::pin(verify::run(args, &config)).await,
     }
 }
 

@@ -10,17 +10,7 @@ use crate::domain::bucket;
 use crate::domain::content::ContentHash;
 use crate::domain::ledger::Entry;
 use crate::domain::profile;
-
-/// What a row of `swipe` is. The numbers are stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(i16)]
-pub(super) enum Kind {
-    Sale = 0,
-    Training = 1,
-    SaleAfterVoid = 2,
-    Void = 3,
-    Tombstone = 4,
-}
+pub(super) use crate::domain::swipe::Kind;
 
 /// A row of `swipe`, but for its account.
 pub(super) struct SwipeRow<'a> {

@@ -16,10 +16,8 @@ use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::{Account, CLOCK_START, State};
-use crate::domain::basket::LineKind;
 use crate::domain::bucket;
 use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
-use crate::domain::product::Product;
 use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
 use crate::error::Error;
@@ -314,38 +312,13 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
     let swipes = dates.into_iter().zip(occurred).zip(workstations).zip(totals).zip(records);
     for ((((business_date, occurred_at), workstation_no), total_minor), bytes) in swipes {
         let record = record::decode(bytes).map_err(|error| damaged(error.to_string()))?;
-        let sold: Vec<Product> = record
-            .lines
-            .iter()
-            .filter(|line| line.kind == LineKind::Sale)
-            .map(|line| line.product)
-            .collect();
-        let redemptions = record.redemptions.len();
-        let visit = visit(snapshot, workstation_no, business_date, occurred_at);
+        let (sold, redemptions) = (record.sold(), record.redemptions.len());
+        let visit = snapshot.visit(workstation_no, business_date, occurred_at);
         profile.learn(&Visit { total_minor, redemptions, sold: &sold, ..visit });
     }
     let cards = row.get::<_, Option<Vec<&str>>>("cards").unwrap_or_default();
     let cards = cards.into_iter().map(Box::from).collect();
     Ok(Some(Hot { account, cards, profile: Arc::new(profile) }))
-}
-
-/// Where and when a basket was bought, as a profile learns it; the basket itself left empty.
-pub(super) fn visit(
-    snapshot: &Snapshot,
-    workstation_no: i32,
-    business_date: Date,
-    occurred_at: Timestamp,
-) -> Visit<'static> {
-    let workstation = snapshot.workstation_no(workstation_no);
-    let hour = workstation.map_or(0, |it| it.time_zone.to_datetime(occurred_at).hour());
-    Visit {
-        business_date,
-        hour: hour.unsigned_abs(),
-        store_no: workstation.map_or(0, |it| it.store_no),
-        total_minor: 0,
-        redemptions: 0,
-        sold: &[],
-    }
 }
 
 fn columns_of(places: &[Place]) -> (Vec<i16>, Vec<i64>, Vec<i64>) {

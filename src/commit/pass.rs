@@ -564,8 +564,7 @@ impl Fold<'_> {
                 .map(|(_, product)| *product)
                 .collect();
             let workstation_no = job.name.workstation_no;
-            let visit =
-                facts::visit(self.snapshot, workstation_no, business_date, swipe.occurred_at);
+            let visit = self.snapshot.visit(workstation_no, business_date, swipe.occurred_at);
             let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
             Arc::make_mut(&mut hot.profile).learn(&Visit {
                 total_minor,

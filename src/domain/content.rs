@@ -30,6 +30,11 @@ pub fn matches(recorded: &[u8], swipe: &Swipe) -> bool {
     recorded == hash(swipe)
 }
 
+/// Whether bytes are a hash in an encoding that this version knows.
+pub fn is_known(recorded: &[u8]) -> bool {
+    recorded.len() == 17 && recorded.first() == Some(&ENCODING)
+}
+
 fn canonical(swipe: &Swipe) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     out.signed(swipe.occurred_at.as_microsecond());

@@ -200,11 +200,16 @@ impl Lots {
     pub fn replay(entries: impl IntoIterator<Item = (i64, LotKey)>) -> Self {
         let mut lots = Self::default();
         for (points, key) in entries {
-            if points != 0 {
-                lots.apply(points, key);
-            }
+            lots.replay_entry(points, key);
         }
         lots
+    }
+
+    /// One more entry of [`Lots::replay`], where they come one by one.
+    pub fn replay_entry(&mut self, points: i64, key: LotKey) {
+        if points != 0 {
+            self.apply(points, key);
+        }
     }
 
     /// Compact form for storage; the first byte names the encoding.

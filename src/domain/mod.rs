@@ -21,3 +21,6 @@ pub mod programme;
 pub mod quantity;
 pub mod record;
 pub mod swipe;
+
+#[cfg(test)]
+mod tests;

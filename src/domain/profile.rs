@@ -147,6 +147,25 @@ impl Profile {
         self.items[level as usize].iter().map(|item| (item.id, item.affinity(self.baskets)))
     }
 
+    /// The parts in which two profiles differ, in words. Hours are compared by their number
+    /// only: a store's time zone may have been corrected since one of them was learnt.
+    pub fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let hours = |profile: &Self| profile.hours.iter().map(|n| u64::from(*n)).sum::<u64>();
+        let parts = [
+            ("baskets", self.baskets == other.baskets),
+            ("lines", self.lines == other.lines),
+            ("spend", self.spend_minor == other.spend_minor),
+            ("redemptions", self.redemptions == other.redemptions),
+            ("days", (self.first_day, self.last_day) == (other.first_day, other.last_day)),
+            ("hours", hours(self) == hours(other)),
+            ("stores", self.stores == other.stores),
+            ("categories", self.items[0] == other.items[0]),
+            ("types", self.items[1] == other.items[1]),
+            ("articles", self.items[2] == other.items[2]),
+        ];
+        parts.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
+    }
+
     /// Learns one basket. The order of its articles does not matter.
     pub fn learn(&mut self, visit: &Visit<'_>) {
         let day = u16::try_from(days(visit.business_date).max(0)).unwrap_or(u16::MAX);

@@ -27,6 +27,18 @@ pub struct Record {
     pub adjustments: Vec<Adjustment>,
     /// Coupons that the till took.
     pub redemptions: Vec<Redemption>,
+    /// Points that the till took as payment.
+    pub points_spent: i64,
+    /// What those were worth, in minor units.
+    pub points_value_minor: i64,
+}
+
+impl Record {
+    /// The articles sold, as they were resolved then: what a profile learns.
+    pub fn sold(&self) -> Vec<Product> {
+        let sold = self.lines.iter().filter(|line| line.kind == LineKind::Sale);
+        sold.map(|line| line.product).collect()
+    }
 }
 
 /// A line with what was known and decided.
@@ -55,6 +67,7 @@ const ENCODING: u8 = 1;
 
 const HAS_ENTRY: u8 = 1;
 const OFFLINE: u8 = 2;
+const POINTS: u8 = 4;
 
 const RETURN: u8 = 1;
 const SOLD_ON: u8 = 2;
@@ -64,8 +77,12 @@ const SENSITIVE: u8 = 8;
 /// Encodes what is remembered of a swipe. `decided` has one element for each line.
 pub fn encode(swipe: &Swipe, decided: &[(Product, i64)]) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
-    let flags = if swipe.entry_method.is_some() { HAS_ENTRY } else { 0 };
-    out.byte(flags | if swipe.offline { OFFLINE } else { 0 });
+    let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;
+    out.byte(
+        if swipe.entry_method.is_some() { HAS_ENTRY } else { 0 }
+            | if swipe.offline { OFFLINE } else { 0 }
+            | if points { POINTS } else { 0 },
+    );
     if let Some(method) = swipe.entry_method {
         out.byte(method as u8);
     }
@@ -112,6 +129,10 @@ pub fn encode(swipe: &Swipe, decided: &[(Product, i64)]) -> Vec<u8> {
         out.text(&redemption.coupon);
         out.signed(redemption.discount_minor);
     }
+    if points {
+        out.signed(swipe.points_spent);
+        out.signed(swipe.points_value_minor);
+    }
     out.finish()
 }
 
@@ -145,9 +166,23 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         let coupon = from.text()?.to_owned();
         redemptions.push(Redemption { coupon, discount_minor: from.signed()? });
     }
+    let (points_spent, points_value_minor) = match flags & POINTS {
+        0 => (0, 0),
+        _ => (from.signed()?, from.signed()?),
+    };
     from.end()?;
     let offline = flags & OFFLINE != 0;
-    Ok(Record { card, entry_method, operator_id, offline, lines, adjustments, redemptions })
+    Ok(Record {
+        card,
+        entry_method,
+        operator_id,
+        offline,
+        lines,
+        adjustments,
+        redemptions,
+        points_spent,
+        points_value_minor,
+    })
 }
 
 fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
@@ -237,7 +272,7 @@ mod tests {
             total_minor: -360,
             redemptions: vec![Redemption { coupon: "7K2M".into(), discount_minor: 40 }],
             points_spent: 0,
-            points_value_minor: 0,
+            points_value_minor: 25,
         };
         let taxa = Taxa { department_no: 1, category_no: 200, type_no: 3_000, brand_no: 2 };
         let known = Product { product_no: 70_000, taxa, no_points: true, sensitive: true };
@@ -250,6 +285,7 @@ mod tests {
         assert!(record.offline);
         assert_eq!(record.adjustments, swipe.adjustments);
         assert_eq!(record.redemptions, swipe.redemptions);
+        assert_eq!((record.points_spent, record.points_value_minor), (0, 25));
         for ((line, (product, points)), back) in swipe.lines.iter().zip(decided).zip(&record.lines)
         {
             assert_eq!((back.line, &back.kind), (line.line, &line.kind));

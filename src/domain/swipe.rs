@@ -13,6 +13,31 @@ use super::product::Product;
 use super::programme::Programme;
 use super::quantity::Quantity;
 
+/// What a recorded transaction is. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i16)]
+pub enum Kind {
+    /// A sale, with returns in it or not.
+    Sale = 0,
+    /// Practice.
+    Training = 1,
+    /// A sale that came after its void, and never counted.
+    SaleAfterVoid = 2,
+    /// The void of a recorded sale.
+    Void = 3,
+    /// A void that came before its sale.
+    Tombstone = 4,
+}
+
+impl Kind {
+    /// The kind that a stored number stands for.
+    pub fn from_code(code: i16) -> Option<Self> {
+        [Self::Sale, Self::Training, Self::SaleAfterVoid, Self::Void, Self::Tombstone]
+            .into_iter()
+            .find(|kind| *kind as i16 == code)
+    }
+}
+
 /// What must be known to decide a sale.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
@@ -148,7 +173,9 @@ pub struct SaleToVoid<'a> {
 pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
     let (mut next, mut entries) = begin(account, sale.business_date);
     let (mut taken, mut given) = (0, 0);
-    for entry in sale.entries {
+    // Last first: a debt that the sale left is paid with what it had taken last, and each lot
+    // gets back its own points, not the ones of a lot that lasts longer.
+    for entry in sale.entries.iter().rev() {
         let kind = EntryKind::ReverseEarn;
         // A debt that has been paid since cannot take points back: they go to the sale's lot.
         let lot = if entry.lot == DEBT { sale.lot } else { entry.lot };

@@ -360,7 +360,10 @@ fn parse_timestamp(text: &str) -> Option<Timestamp> {
     if !shaped || fraction == 1 || fraction > 10 {
         return None;
     }
-    text.parse().ok()
+    // The database keeps microseconds. What is cut here is neither content nor stored, so that
+    // the content can be proved from what is stored.
+    let parsed: Timestamp = text.parse().ok()?;
+    Timestamp::from_microsecond(parsed.as_microsecond()).ok()
 }
 
 /// Whether a time lies near a business date, by the store's own calendar.
@@ -387,6 +390,8 @@ mod tests {
         ] {
             assert!(parse_timestamp(text).is_some(), "{text}");
         }
+        let long = parse_timestamp("2026-03-14T11:53:26.1234567Z");
+        assert_eq!(long, "2026-03-14T11:53:26.123456Z".parse().ok());
         for text in [
             "",
             "2026-03-14T11:53:26",

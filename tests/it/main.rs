@@ -18,4 +18,5 @@ mod receipts;
 mod replay;
 mod schema;
 mod swipe;
+mod verify;
 mod voids;

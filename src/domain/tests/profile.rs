@@ -1,0 +1,215 @@
+//! Profiles against a model that remembers everything.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::civil::Date;
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::{a_date, a_product};
+use crate::domain::codec::{date_of, days};
+use crate::domain::product::{Product, Taxa};
+use crate::domain::profile::{ENCODING, Level, Profile, Visit};
+
+#[derive(Clone, Debug)]
+struct Basket {
+    business_date: Date,
+    hour: u8,
+    store_no: u32,
+    total_minor: i64,
+    redemptions: usize,
+    sold: Vec<Product>,
+}
+
+impl Basket {
+    fn visit(&self) -> Visit<'_> {
+        let Self { business_date, hour, store_no, total_minor, redemptions, .. } = *self;
+        Visit { business_date, hour, store_no, total_minor, redemptions, sold: &self.sold }
+    }
+}
+
+fn a_basket() -> impl Strategy<Value = Basket> {
+    let rest = (a_date(), 0_u8..24, 1_u32..7, -500_i64..50_000, 0_usize..3);
+    (rest, vec(a_product(), 0..12)).prop_map(|(rest, sold)| {
+        let (business_date, hour, store_no, total_minor, redemptions) = rest;
+        Basket { business_date, hour, store_no, total_minor, redemptions, sold }
+    })
+}
+
+fn fold(baskets: &[Basket]) -> Profile {
+    let mut profile = Profile::default();
+    for basket in baskets {
+        profile.learn(&basket.visit());
+    }
+    profile
+}
+
+fn item(product: &Product, level: Level) -> u32 {
+    match level {
+        Level::Category => product.taxa.category_no,
+        Level::Type => product.taxa.type_no,
+        Level::Product => product.product_no,
+    }
+}
+
+const LEVELS: [Level; 3] = [Level::Category, Level::Type, Level::Product];
+
+proptest! {
+    #[test]
+    fn folding_in_pieces_is_folding(
+        baskets in vec(a_basket(), 0..40), cuts in vec(any::<bool>(), 40),
+    ) {
+        let whole = fold(&baskets);
+        let mut profile = Profile::default();
+        for (basket, cut) in baskets.iter().zip(cuts) {
+            if cut {
+                profile = Profile::decode(&profile.encode()).expect("just encoded");
+            }
+            profile.learn(&basket.visit());
+        }
+        prop_assert_eq!(&profile, &whole);
+        prop_assert!(profile.differing(&whole).is_empty());
+        prop_assert_eq!(Profile::decode(&whole.encode()), Ok(whole));
+    }
+
+    #[test]
+    fn the_order_of_articles_does_not_matter(
+        baskets in vec(a_basket(), 1..10),
+        others in vec(any::<prop::sample::Index>(), 12),
+    ) {
+        let mut shuffled = baskets.clone();
+        for basket in &mut shuffled {
+            for (at, other) in others.iter().enumerate().take(basket.sold.len()) {
+                let other = other.index(basket.sold.len());
+                basket.sold.swap(at, other);
+            }
+        }
+        prop_assert_eq!(fold(&shuffled), fold(&baskets));
+    }
+
+    #[test]
+    fn counts_are_those_of_a_model_that_forgets_nothing(baskets in vec(a_basket(), 1..60)) {
+        let profile = fold(&baskets);
+        prop_assert_eq!(profile.baskets() as usize, baskets.len());
+        prop_assert_eq!(
+            profile.redemptions() as usize,
+            baskets.iter().map(|basket| basket.redemptions).sum::<usize>()
+        );
+        let mut hours = [0; 24];
+        let mut stores: BTreeMap<u32, usize> = BTreeMap::new();
+        for basket in &baskets {
+            hours[usize::from(basket.hour)] += 1;
+            *stores.entry(basket.store_no).or_default() += 1;
+        }
+        prop_assert_eq!(profile.hours(), &hours);
+        let most = stores.values().max().copied().unwrap_or_default();
+        let usual = stores.iter().find(|(_, count)| **count == most).map(|(store, _)| *store);
+        prop_assert_eq!(profile.usual_store(), usual);
+        for level in LEVELS {
+            check_level(&profile, &baskets, level)?;
+        }
+    }
+
+    #[test]
+    fn stored_profiles_that_are_none_never_panic(
+        mut bytes in vec(any::<u8>(), 1..300), baskets in vec(a_basket(), 1..4),
+    ) {
+        bytes[0] = ENCODING;
+        if let Ok(mut profile) = Profile::decode(&bytes) {
+            for basket in &baskets {
+                profile.learn(&basket.visit());
+            }
+            profile.encode();
+        }
+    }
+
+    #[test]
+    fn a_damaged_profile_never_panics(
+        baskets in vec(a_basket(), 1..20), at in any::<prop::sample::Index>(), byte in any::<u8>(),
+    ) {
+        let mut bytes = fold(&baskets).encode();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        if let Ok(mut profile) = Profile::decode(&bytes) {
+            profile.learn(&baskets[0].visit());
+            profile.encode();
+        }
+    }
+}
+
+/// Σ over the baskets that held an item of what is left of each after those that followed.
+fn check_level(profile: &Profile, baskets: &[Basket], level: Level) -> Result<(), TestCaseError> {
+    let mut held: HashMap<u32, Vec<usize>> = HashMap::new();
+    for (number, basket) in baskets.iter().enumerate() {
+        let learnt = basket.sold.iter().filter(|product| !product.sensitive);
+        let ids: BTreeSet<u32> = learnt.map(|product| item(product, level)).collect();
+        for id in ids.into_iter().filter(|id| *id != 0) {
+            held.entry(id).or_default().push(number);
+        }
+    }
+    prop_assert_eq!(profile.affinities(level).count(), held.len());
+    for (id, numbers) in held {
+        let known = profile.affinity(level, id).expect("it was bought");
+        let last = numbers[numbers.len() - 1];
+        prop_assert_eq!(usize::from(known.count), numbers.len());
+        prop_assert_eq!(known.baskets_since as usize, baskets.len() - 1 - last);
+        let dates: Vec<i32> = numbers.iter().map(|at| days(baskets[*at].business_date)).collect();
+        let (first, last) = (dates.iter().min(), dates.iter().max());
+        prop_assert_eq!(Some(&i32::from(known.last_day)), last);
+        if let (Some(first), Some(last), Some(gap)) = (first, last, known.usual_gap_days) {
+            let gaps = numbers.len() as f32 - 1.0;
+            prop_assert!((gap - (last - first) as f32 / gaps).abs() < 0.01);
+        }
+        let left = |base: f64| -> f64 {
+            let since = |number: &usize| i32::try_from(baskets.len() - 1 - number).expect("few");
+            numbers.iter().map(|number| base.powi(since(number))).sum()
+        };
+        // Each update rounds by half a 1024th at most, and what was rounded decays as well.
+        prop_assert!((f64::from(known.slow) - left(0.97)).abs() < 0.5 / 0.03 / 1024.0);
+        prop_assert!((f64::from(known.fast) - left(0.93)).abs() < 0.5 / 0.07 / 1024.0);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_the_newest_basket_stays() {
+    let mut profile = Profile::default();
+    for number in 0..60_u32 {
+        let sold: Vec<Product> = (1..=100)
+            .map(|n| {
+                let id = number * 100 + n;
+                let taxa = Taxa { category_no: id, type_no: id, ..Taxa::default() };
+                Product { product_no: id, taxa, ..Product::default() }
+            })
+            .collect();
+        let business_date = date_of(9_000).expect("in the calendar");
+        let (hour, store_no, total_minor, redemptions) = (12, 1 + number % 20, 100, 0);
+        let basket = Basket { business_date, hour, store_no, total_minor, redemptions, sold };
+        profile.learn(&basket.visit());
+        for level in LEVELS {
+            for product in &basket.sold {
+                assert!(profile.affinity(level, product.product_no).is_some());
+            }
+        }
+    }
+    let remembered = LEVELS.map(|level| profile.affinities(level).count());
+    assert_eq!(remembered, [256, 512, 1_024]);
+    assert!(profile.encode().len() < 20_000);
+}
+
+#[test]
+fn a_usual_item_outlives_many_that_were_bought_once() {
+    let mut profile = Profile::default();
+    let product = |id| Product { product_no: id, ..Product::default() };
+    for number in 0..40_u32 {
+        let mut sold: Vec<Product> = (1..=90).map(|n| product(1_000 + number * 90 + n)).collect();
+        if number % 4 == 0 {
+            sold.push(product(7));
+        }
+        let business_date = date_of(9_000 + number.cast_signed()).expect("in the calendar");
+        let basket =
+            Basket { business_date, hour: 12, store_no: 1, total_minor: 1, redemptions: 0, sold };
+        profile.learn(&basket.visit());
+    }
+    assert_eq!(profile.affinity(Level::Product, 7).map(|it| it.count), Some(10));
+}

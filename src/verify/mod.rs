@@ -1,0 +1,157 @@
+//! The audit: every invariant of the database, proved or named with the rows that break it.
+//!
+//! One snapshot is read once, account by account and version by version, as a merge of streams
+//! that lie in that order; an account's history is replayed and compared with what is stored.
+//! So the memory needed is that of one account's lots, profile and open voids, plus the
+//! reference data, however large the database is. Nothing is locked and nothing written:
+//! swipes go on meanwhile.
+//!
+//! What a check can prove is said where the check is. What cannot be proved from what is kept:
+//! what a return of a known sale takes back at the moment of its decision (only that lines,
+//! columns and entries agree), the clock of an enrolled account beyond the dates of its own
+//! rows, and where an enrolled account with several cards lost a version that moved no points.
+
+mod accounts;
+pub mod findings;
+mod names;
+mod points;
+mod profiles;
+mod receipts;
+mod reference;
+mod sql;
+mod swipes;
+
+use serde::Serialize;
+
+use self::accounts::History;
+use self::findings::{Broken, Findings, Kind};
+use self::reference::Reference;
+use self::sql::{Account, Streams};
+use crate::config::Database;
+use crate::error::Error;
+use crate::receipt::Decompressor;
+
+/// An audit that has begun: its snapshot is taken.
+pub struct Audit {
+    streams: Streams,
+    ledger: Ledger,
+}
+
+/// What was counted, and what is broken.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// What the database holds.
+    pub counts: Counts,
+    /// Invariants that do not hold. Empty: all of them do.
+    pub broken: Vec<Broken>,
+}
+
+/// What the database holds.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Counts {
+    /// Accounts of customers who enrolled.
+    pub accounts_enrolled: u64,
+    /// Accounts of cards that nobody enrolled.
+    pub accounts_provisional: u64,
+    /// Accounts that were merged into others.
+    pub accounts_merged: u64,
+    /// Accounts of workstations.
+    pub accounts_house: u64,
+    /// Cards.
+    pub cards: u64,
+    /// People.
+    pub members: u64,
+    /// Sales, voided ones included.
+    pub sales: u64,
+    /// Training, and sales that came after their void.
+    pub sales_not_counted: u64,
+    /// Voids, those before their sale included.
+    pub voids: u64,
+    /// Entries of the points ledger.
+    pub entries: u64,
+    /// Checkpoints of profiles.
+    pub profiles: u64,
+    /// Checkpoints in an encoding that this version does not know; they are folded anew.
+    pub profiles_of_other_versions: u64,
+    /// Points that customers have, debts taken off.
+    pub points_outstanding: i128,
+    /// Of those, what is owed to the chain.
+    pub points_owed: i128,
+    /// Sales less returns and voids, in minor units.
+    pub sales_minor: i128,
+}
+
+/// What all accounts share while they are audited.
+struct Ledger {
+    findings: Findings,
+    counts: Counts,
+    reference: Reference,
+    receipts: Decompressor,
+    /// Σ of all transfer entries: what leaves one account arrives at another.
+    transferred: i128,
+}
+
+impl Audit {
+    /// Takes the snapshot.
+    ///
+    /// # Errors
+    /// When the database cannot be reached, or its reference data cannot be read.
+    pub async fn begin(settings: &Database) -> Result<Self, Error> {
+        let mut streams = Streams::open(settings).await?;
+        let mut findings = Findings::default();
+        let snapshot = std::mem::take(&mut streams.reference);
+        let reference = Reference::new(snapshot, &mut findings);
+        let (counts, receipts) = (Counts::default(), Decompressor::default());
+        let ledger = Ledger { findings, counts, reference, receipts, transferred: 0 };
+        Ok(Self { streams, ledger })
+    }
+
+    /// How many accounts there are to be audited.
+    pub fn accounts(&self) -> u64 {
+        self.streams.accounts_count
+    }
+
+    /// Audits everything. `progress` is told of each account.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn run(mut self, mut progress: impl FnMut(u64)) -> Result<Report, Error> {
+        while let Some(account) = self.streams.next_account() {
+            self.account(account).await?;
+            progress(1);
+        }
+        let Self { mut ledger, .. } = self;
+        ledger.reference.finish(&mut ledger.findings);
+        ledger.findings.require(
+            ledger.transferred == 0,
+            Kind::TransfersUnbalanced,
+            "all accounts",
+            format_args!("the transfer entries add up to {} points", ledger.transferred),
+        );
+        Ok(Report { counts: ledger.counts, broken: ledger.findings.broken() })
+    }
+
+    async fn account(&mut self, account: Account) -> Result<(), Error> {
+        let Self { streams, ledger } = self;
+        let row = streams.accounts.take(account).await?;
+        let profile = streams.profiles.take(account).await?;
+        let mut history = History::begin(ledger, account, row, profile);
+        while let Some(card) = streams.cards.take(account).await? {
+            history.card(&card);
+        }
+        while streams.members.take(account).await?.is_some() {
+            history.member();
+        }
+        while let Some(version) = streams.next_version(account) {
+            let names = streams.names.take_version(account, version).await?;
+            let swipes = streams.swipes.take_version(account, version).await?;
+            let entries = streams.entries.take_version(account, version).await?;
+            history.version(version, names, &swipes, &entries);
+        }
+        // More than one row cannot be, by the key; were it otherwise, this would not end.
+        while streams.profiles.take(account).await?.is_some() {}
+        while streams.accounts.take(account).await?.is_some() {}
+        history.end();
+        Ok(())
+    }
+}

@@ -1,0 +1,123 @@
+//! The points ledger of one account: entries added up, and held against their transactions.
+
+use jiff::civil::Date;
+
+use super::accounts::History;
+use super::findings::Kind;
+use super::sql::{EntryRow, SwipeRow};
+use crate::domain::ledger::{EntryKind, LotKey, Lots};
+use crate::domain::swipe;
+
+/// What the entries so far have led to.
+#[derive(Default)]
+pub(super) struct Points {
+    lots: Lots,
+    total: i128,
+    transferred: i128,
+    entries: u64,
+    latest_expired: Option<Date>,
+}
+
+impl Points {
+    pub(super) fn apply(&mut self, entries: &[EntryRow]) {
+        for entry in entries {
+            let EntryRow { points, lot_available, lot_expires, .. } = *entry;
+            let key = LotKey { available_from: lot_available, expires_on: lot_expires };
+            self.lots.replay_entry(points, key);
+            self.total += i128::from(points);
+            self.entries += 1;
+            match EntryKind::from_code(entry.kind) {
+                Some(EntryKind::Transfer) => self.transferred += i128::from(points),
+                Some(EntryKind::Expire) => {
+                    self.latest_expired = self.latest_expired.max(Some(lot_expires));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn lots(&self) -> &Lots {
+        &self.lots
+    }
+
+    pub(super) fn total(&self) -> i128 {
+        self.total
+    }
+
+    /// Σ of the transfer entries.
+    pub(super) fn transferred(&self) -> i128 {
+        self.transferred
+    }
+
+    /// The latest last day among the lots that were written off.
+    pub(super) fn latest_expired(&self) -> Option<Date> {
+        self.latest_expired
+    }
+
+    /// Whether there was no entry at all.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.entries == 0
+    }
+}
+
+/// The entries of one version: numbered without a gap, of kinds and dates that its transaction
+/// can have, and adding up to what it says that it did.
+pub(super) fn check_entries(
+    history: &mut History<'_>,
+    version: i64,
+    swipe: Option<(swipe::Kind, &SwipeRow)>,
+    entries: &[EntryRow],
+) {
+    use EntryKind::{Adjust, Earn, Expire, ReverseEarn, Transfer};
+    history.ledger.counts.entries += entries.len() as u64;
+    let numbered = entries.iter().zip(0..).all(|(entry, number)| entry.entry_no == number);
+    let numbers = || entries.iter().map(|entry| entry.entry_no.to_string()).collect::<Vec<_>>();
+    if !numbered {
+        history.require(false, Kind::EntryGap, version, numbers().join(", "));
+    }
+    let allowed: &[EntryKind] = match swipe {
+        None => &[Expire, Adjust, Transfer],
+        Some((swipe::Kind::Sale, _)) => &[Expire, Earn, ReverseEarn],
+        Some((swipe::Kind::Void, _)) => &[Expire, ReverseEarn],
+        Some(_) => &[],
+    };
+    let (mut earned, mut given, mut taken) = (0_i128, 0_i128, 0_i128);
+    for entry in entries {
+        let points = i128::from(entry.points);
+        let kind = EntryKind::from_code(entry.kind);
+        let dated = swipe.is_none_or(|(_, row)| row.name.business_date == entry.business_date);
+        let signed = match kind {
+            Some(Earn) => entry.points > 0,
+            Some(Expire) => entry.points < 0,
+            _ => true,
+        };
+        match kind {
+            Some(Earn) => earned += points,
+            Some(ReverseEarn) if points > 0 => given += points,
+            Some(ReverseEarn) => taken -= points,
+            _ => {}
+        }
+        let expected = kind.is_some_and(|kind| allowed.contains(&kind)) && dated && signed;
+        if !expected {
+            let EntryRow { entry_no, points, business_date, .. } = entry;
+            let detail = format!("entry {entry_no}: {kind:?} of {points} on {business_date}");
+            history.require(false, Kind::EntryUnexpected, version, detail);
+        }
+    }
+    // A void gives back by the same kind of entry by which it takes.
+    if let Some((_, row)) = swipe {
+        let holds = i128::from(row.earned_points) == earned + given
+            && i128::from(row.reversed_points) == taken;
+        history.require(
+            holds,
+            Kind::PointsDiffer,
+            version,
+            format_args!(
+                "it says {} earned and {} reversed, its entries {} and {taken}",
+                row.earned_points,
+                row.reversed_points,
+                earned + given,
+            ),
+        );
+    }
+}

@@ -1,0 +1,191 @@
+//! One transaction: what is remembered of it is what the till signed, keeps the rules of the
+//! message, lies where it belongs, and earns by its programme what was booked.
+
+use super::accounts::History;
+use super::findings::Kind;
+use super::sql::SwipeRow;
+use crate::domain::account::{Account, State};
+use crate::domain::basket::{Line, LineKind, Swipe};
+use crate::domain::content;
+use crate::domain::product::Product;
+use crate::domain::record::{self, Record};
+use crate::domain::swipe::{self, Facts};
+
+/// A transaction by itself, and as a part of its account's history.
+pub(super) fn check(
+    history: &mut History<'_>,
+    version: i64,
+    kind: swipe::Kind,
+    row: &SwipeRow,
+    content_hash: Option<&[u8]>,
+) {
+    check_reference(history, version, row);
+    let of_house = match kind {
+        swipe::Kind::Training | swipe::Kind::SaleAfterVoid | swipe::Kind::Tombstone => Some(true),
+        swipe::Kind::Sale | swipe::Kind::Void => None,
+    };
+    check_place(history, version, row, of_house);
+    if matches!(kind, swipe::Kind::Void | swipe::Kind::Tombstone) {
+        let empty = row.record.is_empty();
+        history.require(empty, Kind::RecordDamaged, version, "a void with a record");
+        return;
+    }
+    let record = match record::decode(&row.record) {
+        Ok(record) => record,
+        Err(error) => return history.require(false, Kind::RecordDamaged, version, error),
+    };
+    if kind == swipe::Kind::Sale {
+        check_place(history, version, row, Some(record.card.is_none()));
+        if !history.is_house() {
+            history.learn(row, &record);
+        }
+    }
+    check_lines(history, version, row, &record);
+    let Some(mut swipe) = rebuilt(history, row, &record) else {
+        let known = history.ledger.reference.workstation(row.name.workstation_no).is_some();
+        let detail = "one of its articles is not there";
+        return history.require(!known, Kind::RecordDamaged, version, detail);
+    };
+    for finding in swipe.findings() {
+        let detail = format!("{}: {}", finding.pointer, finding.detail);
+        history.require(false, Kind::RecordImpossible, version, detail);
+    }
+    check_programme(history, version, row, &record, &swipe);
+    if let Some(content_hash) = content_hash {
+        check_content(history, version, kind, &mut swipe, content_hash);
+    }
+}
+
+/// What is stored is what was signed: its content has the hash that stands under its name.
+/// Whether a sale that came after its void was practice is not kept; either is right then.
+fn check_content(
+    history: &mut History<'_>,
+    version: i64,
+    kind: swipe::Kind,
+    swipe: &mut Swipe,
+    content_hash: &[u8],
+) {
+    let mut same = content::matches(content_hash, swipe);
+    if kind == swipe::Kind::SaleAfterVoid {
+        swipe.training = true;
+        same |= content::matches(content_hash, swipe);
+    }
+    history.require(same, Kind::ContentDiffers, version, &swipe.name);
+}
+
+/// Epoch and workstation are there.
+fn check_reference(history: &mut History<'_>, version: i64, row: &SwipeRow) {
+    let reference = &history.ledger.reference;
+    let epoch = reference.snapshot.epoch(row.epoch);
+    let has_begun = epoch.is_some_and(|epoch| epoch.has_begun(row.name.business_date));
+    let workstation_no = row.name.workstation_no;
+    let is_known = reference.workstation(workstation_no).is_some();
+    let detail = format_args!("epoch {} on {}", row.epoch, row.name.business_date);
+    history.require(has_begun, Kind::EpochUnknown, version, detail);
+    let detail = format_args!("the transaction is of workstation {workstation_no}");
+    history.require(is_known, Kind::WorkstationUnknown, version, detail);
+}
+
+/// A house account takes what belongs to no customer, from its own workstation; and nothing
+/// of that kind lies anywhere else. `of_house`: what the transaction itself says, if it does.
+fn check_place(history: &mut History<'_>, version: i64, row: &SwipeRow, of_house: Option<bool>) {
+    let is_house = history.is_house();
+    if history.row.is_some() && of_house.is_some_and(|of_house| of_house != is_house) {
+        let detail = if is_house { "a customer's" } else { "a workstation's" };
+        history.require(false, Kind::SwipeMisplaced, version, detail);
+    }
+    let workstation = history.ledger.reference.workstation(row.name.workstation_no);
+    if let Some(house_account) = workstation.map(|it| it.house_account).filter(|_| is_house) {
+        let own = house_account == history.account_id;
+        history.require(own, Kind::SwipeMisplaced, version, "of another workstation");
+    }
+}
+
+/// The points of the lines are those of the transaction.
+fn check_lines(history: &mut History<'_>, version: i64, row: &SwipeRow, record: &Record) {
+    let (mut earned, mut reversed, mut negative) = (0_i128, 0_i128, false);
+    for line in &record.lines {
+        let points = i128::from(line.points);
+        negative |= points < 0;
+        match line.kind {
+            LineKind::Sale => earned += points,
+            LineKind::Return { .. } => reversed += points,
+        }
+    }
+    let holds = earned == i128::from(row.earned_points)
+        && reversed == i128::from(row.reversed_points)
+        && !negative;
+    history.require(
+        holds,
+        Kind::LinePointsDiffer,
+        version,
+        format_args!(
+            "it says {} earned and {} reversed, its lines {earned} and {reversed}",
+            row.earned_points, row.reversed_points,
+        ),
+    );
+}
+
+/// The transaction decided anew, by the programme of its epoch and the articles as they were.
+/// Lines that return a line of an earlier sale depend on what was known of that sale then: with
+/// such lines only what was sold is decided anew.
+fn check_programme(
+    history: &mut History<'_>,
+    version: i64,
+    row: &SwipeRow,
+    record: &Record,
+    swipe: &Swipe,
+) {
+    let Some(epoch) = history.ledger.reference.snapshot.epoch(row.epoch) else { return };
+    let products: Vec<Product> = record.lines.iter().map(|line| line.product).collect();
+    let returned = vec![None; products.len()];
+    let facts = Facts { programme: &epoch.programme, products: &products, returned: &returned };
+    let decision = if history.is_house() {
+        swipe::decide_for_house(&Account::new(0, State::House), swipe, true)
+    } else {
+        swipe::decide(&Account::new(0, State::Enrolled), swipe, &facts)
+    };
+    let names_a_sale = |kind: &LineKind| matches!(kind, LineKind::Return { sold_on: Some(_) });
+    let all_decided = !record.lines.iter().any(|line| names_a_sale(&line.kind));
+    for (line, points) in record.lines.iter().zip(&decision.line_points) {
+        if (all_decided || line.kind == LineKind::Sale) && line.points != *points {
+            let detail = format!("line {}: {} booked, {points} due", line.line, line.points);
+            history.require(false, Kind::ProgrammeDiffers, version, detail);
+        }
+    }
+}
+
+/// The command as the till sent it; none when an article or the workstation is not there.
+fn rebuilt(history: &mut History<'_>, row: &SwipeRow, record: &Record) -> Option<Swipe> {
+    let reference = &history.ledger.reference;
+    let name = reference.swipe_name(&row.name)?;
+    let line = |line: &record::RecordedLine| {
+        let sku = match &line.unknown_sku {
+            Some(sku) => sku.clone(),
+            None => reference.sku(line.product.product_no)?.to_owned(),
+        };
+        Some(Line {
+            line: line.line,
+            kind: line.kind.clone(),
+            sku,
+            quantity: line.quantity,
+            amount_minor: line.amount_minor,
+            discount_minor: line.discount_minor,
+        })
+    };
+    Some(Swipe {
+        name,
+        occurred_at: row.occurred_at,
+        card: record.card.clone(),
+        entry_method: record.entry_method,
+        operator_id: record.operator_id.clone(),
+        training: row.kind == swipe::Kind::Training as i16,
+        offline: record.offline,
+        lines: record.lines.iter().map(line).collect::<Option<_>>()?,
+        adjustments: record.adjustments.clone(),
+        total_minor: row.total_minor,
+        redemptions: record.redemptions.clone(),
+        points_spent: record.points_spent,
+        points_value_minor: record.points_value_minor,
+    })
+}
