@@ -4,8 +4,13 @@
 
 mod support;
 
+mod bad_bodies;
 mod database_errors;
+mod framing;
 mod import;
+mod openapi;
+mod operations;
 mod private_postgres;
 mod schema;
+mod signatures;
 mod swipe;

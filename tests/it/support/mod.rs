@@ -1,4 +1,5 @@
 //! What the tests share.
 
 pub(crate) mod database;
+pub(crate) mod edge;
 pub(crate) mod service;
