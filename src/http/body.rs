@@ -36,7 +36,7 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     match scan(body) {
         Err(_) => Err(Problem::new(Slug::MalformedJson)),
         Ok(Scan { payment_card: true, .. }) => Err(Problem::new(Slug::PaymentCardDataRefused)),
-        Ok(_) => Err(shape(pointer(error.path()), reason(error.inner()))),
+        Ok(_) => Err(shape(place(&error), reason(error.inner()))),
     }
 }
 
@@ -135,6 +135,19 @@ fn reason(error: &serde_json::Error) -> &'static str {
     ];
     let found = known.iter().find(|(beginning, _)| message.starts_with(beginning));
     found.map_or("this is not of the required type", |(_, reason)| reason)
+}
+
+/// Where it is wrong. A field that is missing has no place yet: serde's message names it, as
+/// the contract spells it.
+fn place(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let mut pointer = pointer(error.path());
+    let message = error.inner().to_string();
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+    if let Some((name, _)) = missing {
+        pointer.push('/');
+        pointer.push_str(name);
+    }
+    pointer
 }
 
 /// The JSON pointer (RFC 6901) of a path.
@@ -293,11 +306,12 @@ mod tests {
             (b"null", Slug::ValidationFailed, ""),
             (b"[]", Slug::ValidationFailed, ""),
             (b"[1,[]]", Slug::ValidationFailed, ""),
-            (b"{}", Slug::ValidationFailed, ""),
+            (b"{}", Slug::ValidationFailed, "/amount"),
             (b"{\"amount\":1.5}", Slug::ValidationFailed, "/amount"),
             (b"{\"amount\":\"1\"}", Slug::ValidationFailed, "/amount"),
             (b"{\"amount\":1,\"points\":5}", Slug::ValidationFailed, "/points"),
             (b"{\"amount\":1,\"<b>\":5}", Slug::ValidationFailed, "/?"),
+            (b"{\"amount\":1,\"lines\":[{}]}", Slug::ValidationFailed, "/lines/0/sku"),
             (b"{\"amount\":1,\"lines\":[{\"sku\":7}]}", Slug::ValidationFailed, "/lines/0/sku"),
             (b"{\"amount\":1,\"note\":\"4111 1111 1111 1111\"}", Slug::PaymentCardDataRefused, ""),
             (b"{\"amount\":1,\"note\":4111111111111111}", Slug::PaymentCardDataRefused, ""),

@@ -210,6 +210,7 @@ pub async fn record_batch(
                 let item = item.get().as_bytes();
                 let problem = body::refusal(item, problem);
                 app.quarantine("/v1/swipes/batch", &signed, item, &problem).await;
+                let problem = problem.within(&format!("/items/{at}"));
                 outcomes[at] = ItemOut::refused(&app, &signed, &problem);
             }
         }
@@ -265,7 +266,8 @@ fn parse_item(
     };
     match body::parse::<BatchItemIn<'_>>(item)? {
         BatchItemIn { swipe: Some(swipe), void: None } => {
-            let (swipe, workstation) = parse_swipe(app, terminal, swipe.get().as_bytes())?;
+            let parsed = parse_swipe(app, terminal, swipe.get().as_bytes());
+            let (swipe, workstation) = parsed.map_err(|problem| problem.within("/swipe"))?;
             Ok((Command::Record(swipe), workstation))
         }
         BatchItemIn { swipe: None, void: Some(name) } => {

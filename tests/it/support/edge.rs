@@ -12,7 +12,7 @@ use http_body_util::Full;
 use jiff::Timestamp;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tillside::till::Answer;
+use tillside::till::{Answer, Till};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
@@ -147,6 +147,25 @@ impl Hand {
 /// The Content-Digest of a body.
 pub(crate) fn digest(body: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(Sha256::digest(body)))
+}
+
+/// The till of store 0367, workstation 03, over both versions of HTTP.
+pub(crate) fn tills(replica: &Replica) -> [(Version, Till); 2] {
+    let (keyid, secret) = replica.key("0367", "03");
+    let http2 = Till::new_http2(&replica.base_url, keyid, secret).expect("good values");
+    [(Version::HTTP_11, replica.till("0367", "03")), (Version::HTTP_2, http2)]
+}
+
+/// The answer without what differs from one request to the next.
+pub(crate) fn shown(answer: &Answer) -> (Vec<(String, String)>, Vec<u8>) {
+    let mut headers: Vec<(String, String)> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| *name != "x-request-id" && *name != "date")
+        .map(|(name, value)| (name.to_string(), value.to_str().expect("text").to_owned()))
+        .collect();
+    headers.sort();
+    (headers, answer.body.to_vec())
 }
 
 /// The slug of a problem; empty for any other answer.

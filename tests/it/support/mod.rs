@@ -1,5 +1,6 @@
 //! What the tests share.
 
+pub(crate) mod bodies;
 pub(crate) mod database;
 pub(crate) mod edge;
 pub(crate) mod service;
