@@ -20,7 +20,7 @@ use crate::domain::account::{self, Account};
 use crate::domain::name;
 use crate::domain::payment_card::{Field, found_in};
 use crate::domain::swipe;
-use crate::http::body::{check_card, parse};
+use crate::http::body::{check_card, optional_object, parse, refusal};
 use crate::http::json;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::receipt::{Points, account_text, to_bytes};
@@ -99,7 +99,7 @@ pub struct EnrolmentIn<'a> {
     #[schema(example = "2990000000026")]
     pub link_to: Option<Cow<'a, str>>,
     /// Who the account belongs to. Kept once: enrolling again does not change it.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "optional_object")]
     pub member: Option<MemberIn<'a>>,
 }
 
@@ -155,6 +155,7 @@ pub async fn enrol(State(app): State<Arc<App>>, request: Request) -> Result<Resp
     let enrolment = match parse_enrolment(&app, &signed.body) {
         Ok(enrolment) => enrolment,
         Err(problem) => {
+            let problem = refusal(&signed.body, problem);
             app.quarantine("/v1/cards", &signed, &signed.body, &problem).await;
             return Err(problem);
         }
@@ -177,15 +178,15 @@ fn parse_enrolment(app: &App, body: &[u8]) -> Result<Enrolment, Problem> {
         findings.push(FieldError { pointer: pointer.to_owned(), detail: detail.into() });
     };
     let texts = [
-        ("/member/given_name", &member.given_name),
-        ("/member/family_name", &member.family_name),
-        ("/member/email", &member.email),
-        ("/member/phone", &member.phone),
+        ("/member/given_name", &member.given_name, Field::Text),
+        ("/member/family_name", &member.family_name, Field::Text),
+        ("/member/email", &member.email, Field::Text),
+        ("/member/phone", &member.phone, Field::Phone),
     ];
-    for (pointer, text) in
-        texts.iter().filter_map(|(pointer, text)| Some((pointer, text.as_ref()?)))
+    for (pointer, text, field) in
+        texts.iter().filter_map(|(pointer, text, field)| Some((pointer, text.as_ref()?, *field)))
     {
-        if found_in(text, Field::Text) {
+        if found_in(text, field) {
             return Err(Problem::new(Slug::PaymentCardDataRefused));
         }
         let length = text.chars().count();

@@ -243,8 +243,15 @@ impl Swipe {
     /// Whether one of the texts that a till may fill freely holds a payment-card number.
     pub fn holds_payment_card(&self) -> bool {
         let text = |value: &str| payment_card::found_in(value, Field::Text);
+        let sold_on = |line: &Line| match &line.kind {
+            LineKind::Return { sold_on: Some(SoldOn { swipe, .. }) } => {
+                text(&swipe.store_id) || text(&swipe.workstation_id)
+            }
+            _ => false,
+        };
         self.operator_id.as_deref().is_some_and(text)
             || self.lines.iter().any(|line| payment_card::found_in(&line.sku, Field::Sku))
+            || self.lines.iter().any(sold_on)
             || self.redemptions.iter().any(|redemption| text(&redemption.coupon))
     }
 
@@ -365,6 +372,10 @@ mod tests {
         in_sku.lines[0].sku.clone_from(&number);
         assert!(in_sku.holds_payment_card());
         let redemptions = vec![Redemption { coupon: number, discount_minor: 0 }];
-        assert!(Swipe { redemptions, ..clean }.holds_payment_card());
+        assert!(Swipe { redemptions, ..clean.clone() }.holds_payment_card());
+        let swipe = "4111111111111111/01/2026-03-10/1".parse().expect("a name");
+        let sold_on = Some(SoldOn { swipe, line: 1 });
+        let lines = vec![line(1, LineKind::Return { sold_on }, 0, 0)];
+        assert!(Swipe { lines, ..clean }.holds_payment_card());
     }
 }

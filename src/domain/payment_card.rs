@@ -4,21 +4,35 @@
 //! ISO/IEC 7812 and satisfy Luhn's formula. It is a filter for text that people or tills may
 //! fill freely; a loyalty card is judged by its own format, never by this.
 
-/// What kind of field a text stands in: article numbers have 13 or 14 digits by nature
-/// (GTIN), so shorter payment-card numbers cannot be told from them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What kind of field a text stands in: article numbers (GTIN) and telephone numbers have up
+/// to 14 digits by nature, so shorter payment-card numbers cannot be told from them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Field {
-    /// Anything that is not an article number.
+    /// Anything else.
+    #[default]
     Text,
     /// A stock keeping unit.
     Sku,
+    /// A telephone number.
+    Phone,
+}
+
+impl Field {
+    /// The kind of a field by its name on the wire.
+    pub fn of_key(key: &str) -> Self {
+        match key {
+            "sku" => Self::Sku,
+            "phone" => Self::Phone,
+            _ => Self::Text,
+        }
+    }
 }
 
 /// Whether a payment-card number stands somewhere in a text.
 pub fn found_in(text: &str, field: Field) -> bool {
     let shortest = match field {
         Field::Text => 13,
-        Field::Sku => 15,
+        Field::Sku | Field::Phone => 15,
     };
     let mut run: Vec<u8> = Vec::new();
     for character in text.chars() {
@@ -34,6 +48,13 @@ pub fn found_in(text: &str, field: Field) -> bool {
         }
     }
     run_holds_number(&run, shortest)
+}
+
+/// Whether a whole number is a payment card's. Numbers that merely contain one are left alone:
+/// among long numbers those are common.
+pub fn is_number(number: u64) -> bool {
+    let digits: Vec<u8> = number.to_string().bytes().map(|byte| byte - b'0').collect();
+    digits.len() >= 15 && is_issued(&digits) && luhn(&digits)
 }
 
 /// Decimal digits of ASCII and the full-width forms that scanners and keyboards produce.
@@ -122,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn whole_numbers_are_compared_as_a_whole() {
+        assert!(is_number(4_111_111_111_111_111) && is_number(378_282_246_310_005));
+        for number in [0, u64::from(u32::MAX), i64::MAX.unsigned_abs(), 4_111_111_111_111_112] {
+            assert!(!is_number(number), "{number}");
+        }
+    }
+
+    #[test]
     fn other_numbers_are_left_alone() {
         for text in [
             "",
@@ -136,5 +165,9 @@ mod tests {
         // A GTIN-13 of a German manufacturer that happens to satisfy Luhn's formula.
         assert!(found_in("4000000000006", Field::Text));
         assert!(!found_in("4000000000006", Field::Sku));
+        // A German mobile number that happens to look like an old Visa card.
+        assert!(found_in("+49 1511 1111113", Field::Text));
+        assert!(!found_in("+49 1511 1111113", Field::Phone));
+        assert!(found_in("+4111 1111 1111 1111", Field::Phone));
     }
 }

@@ -41,7 +41,7 @@ async fn ready(State((app, draining)): State<(Arc<App>, Draining)>) -> Response 
     }
     let readiness = async {
         let client = app.pool.get().await?;
-        Readiness::check(&client).await
+        Readiness::of_running(&client).await
     };
     let findings = match readiness.await {
         Ok(readiness) => readiness.findings,

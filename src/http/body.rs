@@ -5,7 +5,9 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
@@ -23,9 +25,7 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let error = match serde_path_to_error::deserialize(&mut deserializer) {
         Ok(_) if deserializer.end().is_err() => return Err(Problem::new(Slug::MalformedJson)),
-        // A struct can be read from an array by position; the contract knows objects only.
-        Ok(value) if body.trim_ascii_start().starts_with(b"{") => return Ok(value),
-        Ok(_) => return Err(shape(String::new(), "an object is required")),
+        Ok(Object(value)) => return Ok(value),
         Err(error) => error,
     };
     match error.inner().classify() {
@@ -33,13 +33,73 @@ pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
         _ => return Err(Problem::new(Slug::MalformedJson)),
     }
     // The shape is wrong; whether it is JSON at all is known only from the whole of it.
-    let mut whole = serde_json::Deserializer::from_slice(body);
-    let scan = Scan::default().deserialize(&mut whole).and_then(|scan| whole.end().map(|()| scan));
-    match scan {
+    match scan(body) {
         Err(_) => Err(Problem::new(Slug::MalformedJson)),
         Ok(Scan { payment_card: true, .. }) => Err(Problem::new(Slug::PaymentCardDataRefused)),
-        Ok(_) => Err(shape(pointer(error.path()), reason(error.inner()))),
+        Ok(_) => Err(shape(place(&error), reason(error.inner()))),
     }
+}
+
+/// What is really to be said about a body that was refused: when a payment-card number stands
+/// anywhere in it, that comes first, and the body must not be kept. Fields that are judged by a
+/// format of their own are looked at here only.
+pub fn refusal(body: &[u8], problem: Problem) -> Problem {
+    let later = problem.slug() > Slug::PaymentCardDataRefused;
+    if later && matches!(scan(body), Ok(Scan { payment_card: true, .. })) {
+        return Problem::new(Slug::PaymentCardDataRefused);
+    }
+    problem
+}
+
+/// A list of objects. A struct could also be read from an array, by position; the contract
+/// knows objects only.
+///
+/// # Errors
+/// What the deserializer says.
+pub fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
+}
+
+/// An object, or null.
+///
+/// # Errors
+/// What the deserializer says.
+pub fn optional_object<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<T>, D::Error> {
+    let object = Option::<Object<T>>::deserialize(deserializer)?;
+    Ok(object.map(|Object(value)| value))
+}
+
+/// Something that is read from an object and from nothing else.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData)).map(Self)
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map))
+    }
+}
+
+fn scan(body: &[u8]) -> Result<Scan, serde_json::Error> {
+    let mut whole = serde_json::Deserializer::from_slice(body);
+    Scan::default().deserialize(&mut whole).and_then(|scan| whole.end().map(|()| scan))
 }
 
 /// Whether a token may be a card of this chain.
@@ -77,6 +137,19 @@ fn reason(error: &serde_json::Error) -> &'static str {
     found.map_or("this is not of the required type", |(_, reason)| reason)
 }
 
+/// Where it is wrong. A field that is missing has no place yet: serde's message names it, as
+/// the contract spells it.
+fn place(error: &serde_path_to_error::Error<serde_json::Error>) -> String {
+    let mut pointer = pointer(error.path());
+    let message = error.inner().to_string();
+    let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+    if let Some((name, _)) = missing {
+        pointer.push('/');
+        pointer.push_str(name);
+    }
+    pointer
+}
+
 /// The JSON pointer (RFC 6901) of a path.
 fn pointer(path: &Path) -> String {
     let mut pointer = String::new();
@@ -102,14 +175,17 @@ fn escaped(key: &str) -> String {
 #[derive(Default)]
 struct Scan {
     payment_card: bool,
-    /// Whether the value under way is an article number.
-    sku: bool,
+    /// What the value under way is.
+    field: Field,
 }
 
 impl Scan {
     fn look_at(&mut self, text: &str) {
-        let field = if self.sku { Field::Sku } else { Field::Text };
-        self.payment_card |= payment_card::found_in(text, field);
+        self.payment_card |= payment_card::found_in(text, self.field);
+    }
+
+    fn look_at_number(&mut self, number: u64) {
+        self.payment_card |= payment_card::is_number(number);
     }
 }
 
@@ -136,19 +212,21 @@ impl<'de> Visitor<'de> for Scan {
         Ok(self)
     }
 
-    fn visit_i64<E>(self, _value: i64) -> Result<Self, E> {
+    fn visit_i64<E>(mut self, value: i64) -> Result<Self, E> {
+        self.look_at_number(value.unsigned_abs());
         Ok(self)
     }
 
     fn visit_u64<E>(mut self, value: u64) -> Result<Self, E> {
-        // Below 15 digits a number is far more likely an amount or a counter.
-        if value >= 100_000_000_000_000 {
-            self.look_at(&value.to_string());
-        }
+        self.look_at_number(value);
         Ok(self)
     }
 
-    fn visit_f64<E>(self, _value: f64) -> Result<Self, E> {
+    fn visit_f64<E>(mut self, value: f64) -> Result<Self, E> {
+        // A number can be written with a point or an exponent and be whole all the same.
+        if let Ok(number) = format!("{:.0}", value.abs()).parse() {
+            self.look_at_number(number);
+        }
         Ok(self)
     }
 
@@ -168,7 +246,8 @@ impl<'de> Visitor<'de> for Scan {
         let mut keys = HashSet::new();
         while let Some(key) = map.next_key::<String>()? {
             self.look_at(&key);
-            let value = map.next_value_seed(Self { sku: key == "sku", ..Self::default() })?;
+            let field = Field::of_key(&key);
+            let value = map.next_value_seed(Self { field, ..Self::default() })?;
             self.payment_card |= value.payment_card;
             if !keys.insert(key) {
                 return Err(serde::de::Error::custom("a key stands twice"));
@@ -227,14 +306,19 @@ mod tests {
             (b"null", Slug::ValidationFailed, ""),
             (b"[]", Slug::ValidationFailed, ""),
             (b"[1,[]]", Slug::ValidationFailed, ""),
-            (b"{}", Slug::ValidationFailed, ""),
+            (b"{}", Slug::ValidationFailed, "/amount"),
             (b"{\"amount\":1.5}", Slug::ValidationFailed, "/amount"),
             (b"{\"amount\":\"1\"}", Slug::ValidationFailed, "/amount"),
             (b"{\"amount\":1,\"points\":5}", Slug::ValidationFailed, "/points"),
             (b"{\"amount\":1,\"<b>\":5}", Slug::ValidationFailed, "/?"),
+            (b"{\"amount\":1,\"lines\":[{}]}", Slug::ValidationFailed, "/lines/0/sku"),
             (b"{\"amount\":1,\"lines\":[{\"sku\":7}]}", Slug::ValidationFailed, "/lines/0/sku"),
             (b"{\"amount\":1,\"note\":\"4111 1111 1111 1111\"}", Slug::PaymentCardDataRefused, ""),
             (b"{\"amount\":1,\"note\":4111111111111111}", Slug::PaymentCardDataRefused, ""),
+            (b"{\"amount\":1,\"note\":-4111111111111111}", Slug::PaymentCardDataRefused, ""),
+            (b"{\"amount\":1,\"note\":4.111111111111111e15}", Slug::PaymentCardDataRefused, ""),
+            (b"{\"amount\":1,\"4111111111111111\":[]}", Slug::PaymentCardDataRefused, ""),
+            (b"{\"amount\":1,\"phone\":\"+49 1511 1111113\"}", Slug::ValidationFailed, "/phone"),
         ] {
             let shown = String::from_utf8_lossy(&body[..body.len().min(60)]);
             assert_eq!(slug_and_pointer(body), (slug, pointer.to_owned()), "{shown}");

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use ::http::header::CONTENT_TYPE;
-use ::http::{HeaderName, HeaderValue, StatusCode};
+use ::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{MatchedPath, Request, State};
@@ -27,7 +27,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use crate::config;
 use crate::metrics::Metrics;
 use problem::Problem;
-use request::RequestId;
+use request::{RequestId, Sender};
 
 /// The header that carries the request id; on every answer.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -66,7 +66,10 @@ async fn surround(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
     let route = request.extensions().get::<MatchedPath>().cloned();
     let id = RequestId::random();
     let version = request.version();
+    let method = method_name(request.method());
+    let sender = Sender::default();
     request.extensions_mut().insert(id);
+    request.extensions_mut().insert(sender.clone());
     let answer = match request::check_head(&request, edge.headers_max, edge.target_max_bytes) {
         Ok(()) => next.run(request).await,
         Err(slug) => Problem::new(slug).closing().into_response(),
@@ -84,8 +87,37 @@ async fn surround(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
         edge.metrics.problems.with_label_values(&[slug.name()]).inc();
     }
     let problem = slug.map(problem::Slug::name);
-    tracing::debug!(request = %id, route, status = status.as_u16(), problem, elapsed_s, "answered");
+    // Levels are fixed where an event is written, so this is one event written four times.
+    macro_rules! log {
+        ($level:ident) => {{
+            let (terminal, status) = (sender.keyid(), status.as_u16());
+            tracing::$level!(
+                request = %id, method, route, status, problem, terminal, elapsed_s, "answered"
+            );
+        }};
+    }
+    match status {
+        StatusCode::SERVICE_UNAVAILABLE => log!(warn),
+        _ if status.is_server_error() => log!(error),
+        _ if status.is_client_error() => log!(info),
+        _ if tracing::enabled!(tracing::Level::DEBUG) => log!(debug),
+        _ => {}
+    }
     answer
+}
+
+/// A method as it is logged: a stranger can send any word as one.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "(other)",
+    }
 }
 
 /// An answer in JSON.

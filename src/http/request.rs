@@ -5,6 +5,7 @@
 //! answers still come in the documented order (413 and 408 before 401).
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
@@ -29,6 +30,20 @@ const DEADLINE_MS: std::ops::RangeInclusive<u64> = 20..=5_000;
 /// one that a caller sends is not looked at. The edge puts it into the request's extensions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct RequestId([u8; 32]);
+
+/// Who sent a request, once that is proven. The edge puts it into the request's extensions, so
+/// that it can be logged whatever becomes of the request.
+#[derive(Clone, Debug, Default)]
+pub struct Sender(Arc<OnceLock<Terminal>>);
+
+impl Sender {
+    /// The key that signed, such as `0367/03.1`; none while nothing is proven.
+    pub fn keyid(&self) -> Option<String> {
+        let terminal = self.0.get()?;
+        let Terminal { store_id, workstation_id, key_no, .. } = terminal;
+        Some(format!("{store_id}/{workstation_id}.{key_no}"))
+    }
+}
 
 /// What is asked of a request on one route.
 #[derive(Clone, Copy, Debug)]
@@ -125,6 +140,10 @@ pub async fn read_signed(
         return Err(unread(Slug::BodyTooLarge));
     }
     let proven = prove(&Message::of(parts), keys);
+    if let (Ok(proven), Some(Sender(sender))) = (&proven, parts.extensions.get()) {
+        // Set once: a request is read once.
+        let _ = sender.set(proven.terminal().clone());
+    }
     let reading = collect(body, policy.body_max_bytes, proven.is_ok());
     let body = tokio::time::timeout(policy.body_timeout, reading)
         .await

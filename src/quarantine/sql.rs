@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::{KEPT_MAX, Kept, Refused};
 use crate::db::DbError;
 
-/// Adds a request, or counts one that is there; drops what is beyond the bound.
+/// Adds a request, or counts one that is there; drops what is beyond the bound. The deletion
+/// sees the table as it was before: without the row that has just come, if one has.
 const KEEP: &str = "
 -- quarantine::keep
 WITH kept AS (
@@ -16,11 +17,13 @@ WITH kept AS (
     VALUES ($1, $2, $3, $3, 1, $4, $5, $6, $7, $8)
     ON CONFLICT (workstation_no, body_hash) DO UPDATE
     SET last_at = excluded.last_at, attempts = q.attempts + 1
+    RETURNING attempts = 1 AS came
 )
 DELETE FROM quarantine
 WHERE workstation_no = $1
   AND quarantine_no <= (SELECT quarantine_no FROM quarantine WHERE workstation_no = $1
-                        ORDER BY quarantine_no DESC OFFSET $9 - 1 LIMIT 1)";
+                        ORDER BY quarantine_no DESC
+                        OFFSET $9::bigint - (SELECT came::integer FROM kept) LIMIT 1)";
 
 const LIST: &str = "
 -- quarantine::list

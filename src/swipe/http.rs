@@ -32,6 +32,8 @@ const IDEMPOTENT_REPLAYED: HeaderName = HeaderName::from_static("idempotent-repl
 /// `true` when the transaction has been voided.
 const TILLSIDE_VOIDED: HeaderName = HeaderName::from_static("tillside-voided");
 
+const VOID: &str = "/v1/swipes/{store}/{workstation}/{business_date}/{sequence}/void";
+
 /// Most items of a batch.
 const BATCH_MAX: usize = 500;
 /// Items of one batch that wait for a committer at a time.
@@ -67,6 +69,7 @@ pub async fn record(State(app): State<Arc<App>>, request: Request) -> Result<Res
             app.committers.submit(Command::Record(swipe), workstation, deadline).await?
         }
         Err(problem) => {
+            let problem = body::refusal(&signed.body, problem);
             app.quarantine("/v1/swipes", &signed, &signed.body, &problem).await;
             return Err(problem);
         }
@@ -184,12 +187,14 @@ pub async fn record_batch(
     let signed = app.read_signed_batch(request).await?;
     let wait = Duration::from_millis(signed.deadline_ms);
     let deadline = Instant::now() + if named_deadline { wait } else { BATCH_DEADLINE };
-    let batch: BatchIn<'_> = body::parse(&signed.body)?;
-    if !(1..=BATCH_MAX).contains(&batch.items.len()) {
-        let detail = "1 to 500 items are required".into();
-        let finding = FieldError { pointer: "/items".into(), detail };
-        return Err(Problem::invalid(Slug::ValidationFailed, vec![finding]));
-    }
+    let batch = match parse_batch(&signed.body) {
+        Ok(batch) => batch,
+        Err(problem) => {
+            let problem = body::refusal(&signed.body, problem);
+            app.quarantine("/v1/swipes/batch", &signed, &signed.body, &problem).await;
+            return Err(problem);
+        }
+    };
 
     let mut outcomes: Vec<ItemOut> = Vec::new();
     outcomes.resize_with(batch.items.len(), ItemOut::default);
@@ -202,7 +207,10 @@ pub async fn record_batch(
             }
             Ok((command, workstation)) => voids.push((at, command, workstation)),
             Err(problem) => {
-                app.quarantine("/v1/swipes/batch", &signed, item.get().as_bytes(), &problem).await;
+                let item = item.get().as_bytes();
+                let problem = body::refusal(item, problem);
+                app.quarantine("/v1/swipes/batch", &signed, item, &problem).await;
+                let problem = problem.within(&format!("/items/{at}"));
                 outcomes[at] = ItemOut::refused(&app, &signed, &problem);
             }
         }
@@ -236,6 +244,16 @@ pub async fn record_batch(
     Ok(json(StatusCode::OK, receipt::to_bytes(&BatchOut { outcomes })))
 }
 
+fn parse_batch(body: &[u8]) -> Result<BatchIn<'_>, Problem> {
+    let batch: BatchIn<'_> = body::parse(body)?;
+    if (1..=BATCH_MAX).contains(&batch.items.len()) {
+        return Ok(batch);
+    }
+    let detail = "1 to 500 items are required".into();
+    let finding = FieldError { pointer: "/items".into(), detail };
+    Err(Problem::invalid(Slug::ValidationFailed, vec![finding]))
+}
+
 fn parse_item(
     app: &App,
     terminal: &Terminal,
@@ -248,7 +266,8 @@ fn parse_item(
     };
     match body::parse::<BatchItemIn<'_>>(item)? {
         BatchItemIn { swipe: Some(swipe), void: None } => {
-            let (swipe, workstation) = parse_swipe(app, terminal, swipe.get().as_bytes())?;
+            let parsed = parse_swipe(app, terminal, swipe.get().as_bytes());
+            let (swipe, workstation) = parsed.map_err(|problem| problem.within("/swipe"))?;
             Ok((Command::Record(swipe), workstation))
         }
         BatchItemIn { swipe: None, void: Some(name) } => {
@@ -333,6 +352,11 @@ pub async fn outcome(
     }
 }
 
+/// A void says everything in its address.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VoidIn {}
+
 /// Undo a transaction as a whole
 ///
 /// Also before the sale has come: then the sale will earn nothing. The sale keeps its receipt.
@@ -359,10 +383,11 @@ pub async fn void(
 ) -> Result<Response, Problem> {
     let signed = app.read_signed(request).await?;
     let deadline = Instant::now() + Duration::from_millis(signed.deadline_ms);
-    if !signed.body.trim_ascii().is_empty() && signed.body.trim_ascii() != b"{}" {
-        let detail = "a void has no body".into();
-        let finding = FieldError { pointer: String::new(), detail };
-        return Err(Problem::invalid(Slug::ValidationFailed, vec![finding]));
+    if !signed.body.trim_ascii().is_empty()
+        && let Err(problem) = body::parse::<VoidIn>(&signed.body)
+    {
+        app.quarantine(VOID, &signed, &signed.body, &problem).await;
+        return Err(problem);
     }
     let (name, workstation) = name_in_path(&app, &signed.terminal, parts)?;
     match app.committers.submit(Command::Void(name), workstation, deadline).await? {

@@ -16,7 +16,7 @@ use crate::domain::basket::{
 use crate::domain::card::CardFormat;
 use crate::domain::name::{self, SEQUENCE_MAX, SwipeName};
 use crate::domain::quantity::Quantity;
-use crate::http::body::check_card;
+use crate::http::body::{check_card, objects, optional_object};
 use crate::http::problem::{FieldError, Problem, Slug};
 
 /// One retail transaction.
@@ -66,18 +66,18 @@ pub struct SwipeIn<'a> {
     #[serde(default)]
     pub offline: bool,
     /// What was sold and taken back.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "objects")]
     #[schema(min_items = 1, max_items = 500)]
     pub lines: Vec<LineIn<'a>>,
     /// What else moved the total; earns nothing.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "objects")]
     #[schema(max_items = 100)]
     pub adjustments: Vec<AdjustmentIn<'a>>,
     /// Lines less discounts, returns counted negative, and adjustments add up to it.
     #[schema(example = 117)]
     pub total_minor: i64,
     /// Coupons that the till took.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "objects")]
     #[schema(max_items = 100)]
     pub redemptions: Vec<RedemptionIn<'a>>,
     /// Points that the till took as payment; 0 until the programme offers it.
@@ -118,7 +118,7 @@ pub struct LineIn<'a> {
     #[schema(minimum = 0, maximum = 1000000000000_i64)]
     pub discount_minor: i64,
     /// For a return: the line that it was sold on, where the till knows it.
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "optional_object")]
     pub returns: Option<ReturnsIn<'a>>,
 }
 
@@ -353,7 +353,10 @@ fn parse_timestamp(text: &str) -> Option<Timestamp> {
     let offset = rest.get(fraction..)?.as_bytes();
     let zoned = match offset {
         [b'Z' | b'z'] => true,
-        [b'+' | b'-', h1, h2, b':', m1, m2] => [h1, h2, m1, m2].iter().all(|b| b.is_ascii_digit()),
+        [b'+' | b'-', hour @ .., b':', m1, m2] => {
+            matches!(hour, [b'0' | b'1', b'0'..=b'9'] | [b'2', b'0'..=b'3'])
+                && matches!((m1, m2), (b'0'..=b'5', b'0'..=b'9'))
+        }
         _ => false,
     };
     let shaped = date && matches!(bytes.get(10), Some(b'T' | b't')) && time && second < 60 && zoned;
@@ -401,6 +404,8 @@ mod tests {
             "2026-03-14T11:53Z",
             "2026-03-14T11:53:26.Z",
             "2026-03-14T11:53:26+0500",
+            "2026-03-14T11:53:26+24:00",
+            "2026-03-14T11:53:26+05:60",
             "2026-03-14T11:53:26-05:00[America/New_York]",
             "20260314T115326Z",
             "2026-02-30T11:53:26Z",

@@ -4,19 +4,28 @@
 
 mod support;
 
+mod bad_bodies;
 mod batches;
 mod cards;
 mod database_errors;
 mod demo;
 mod faults;
+mod framing;
+mod generated_bodies;
 mod import;
+mod keys;
+mod openapi;
+mod operations;
 mod orders;
 mod private_postgres;
+mod problem_texts;
 mod profiles;
 mod races;
 mod receipts;
+mod refused_bodies;
 mod replay;
 mod schema;
+mod signatures;
 mod swipe;
 mod verify;
 mod voids;

@@ -120,6 +120,14 @@ impl Problem {
         self
     }
 
+    /// The same about a part of a larger body: every pointer begins with the part's own.
+    pub fn within(mut self, part: &str) -> Self {
+        for finding in &mut self.errors {
+            finding.pointer.insert_str(0, part);
+        }
+        self
+    }
+
     /// Which reason it is.
     pub fn slug(&self) -> Slug {
         self.slug

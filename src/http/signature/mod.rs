@@ -144,6 +144,11 @@ pub fn prove(
 }
 
 impl Proven {
+    /// Whose key it is.
+    pub fn terminal(&self) -> &Terminal {
+        &self.terminal
+    }
+
     /// Judges the rest: first the body against its digest, then the time.
     ///
     /// # Errors

@@ -1,6 +1,8 @@
 //! What the tests share.
 
+pub(crate) mod bodies;
 pub(crate) mod database;
+pub(crate) mod edge;
 pub(crate) mod flow;
 pub(crate) mod gate;
 pub(crate) mod service;

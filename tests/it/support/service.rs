@@ -144,10 +144,16 @@ impl Replica {
 
     /// A till with the first key of a workstation.
     pub(crate) fn till(&self, store_id: &str, workstation_id: &str) -> Till {
-        let keyid = format!("{store_id}/{workstation_id}.1");
-        let (_, secret) =
-            self.keys.iter().find(|(id, _)| *id == keyid).expect("one of the test's stores");
-        Till::new(&self.base_url, &keyid, *secret).expect("address and key are well-formed")
+        let (keyid, secret) = self.key(store_id, workstation_id);
+        Till::new(&self.base_url, keyid, secret).expect("address and key are well-formed")
+    }
+
+    /// The first key of a workstation.
+    pub(crate) fn key(&self, store_id: &str, workstation_id: &str) -> (&str, [u8; 32]) {
+        let wanted = format!("{store_id}/{workstation_id}.1");
+        let found = self.keys.iter().find(|(keyid, _)| *keyid == wanted);
+        let (keyid, secret) = found.expect("one of the test's stores");
+        (keyid, *secret)
     }
 
     /// Stops listening; open requests finish.
