@@ -113,7 +113,9 @@ impl Snapshot {
 
     /// Every workstation, with the ids of its store and its own.
     pub fn workstations(&self) -> impl Iterator<Item = (&str, &str, &Arc<Workstation>)> {
-        self.workstations.iter().map(|((store, id), workstation)| (&**store, &**id, workstation))
+        self.workstations.iter().flat_map(|(store_id, of_store)| {
+            of_store.iter().map(|(id, workstation)| (&**store_id, &**id, workstation))
+        })
     }
 
     /// Every article that a catalogue ever had: its number and how tills name it.
