@@ -225,3 +225,32 @@ fn who_comes_second_is_told_what_to_do() {
     assert!(said(&swipe).contains("--bare"), "{}", said(&swipe));
     first.stop(Signal::SIGTERM);
 }
+
+#[test]
+fn seeding_that_was_cut_short_is_finished_by_the_next_start() {
+    let temporary = temporary();
+    let folder = temporary.path().join("demo");
+    let mut command = demo(&folder);
+    let mut cut = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("spawned");
+    let begun = Instant::now();
+    while !folder.join("seeding-for").exists() {
+        assert!(begun.elapsed() < READY, "seeding has not begun");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    kill(Pid::from_raw(cut.id().cast_signed()), Signal::SIGTERM).expect("sent");
+    assert!(cut.wait().expect("it is our child").success());
+    assert!(!folder.join("demo.json").exists(), "it was not ready");
+
+    let demo = Demo::start(&folder, &[]);
+    assert!(demo.said().contains("baskets of the last 12 weeks"), "{}", demo.said());
+    assert!(!folder.join("seeding-for").exists());
+    demo.stop(Signal::SIGTERM);
+}
+
+#[test]
+fn the_readme_shows_the_example_as_it_is() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(root.join(name)).expect("part of the project");
+    let shown = format!("```python\n{}```\n", read("examples/python/post_swipe.py"));
+    assert!(read("README.md").contains(&shown), "paste examples/python/post_swipe.py into README");
+}
