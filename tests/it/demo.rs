@@ -192,6 +192,10 @@ async fn from_nothing_to_a_swipe_and_the_same_demo_after_a_stop() {
     let offline = ["--card", card, "--return", "10001=0.5", "--sku", "10001", "--offline"];
     let output = swipe(&folder, &offline);
     assert!(output.status.success(), "{}", said(&output));
+    let mut verify = Command::new(launcher());
+    verify.arg("verify").env("TILLSIDE_DATABASE_URL", text(&third.file()["database_url"]));
+    let verified = verify.output().expect("it runs");
+    assert!(verified.status.success(), "{}", said(&verified));
     third.stop(Signal::SIGTERM);
 }
 
