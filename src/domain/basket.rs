@@ -229,7 +229,8 @@ impl Swipe {
             findings.require(
                 self.sum_minor() == self.total_minor,
                 "/total_minor",
-                "lines less their discounts, returns counted negative, and adjustments must add up to it",
+                "lines less their discounts, returns counted negative, and adjustments must add \
+                 up to it",
             );
         }
         findings.0

@@ -120,7 +120,7 @@ invariants! {
     ReceiptDiffers "receipt-differs"
         "A receipt says something else than what was booked."
     ProfileDamaged "profile-damaged"
-        "The checkpoint of a profile cannot be read; every swipe of its cards fails."
+        "The checkpoint of a profile cannot be read; it is folded anew each time it is needed."
     ProfileAhead "profile-ahead"
         "The checkpoint of a profile is of a version that its account has not reached."
     ProfileDiffers "profile-differs"

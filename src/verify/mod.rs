@@ -97,7 +97,7 @@ impl Audit {
     /// # Errors
     /// When the database cannot be reached, or its reference data cannot be read.
     pub async fn begin(settings: &Database) -> Result<Self, Error> {
-        let mut streams = Streams::open(settings).await?;
+        let mut streams = Box::pin(Streams::open(settings)).await?;
         let mut findings = Findings::default();
         let snapshot = std::mem::take(&mut streams.reference);
         let reference = Reference::new(snapshot, &mut findings);

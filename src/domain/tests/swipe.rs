@@ -166,7 +166,8 @@ proptest! {
         // A coupon above the worth of its line is not shared: the line earns nothing anyhow.
         prop_assume!(line.net_minor() >= 0);
         let part = line.net_minor() * share / 100;
-        let rest = Line { amount_minor: line.net_minor() - part, discount_minor: 0, ..line.clone() };
+        let amount_minor = line.net_minor() - part;
+        let rest = Line { amount_minor, discount_minor: 0, ..line.clone() };
         (line.amount_minor, line.discount_minor) = (part, 0);
         let further = (rest, *product, None);
         split.lines.push(further);

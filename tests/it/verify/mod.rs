@@ -3,6 +3,8 @@
 //! One database with a rich history is made by the real service. Then each row of a table
 //! damages it in one way, and the audit must name exactly what that breaks.
 
+mod damage;
+
 use std::collections::BTreeSet;
 use std::io::Write as _;
 
@@ -12,13 +14,13 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use tillside::domain::card::CardFormat;
-use tillside::domain::ledger::{LotKey, Lots, NEVER};
 use tillside::import::{self, Importer};
 use tillside::till::Till;
 use tillside::verify::findings::Kind;
 use tillside::verify::{Audit, Report};
 use tokio_postgres::Client;
 
+use self::damage::{DAMAGE, filled_in};
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
 
 /// Everything that the service can do to an account, through its front door.
@@ -322,219 +324,3 @@ fn restore() -> String {
 async fn run(sql: &Client, statements: &str) {
     sql.batch_execute(statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
 }
-
-/// Replaces `{name}` by what it stands for in these statements.
-fn filled_in(damage: &str) -> String {
-    let lots = |points: i64, key: LotKey| {
-        let mut lots = Lots::default();
-        lots.replay_entry(points, key);
-        lots.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
-    };
-    let available_from = "2026-02-01".parse().expect("a date");
-    let key = |expires_on: Date| LotKey { expires_on, available_from };
-    let of_card =
-        |number: u64| format!("(SELECT account_id FROM card WHERE card = '{}')", card(number));
-    damage
-        .replace("{negative}", &lots(-5, key(NEVER)))
-        .replace("{expired}", &lots(5, key("2026-02-28".parse().expect("a date"))))
-        .replace("{chain}", &of_card(1))
-        .replace("{returns}", &of_card(2))
-        .replace("{expiry}", &of_card(5))
-        .replace("{enrolled}", &of_card(6))
-        .replace("{opening}", &of_card(900))
-        .replace("{house}", "(SELECT house_account FROM workstation WHERE workstation_no = 2)")
-}
-
-/// What is done to the database, and every invariant that this breaks: first the one that it
-/// is here for, then what follows from it.
-const DAMAGE: &[(&str, &[&str])] = &[
-    ("DELETE FROM account WHERE account_id = {chain}", &["account-missing", "card-astray"]),
-    (
-        "UPDATE account SET total_points = total_points + 1 WHERE account_id = {chain}",
-        &["total-differs"],
-    ),
-    ("UPDATE account SET lots = '\\x01ff' WHERE account_id = {chain}", &["lots-damaged"]),
-    ("UPDATE account SET lots = '\\x0100' WHERE account_id = {chain}", &["lots-differ"]),
-    (
-        "UPDATE account SET lots = '\\x{negative}' WHERE account_id = {chain}",
-        &["lots-differ", "lot-impossible"],
-    ),
-    (
-        "UPDATE account SET clock = '2030-01-01' WHERE account_id = {chain}",
-        &["clock-ahead", "lot-expired"],
-    ),
-    ("UPDATE account SET clock = '2030-01-01' WHERE account_id = {opening}", &["lot-expired"]),
-    (
-        "UPDATE account SET clock = '2020-01-01' WHERE account_id = {expiry}",
-        &["clock-behind", "expiry-early"],
-    ),
-    ("UPDATE account SET clock = clock - 1 WHERE account_id = {chain}", &["clock-behind"]),
-    ("UPDATE account SET version = version - 1 WHERE account_id = {chain}", &["version-behind"]),
-    ("UPDATE account SET version = version + 1 WHERE account_id = {chain}", &["version-missing"]),
-    (
-        "INSERT INTO swipe SELECT account_id, version, sequence_number, total_minor, earned_points,
-         reversed_points, occurred_at, recorded_at, business_date - 1, workstation_no, epoch,
-         bucket, kind, record, receipt
-      FROM swipe WHERE account_id = {chain} AND version = 3",
-        &[
-            "version-twice",
-            "swipe-without-name",
-            "baskets-differ",
-            "sales-differ",
-            "entry-unexpected",
-            "profile-differs",
-            "receipt-differs",
-        ],
-    ),
-    (
-        "UPDATE account SET sales_minor = sales_minor - 1 WHERE account_id = {returns}",
-        &["sales-differ"],
-    ),
-    ("UPDATE account SET baskets = baskets + 1 WHERE account_id = {house}", &["baskets-differ"]),
-    (
-        "INSERT INTO entry SELECT {house}, 1, 5, lot_available, lot_expires, business_date,
-         ({house} & 255), 0, 6 FROM entry WHERE account_id = {chain} AND version = 1",
-        &["house-holds", "entry-unexpected", "lots-differ", "total-differs"],
-    ),
-    (
-        "UPDATE workstation SET house_account = house_account + 256 WHERE workstation_no = 2",
-        &["house-astray", "swipe-misplaced"],
-    ),
-    ("UPDATE account SET merged_into = 256 WHERE state = 3", &["merged-astray"]),
-    (
-        "UPDATE account SET lots = '\\x{expired}', total_points = 5 WHERE state = 3",
-        &["merged-holds", "lot-expired", "lots-differ", "total-differs"],
-    ),
-    (
-        "UPDATE card SET account_id = {house} WHERE account_id = {enrolled}",
-        &["card-astray", "version-missing"],
-    ),
-    ("UPDATE card SET bucket = bucket + 1 WHERE account_id = {chain}", &["bucket-wrong"]),
-    ("DELETE FROM card WHERE account_id = {chain}", &["provisional-astray"]),
-    (
-        "INSERT INTO member SELECT bucket, account_id, 1, NULL, NULL, NULL, NULL, NULL, '{}',
-         '2026-01-01' FROM account WHERE account_id = {chain}",
-        &["provisional-astray"],
-    ),
-    (
-        "UPDATE entry SET kind = 6 WHERE kind = 7 AND account_id = {enrolled}",
-        &["transfers-unbalanced"],
-    ),
-    (
-        "UPDATE entry SET kind = 4 WHERE account_id = {chain} AND version = 5",
-        &["entry-unexpected", "points-differ"],
-    ),
-    (
-        "UPDATE entry SET business_date = business_date - 1 WHERE account_id = {chain}
-      AND version = 5",
-        &["entry-unexpected"],
-    ),
-    ("UPDATE entry SET entry_no = 1 WHERE account_id = {chain} AND version = 5", &["entry-gap"]),
-    (
-        "DELETE FROM entry WHERE account_id = {chain} AND version = 5",
-        &["points-differ", "lots-differ", "receipt-differs", "total-differs"],
-    ),
-    (
-        "UPDATE entry SET points = points + 1 WHERE account_id = {chain} AND version = 36",
-        &["points-differ", "lots-differ", "receipt-differs", "total-differs"],
-    ),
-    (
-        "DELETE FROM swipe WHERE account_id = {chain} AND version = 20",
-        &[
-            "name-without-swipe",
-            "baskets-differ",
-            "sales-differ",
-            "entry-unexpected",
-            "profile-differs",
-        ],
-    ),
-    ("DELETE FROM swipe_key WHERE account_id = {chain} AND version = 20", &["swipe-without-name"]),
-    (
-        "UPDATE swipe_key SET account_id = {returns} WHERE account_id = {chain} AND version = 20",
-        &["swipe-without-name", "name-without-swipe"],
-    ),
-    (
-        "UPDATE swipe_key SET void_version = 0 WHERE account_id = {returns} AND void_version = 5",
-        &["swipe-without-name", "baskets-differ", "sales-differ"],
-    ),
-    (
-        "UPDATE swipe SET kind = 3 WHERE kind = 4 AND sequence_number = 702",
-        &["name-differs", "void-differs"],
-    ),
-    (
-        "UPDATE swipe_key SET bucket = bucket + 1 WHERE account_id = {chain} AND version = 20",
-        &["bucket-wrong"],
-    ),
-    (
-        "UPDATE swipe_key SET content_hash = '' WHERE account_id = {chain} AND version = 20",
-        &["hash-malformed"],
-    ),
-    (
-        "UPDATE swipe_key SET content_hash = set_byte(content_hash, 5, 255 -
-         get_byte(content_hash, 5)) WHERE account_id = {chain} AND version = 20",
-        &["content-differs"],
-    ),
-    (
-        "UPDATE swipe SET occurred_at = occurred_at + interval '1 microsecond'
-      WHERE account_id = {chain} AND version = 20",
-        &["content-differs"],
-    ),
-    (
-        "UPDATE swipe SET kind = 1 WHERE account_id = {chain} AND version = 20",
-        &[
-            "swipe-misplaced",
-            "baskets-differ",
-            "sales-differ",
-            "content-differs",
-            "entry-unexpected",
-            "profile-differs",
-        ],
-    ),
-    (
-        "UPDATE swipe SET record = substring(record FOR 9) WHERE account_id = {chain}
-      AND version = 36",
-        &["record-damaged"],
-    ),
-    (
-        "UPDATE swipe SET record = '\\x' WHERE account_id = {chain} AND version = 36",
-        &["record-damaged"],
-    ),
-    (
-        "UPDATE swipe SET total_minor = total_minor + 1 WHERE account_id = {chain}
-      AND version = 36",
-        &["record-impossible", "content-differs", "sales-differ"],
-    ),
-    (
-        "UPDATE swipe SET earned_points = earned_points + 1 WHERE account_id = {chain}
-      AND version = 36",
-        &["line-points-differ", "points-differ", "receipt-differs"],
-    ),
-    (
-        "UPDATE programme SET rules = '{\"earn\": {\"points\": 2, \"per_minor\": 100}}'",
-        &["programme-differs"],
-    ),
-    (
-        "UPDATE swipe SET total_minor = 1 WHERE kind = 3 AND account_id = {returns}
-      AND version = 5",
-        &["void-differs"],
-    ),
-    ("UPDATE swipe SET epoch = 77 WHERE account_id = {chain} AND version = 36", &["epoch-unknown"]),
-    (
-        "UPDATE swipe SET workstation_no = 99 WHERE account_id = {chain} AND version = 36",
-        &["workstation-unknown", "name-without-swipe", "swipe-without-name"],
-    ),
-    (
-        "UPDATE swipe SET receipt = set_byte(receipt, 0, 9) WHERE account_id = {chain}
-      AND version = 36",
-        &["receipt-damaged"],
-    ),
-    (
-        "UPDATE swipe SET receipt = (SELECT receipt FROM swipe WHERE account_id = {chain}
-         AND version = 35) WHERE account_id = {chain} AND version = 36",
-        &["receipt-differs"],
-    ),
-    ("UPDATE profile SET data = substring(data FOR 30)", &["profile-damaged"]),
-    ("UPDATE profile SET version = 40", &["profile-ahead", "profile-differs"]),
-    ("UPDATE profile SET version = 31", &["profile-differs"]),
-    ("UPDATE profile SET encoding = 200", &[]),
-];
