@@ -161,11 +161,21 @@ pub struct ItemOut {
     pub voided: bool,
     /// The receipt of a swipe or of a void.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Receipt<'_>>)]
+    #[schema(value_type = Option<ItemReceipt<'_>>)]
     pub receipt: Option<Box<RawValue>>,
     /// Why it was not done; with a status of 503 it may be sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemOut>,
+}
+
+/// The receipt of an item.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ItemReceipt<'a> {
+    /// Of a swipe.
+    Swipe(Receipt<'a>),
+    /// Of a void.
+    Void(VoidReceipt<'a>),
 }
 
 /// Record what was stored while offline

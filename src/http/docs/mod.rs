@@ -185,7 +185,7 @@ td,th{text-align:left;vertical-align:top;padding:.35rem 1rem .35rem 0;\
 border-bottom:1px solid var(--line)}th{color:var(--dim);font-weight:600}\
 code,pre{font-family:ui-monospace,monospace;font-size:.92em;background:var(--soft)}\
 code{padding:.05rem .25rem;border-radius:.2rem}\
-pre{padding:1rem;overflow-x:auto;border-radius:.4rem;line-height:1.4}\
+pre{padding:1rem;white-space:pre-wrap;overflow-wrap:anywhere;border-radius:.4rem;line-height:1.4}\
 pre code{padding:0}.call code{font-size:1rem}dt{font-weight:600;margin-top:.75rem}\
 nav ul{padding-left:1.2rem}nav li{margin:.2rem 0}.required{color:var(--dim);font-size:.85em}\
 @media(max-width:40rem){table{display:block;overflow-x:auto}}";
