@@ -74,8 +74,9 @@ impl Accounts {
         self.by_card.insert(card.to_owned(), account_id);
     }
 
-    /// Number of accounts held.
+    /// Number of accounts held. Settles what is under way first, so it is for those who count.
     pub fn len(&self) -> u64 {
+        self.by_id.run_pending_tasks();
         self.by_id.entry_count()
     }
 }

@@ -19,7 +19,7 @@ pub enum Error {
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
     /// The database said no, or could not be reached.
-    #[error("the database failed")]
+    #[error(transparent)]
     Database(#[from] crate::db::DbError),
     /// Stored bytes could not be read back.
     #[error("stored data is damaged: {0}")]

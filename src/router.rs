@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::app::App;
+use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
 use crate::{card, swipe};
 
@@ -17,7 +18,13 @@ use crate::{card, swipe};
 pub fn router(app: Arc<App>) -> Router {
     let (terminals, document) = terminals().split_for_parts();
     let json = document.to_json().expect("the document is made of texts and numbers");
-    let page = docs::page_of(&serde_json::to_value(&document).expect("it has just been written"));
+    let value = serde_json::to_value(&document).expect("it has just been written");
+    let example = Example {
+        path: "/v1/swipes",
+        request: swipe::example::REQUEST,
+        answer: swipe::example::ANSWER,
+    };
+    let page = docs::page_of(&value, &example);
     let (http, public_url) = (app.config.http.clone(), app.config.chain.public_url.clone());
     let metrics = Arc::clone(&app.metrics);
     let router = Router::new()

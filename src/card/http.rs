@@ -32,7 +32,7 @@ const CONSENTS_MAX: usize = 20;
 
 /// How a card stands now.
 #[derive(Serialize, ToSchema)]
-#[schema(title = "Card")]
+#[schema(as = Card)]
 pub struct CardOut {
     /// The account; null while nobody has enrolled it.
     #[schema(example = "acc_000000000A1KV")]
@@ -88,7 +88,7 @@ fn card_out(app: &App, account: &Account) -> CardOut {
 /// Enrols the account of a card, or puts a card on the account of another one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Enrolment")]
+#[schema(as = Enrolment)]
 pub struct EnrolmentIn<'a> {
     /// The card in the customer's hand.
     #[serde(borrow)]
@@ -106,7 +106,7 @@ pub struct EnrolmentIn<'a> {
 /// A person on an account. Everything may be left out.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Member")]
+#[schema(as = Member)]
 pub struct MemberIn<'a> {
     /// Given name.
     #[serde(borrow, default)]
@@ -141,6 +141,7 @@ pub struct MemberIn<'a> {
 #[utoipa::path(
     post, path = "/v1/cards", operation_id = "enrol_card", tag = "terminals",
     request_body(content = EnrolmentIn<'_>, content_type = "application/json"),
+    params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "How long the till is willing to wait", minimum = 20, maximum = 5000, example = 400)),
     responses(
         (status = 201, description = "Enrolled or linked", body = CardOut),
         (status = 200, description = "It was so before; nothing changed", body = CardOut),

@@ -74,8 +74,7 @@ async fn surround(State(edge): State<Arc<Edge>>, mut request: Request, next: Nex
         Ok(()) => next.run(request).await,
         Err(slug) => Problem::new(slug).closing().into_response(),
     };
-    let slug = answer.extensions().get::<Problem>().map(Problem::slug);
-    let mut answer = problem::write_out(answer, &edge.public_url, id, version);
+    let (mut answer, slug) = problem::write_out(answer, &edge.public_url, id, version);
     let value = HeaderValue::from_str(id.as_str()).expect("hexadecimal digits are header text");
     answer.headers_mut().insert(X_REQUEST_ID, value);
 

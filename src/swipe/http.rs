@@ -50,10 +50,10 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 #[utoipa::path(
     post, path = "/v1/swipes", operation_id = "record_swipe", tag = "terminals",
     request_body(content = SwipeIn<'_>, content_type = "application/json"),
-    params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "20 to 5000; default 400")),
+    params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "How long the till is willing to wait", minimum = 20, maximum = 5000, example = 400)),
     responses(
         (status = 201, description = "Recorded, and durable", body = Receipt<'_>),
-        (status = 200, description = "Recorded before; the same bytes, with Idempotent-Replayed: true", body = Receipt<'_>),
+        (status = 200, description = "Recorded before; the same bytes", body = Receipt<'_>, headers(("Idempotent-Replayed" = String, description = "`true`"), ("Tillside-Voided" = String, description = "`true` when the transaction has been voided since"))),
         (status = "4XX", description = "Not recorded", body = ProblemOut, content_type = "application/problem+json"),
         (status = 503, description = "Not recorded, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
     ),
@@ -115,7 +115,7 @@ fn parse_swipe(
 /// Transactions and voids that were stored while offline, in any order.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Batch")]
+#[schema(as = Batch)]
 pub struct BatchIn<'a> {
     /// Up to 500 swipes and voids.
     #[serde(borrow)]
@@ -126,7 +126,7 @@ pub struct BatchIn<'a> {
 /// One item of a batch: exactly one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "BatchItem")]
+#[schema(as = BatchItem)]
 pub struct BatchItemIn<'a> {
     /// A transaction.
     #[serde(borrow, default)]
@@ -140,7 +140,7 @@ pub struct BatchItemIn<'a> {
 
 /// What became of a batch.
 #[derive(Serialize, ToSchema)]
-#[schema(title = "BatchOutcome")]
+#[schema(as = BatchOutcome)]
 pub struct BatchOut {
     /// One for each item, in the order of the items.
     pub outcomes: Vec<ItemOut>,
@@ -148,7 +148,7 @@ pub struct BatchOut {
 
 /// What became of one item, as if it had been sent by itself.
 #[derive(Default, Serialize, ToSchema)]
-#[schema(title = "ItemOutcome")]
+#[schema(as = ItemOutcome)]
 pub struct ItemOut {
     /// The status that it would have got by itself.
     #[schema(example = 201)]
@@ -161,11 +161,21 @@ pub struct ItemOut {
     pub voided: bool,
     /// The receipt of a swipe or of a void.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Receipt<'_>>)]
+    #[schema(value_type = Option<ItemReceipt<'_>>)]
     pub receipt: Option<Box<RawValue>>,
     /// Why it was not done; with a status of 503 it may be sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub problem: Option<ProblemOut>,
+}
+
+/// The receipt of an item.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum ItemReceipt<'a> {
+    /// Of a swipe.
+    Swipe(Receipt<'a>),
+    /// Of a void.
+    Void(VoidReceipt<'a>),
 }
 
 /// Record what was stored while offline
@@ -174,6 +184,7 @@ pub struct ItemOut {
 #[utoipa::path(
     post, path = "/v1/swipes/batch", operation_id = "record_batch", tag = "terminals",
     request_body(content = BatchIn<'_>, content_type = "application/json"),
+    params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "How long the till is willing to wait; 5000 when it does not say", minimum = 20, maximum = 5000, example = 400)),
     responses(
         (status = 200, description = "One outcome for each item", body = BatchOut),
         (status = "4XX", description = "Nothing was done", body = ProblemOut, content_type = "application/problem+json"),
@@ -324,7 +335,7 @@ type NameParts = (String, String, String, String);
         ("sequence" = i64, Path, example = 31198),
     ),
     responses(
-        (status = 200, description = "Its receipt; Tillside-Voided: true when it was voided", body = Receipt<'_>),
+        (status = 200, description = "Its receipt", body = Receipt<'_>, headers(("Tillside-Voided" = String, description = "`true` when the transaction has been voided since"))),
         (status = 404, description = "Not recorded so far", body = ProblemOut, content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
     ),
@@ -368,10 +379,11 @@ struct VoidIn {}
         ("workstation" = String, Path, example = "03"),
         ("business_date" = String, Path, example = "2026-03-14"),
         ("sequence" = i64, Path, example = 31198),
+        ("Tillside-Deadline-Ms" = Option<u64>, Header, description = "How long the till is willing to wait", minimum = 20, maximum = 5000, example = 400),
     ),
     responses(
         (status = 201, description = "Undone, and durable", body = VoidReceipt<'_>),
-        (status = 200, description = "Undone before; the same bytes, with Idempotent-Replayed: true", body = VoidReceipt<'_>),
+        (status = 200, description = "Undone before; the same bytes", body = VoidReceipt<'_>, headers(("Idempotent-Replayed" = String, description = "`true`"))),
         (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
         (status = 503, description = "Not done, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
     ),

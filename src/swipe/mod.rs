@@ -9,6 +9,7 @@
 //!
 //! Looking up an outcome is the one thing that reads here by itself.
 
+pub mod example;
 pub mod http;
 mod sql;
 pub mod wire;

@@ -22,7 +22,7 @@ use crate::http::problem::{FieldError, Problem, Slug};
 /// One retail transaction.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Swipe")]
+#[schema(as = Swipe)]
 pub struct SwipeIn<'a> {
     /// ARTS RetailStoreID; the store of the key that signs.
     #[serde(borrow)]
@@ -93,7 +93,7 @@ pub struct SwipeIn<'a> {
 /// One article, sold or taken back.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Line")]
+#[schema(as = Line)]
 pub struct LineIn<'a> {
     /// Number of the line, unique in its swipe.
     #[schema(minimum = 1, maximum = 65535)]
@@ -125,7 +125,7 @@ pub struct LineIn<'a> {
 /// A line of an earlier swipe.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Returns")]
+#[schema(as = Returns)]
 pub struct ReturnsIn<'a> {
     /// Name of the earlier swipe.
     #[serde(borrow)]
@@ -139,7 +139,7 @@ pub struct ReturnsIn<'a> {
 /// Moves the total without being an article.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Adjustment")]
+#[schema(as = Adjustment)]
 pub struct AdjustmentIn<'a> {
     /// `tax`, `deposit`, `rounding` or `tender-coupon`.
     #[serde(borrow)]
@@ -153,7 +153,7 @@ pub struct AdjustmentIn<'a> {
 /// A coupon that the till took.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[schema(title = "Redemption")]
+#[schema(as = Redemption)]
 pub struct RedemptionIn<'a> {
     /// Its code, as scanned.
     #[serde(borrow)]

@@ -49,7 +49,7 @@ pub struct Problem {
 
 /// Why something was not done (RFC 9457). Clients go by `type`; the words may change.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(title = "Problem")]
+#[schema(as = Problem)]
 pub struct ProblemOut {
     /// The address of a page about it; its last part is the slug.
     #[schema(example = "https://tillside.example/problems/validation-failed")]
@@ -225,20 +225,21 @@ pub(super) fn of_panic(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::new(Slug::Internal).into_response()
 }
 
-/// Writes the body of a problem. The bare 404 and 405 of the router become problems too.
+/// Writes the body of a problem, and tells which it was. The bare 404 and 405 of the router
+/// become problems too.
 pub(super) fn write_out(
     mut response: Response,
     public_url: &str,
     id: RequestId,
     version: Version,
-) -> Response {
+) -> (Response, Option<Slug>) {
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
-        None if response.headers().contains_key(CONTENT_TYPE) => return response,
+        None if response.headers().contains_key(CONTENT_TYPE) => return (response, None),
         None => match response.status() {
             StatusCode::NOT_FOUND => Problem::new(Slug::NotFound),
             StatusCode::METHOD_NOT_ALLOWED => Problem::new(Slug::MethodNotAllowed),
-            _ => return response,
+            _ => return (response, None),
         },
     };
     let body = serde_json::to_vec(&problem.to_wire(public_url, id))
@@ -261,7 +262,7 @@ pub(super) fn write_out(
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     headers.extend(problem.headers);
-    written
+    (written, Some(problem.slug))
 }
 
 #[cfg(test)]
