@@ -75,7 +75,7 @@ impl Accounts {
     }
 
     /// Number of accounts held. Settles what is under way first, so it is for those who count.
-    pub fn len(&self) -> u64 {
+    pub fn held(&self) -> u64 {
         self.by_id.run_pending_tasks();
         self.by_id.entry_count()
     }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use axum::extract::Request;
 use deadpool_postgres::Pool;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -19,7 +18,7 @@ use crate::domain::card::CardFormat;
 use crate::domain::payment_card;
 use crate::error::Error;
 use crate::http::problem::{Problem, Slug};
-use crate::http::request::{Policy, SignedRequest, read_signed};
+use crate::http::request::{Incoming, Policy, SignedRequest, read_signed};
 use crate::http::server;
 use crate::metrics::Metrics;
 use crate::quarantine::{self, Refused};
@@ -86,7 +85,7 @@ impl App {
     ///
     /// # Errors
     /// As [`read_signed`].
-    pub async fn read_signed(&self, request: Request) -> Result<SignedRequest, Problem> {
+    pub async fn read_signed(&self, request: Incoming) -> Result<SignedRequest, Problem> {
         self.read(request, &self.policy).await
     }
 
@@ -94,12 +93,12 @@ impl App {
     ///
     /// # Errors
     /// As [`read_signed`].
-    pub async fn read_signed_batch(&self, request: Request) -> Result<SignedRequest, Problem> {
+    pub async fn read_signed_batch(&self, request: Incoming) -> Result<SignedRequest, Problem> {
         let policy = self.policy.body_max_bytes(self.config.http.batch_body_max_bytes);
         self.read(request, &policy).await
     }
 
-    async fn read(&self, request: Request, policy: &Policy) -> Result<SignedRequest, Problem> {
+    async fn read(&self, request: Incoming, policy: &Policy) -> Result<SignedRequest, Problem> {
         let started = std::time::Instant::now();
         let now = Timestamp::now();
         let snapshot = self.catalogue.current();
@@ -196,7 +195,7 @@ impl App {
         ] {
             counter.inc_by(load(count).saturating_sub(counter.get()));
         }
-        let held = i64::try_from(self.accounts.len()).unwrap_or(i64::MAX);
+        let held = i64::try_from(self.accounts.held()).unwrap_or(i64::MAX);
         self.metrics.accounts_held.set(held);
     }
 }

@@ -150,7 +150,7 @@ pub(super) async fn run(args: TerminalArgs, config: &Config) -> Outcome {
 }
 
 fn show_key(place: &Place, key: &NewKey, json: bool) {
-    let secret_base64 = STANDARD.encode(&*key.secret);
+    let secret_base64 = STANDARD.encode(*key.secret);
     let Place { store, workstation, .. } = place;
     if json {
         print(&json!({

@@ -16,13 +16,27 @@ use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
 use jiff::Timestamp;
+use utoipa::IntoParams;
 
 use super::problem::{Problem, Slug};
 use super::signature::{Message, Terminal, TerminalKey, prove};
 use crate::config::Config;
 
+/// A request as it comes from the wire.
+pub type Incoming = Request<Body>;
+
 /// How long a till is willing to wait, in milliseconds.
 pub const TILLSIDE_DEADLINE_MS: HeaderName = HeaderName::from_static("tillside-deadline-ms");
+
+/// The same as the documentation has it.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+pub struct DeadlineHeader {
+    /// How long the till is willing to wait, in milliseconds. Without it 400, for a batch 5000.
+    #[param(rename = "Tillside-Deadline-Ms", minimum = 20, maximum = 5000, example = 400)]
+    #[expect(dead_code, reason = "read from the headers by hand; this is its description")]
+    deadline_ms: Option<u64>,
+}
 
 const DEADLINE_MS: std::ops::RangeInclusive<u64> = 20..=5_000;
 

@@ -22,7 +22,7 @@ use crate::commit::{Command, NameKey, Outcome};
 use crate::domain::basket::Swipe;
 use crate::domain::name::SwipeName;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
-use crate::http::request::{SignedRequest, TILLSIDE_DEADLINE_MS};
+use crate::http::request::{DeadlineHeader, SignedRequest, TILLSIDE_DEADLINE_MS};
 use crate::http::signature::Terminal;
 use crate::http::{body, json};
 use crate::receipt::{self, Receipt, VoidReceipt};
@@ -50,12 +50,19 @@ const BATCH_DEADLINE: Duration = Duration::from_secs(5);
 #[utoipa::path(
     post, path = "/v1/swipes", operation_id = "record_swipe", tag = "terminals",
     request_body(content = SwipeIn<'_>, content_type = "application/json"),
-    params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "How long the till is willing to wait", minimum = 20, maximum = 5000, example = 400)),
+    params(DeadlineHeader),
     responses(
         (status = 201, description = "Recorded, and durable", body = Receipt<'_>),
-        (status = 200, description = "Recorded before; the same bytes", body = Receipt<'_>, headers(("Idempotent-Replayed" = String, description = "`true`"), ("Tillside-Voided" = String, description = "`true` when the transaction has been voided since"))),
-        (status = "4XX", description = "Not recorded", body = ProblemOut, content_type = "application/problem+json"),
-        (status = 503, description = "Not recorded, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
+        (status = 200, description = "Recorded before; the same bytes",
+         body = Receipt<'_>, headers(
+             ("Idempotent-Replayed" = String, description = "`true`"),
+             ("Tillside-Voided" = String, description = "`true` when it has been voided since"))),
+        (status = "4XX", description = "Not recorded",
+         body = ProblemOut,
+         content_type = "application/problem+json"),
+        (status = 503, description = "Not recorded, or not known; send it again",
+         body = ProblemOut,
+         content_type = "application/problem+json"),
     ),
 )]
 pub async fn record(State(app): State<Arc<App>>, request: Request) -> Result<Response, Problem> {
@@ -184,10 +191,12 @@ pub enum ItemReceipt<'a> {
 #[utoipa::path(
     post, path = "/v1/swipes/batch", operation_id = "record_batch", tag = "terminals",
     request_body(content = BatchIn<'_>, content_type = "application/json"),
-    params(("Tillside-Deadline-Ms" = Option<u64>, Header, description = "How long the till is willing to wait; 5000 when it does not say", minimum = 20, maximum = 5000, example = 400)),
+    params(DeadlineHeader),
     responses(
         (status = 200, description = "One outcome for each item", body = BatchOut),
-        (status = "4XX", description = "Nothing was done", body = ProblemOut, content_type = "application/problem+json"),
+        (status = "4XX", description = "Nothing was done",
+         body = ProblemOut,
+         content_type = "application/problem+json"),
     ),
 )]
 pub async fn record_batch(
@@ -335,9 +344,15 @@ type NameParts = (String, String, String, String);
         ("sequence" = i64, Path, example = 31198),
     ),
     responses(
-        (status = 200, description = "Its receipt", body = Receipt<'_>, headers(("Tillside-Voided" = String, description = "`true` when the transaction has been voided since"))),
-        (status = 404, description = "Not recorded so far", body = ProblemOut, content_type = "application/problem+json"),
-        (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
+        (status = 200, description = "Its receipt",
+         body = Receipt<'_>, headers(
+             ("Tillside-Voided" = String, description = "`true` when it has been voided since"))),
+        (status = 404, description = "Not recorded so far",
+         body = ProblemOut,
+         content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused",
+         body = ProblemOut,
+         content_type = "application/problem+json"),
     ),
 )]
 pub async fn outcome(
@@ -379,13 +394,18 @@ struct VoidIn {}
         ("workstation" = String, Path, example = "03"),
         ("business_date" = String, Path, example = "2026-03-14"),
         ("sequence" = i64, Path, example = 31198),
-        ("Tillside-Deadline-Ms" = Option<u64>, Header, description = "How long the till is willing to wait", minimum = 20, maximum = 5000, example = 400),
+        DeadlineHeader,
     ),
     responses(
         (status = 201, description = "Undone, and durable", body = VoidReceipt<'_>),
-        (status = 200, description = "Undone before; the same bytes", body = VoidReceipt<'_>, headers(("Idempotent-Replayed" = String, description = "`true`"))),
-        (status = "4XX", description = "Refused", body = ProblemOut, content_type = "application/problem+json"),
-        (status = 503, description = "Not done, or not known; send it again", body = ProblemOut, content_type = "application/problem+json"),
+        (status = 200, description = "Undone before; the same bytes",
+         body = VoidReceipt<'_>, headers(("Idempotent-Replayed" = String, description = "`true`"))),
+        (status = "4XX", description = "Refused",
+         body = ProblemOut,
+         content_type = "application/problem+json"),
+        (status = 503, description = "Not done, or not known; send it again",
+         body = ProblemOut,
+         content_type = "application/problem+json"),
     ),
 )]
 pub async fn void(

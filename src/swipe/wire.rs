@@ -181,6 +181,7 @@ impl SwipeIn<'_> {
     /// # Errors
     /// Of `payment-card-data-refused`, `card-invalid`, `timestamp-out-of-range` and
     /// `validation-failed` the first that applies, with a pointer for each finding.
+    #[expect(clippy::too_many_lines, reason = "straight through the fields of one message")]
     pub fn into_swipe(
         self,
         workstation: &Workstation,

@@ -29,17 +29,17 @@ pub(super) fn section() -> String {
      <dd><code>@authority</code> is the Host header as it was sent, in lower case; a port that was \
      sent is part of it. Paths and queries are signed as they were sent: nothing is decoded.</dd>\
      <dt>The digest</dt>\
-     <dd><code>Content-Digest: sha-256=:…:</code> over the very bytes of the body. Compute it after \
-     everything that may still change them.</dd>\
+     <dd><code>Content-Digest: sha-256=:…:</code> over the very bytes of the body. Compute it \
+     after everything that may still change them.</dd>\
      <dt>The clock</dt>\
      <dd><code>created</code> may lie 300 seconds from the clock of the service (a setting). What \
      was stored offline is signed when it is sent. After a \
      <a href=\"problems/clock-skew\">clock-skew</a> take the time from the Date header, keep the \
      difference and sign again.</dd>\
      <dt>Sending again</dt>\
-     <dd>A transaction is named by store, workstation, business date and sequence number. It counts \
-     once however often it is sent: after a time-out, a broken connection or a 503 send the same \
-     content again, signed anew.</dd>\
+     <dd>A transaction is named by store, workstation, business date and sequence number. It \
+     counts once however often it is sent: after a time-out, a broken connection or a 503 send \
+     the same content again, signed anew.</dd>\
      <dt>When it does not match</dt>\
      <dd>Every signature that cannot be proven gets the same \
      <a href=\"problems/signature-invalid\">signature-invalid</a>, which says nothing more. \
