@@ -19,6 +19,7 @@ use jiff::civil::Date;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
+use super::facts::Wanted;
 use super::{Committers, Connection, Shared, facts, sql};
 use crate::accounts::Hot;
 use crate::db::DbError;
@@ -174,9 +175,13 @@ async fn enrol(
     let snapshot = shared.catalogue.current();
     let mut cards = vec![card];
     cards.extend(enrolment.link_to.as_deref());
+    let wanted: Vec<Wanted> = account_ids
+        .iter()
+        .map(|account_id| Wanted { account_id: *account_id, cards: Vec::new() })
+        .collect();
     let (links, loaded) = tokio::try_join!(
         facts::find_cards(connection, &cards),
-        facts::load_accounts(connection, &snapshot, &account_ids, &[]),
+        facts::load_accounts(connection, &snapshot, &wanted),
     )?;
     let moved = links.get(card) != Some(&source)
         || enrolment.link_to.as_ref().is_some_and(|card| links.get(card) != target.as_ref());

@@ -26,6 +26,7 @@ mod refused_bodies;
 mod replay;
 mod schema;
 mod signatures;
+mod statement;
 mod swipe;
 mod verify;
 mod voids;
