@@ -24,6 +24,7 @@ mod races;
 mod receipts;
 mod refused_bodies;
 mod replay;
+mod round_trips;
 mod schema;
 mod signatures;
 mod statement;

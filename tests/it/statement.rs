@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use jiff::civil::date;
 use tillside::commit::probe::{COMMIT_BATCH, LOAD_ACCOUNTS, OTHERS, Sample, SampleBatch};
-use tokio_postgres::{Client, Statement};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error, Row};
 
 use crate::support::database::TestDatabase;
 use crate::support::explain::{Explaining, Plan};
@@ -259,4 +260,168 @@ async fn the_cost_of_loading_grows_as_the_batch_does() {
             assert!(pages < 1.5 && rows < 1.5, "{costs:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_young_installation_has_the_plan_of_an_old_one() {
+    let (young, _client) = sampled(1).await;
+    let (old, client) = sampled(SAMPLED).await;
+    enlarge(&client).await;
+    client.batch_execute("VACUUM ANALYZE").await.expect("analysed");
+    let (young, old) =
+        (Explaining::connect(young.url()).await, Explaining::connect(old.url()).await);
+    for each_time in [true, false] {
+        young.plan_for_parameters(each_time).await;
+        old.plan_for_parameters(each_time).await;
+        let plans = (committing(&young, 1, 1).await, committing(&old, 1, 1).await);
+        assert_eq!(plans.0.shape(), plans.1.shape());
+        let plans = (loading(&young, 1).await, loading(&old, 1).await);
+        assert_eq!(plans.0.shape(), plans.1.shape());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_of_the_committers_reads_more_than_it_asks_for() {
+    let (database, client) = sampled(SAMPLED).await;
+    at_every_age(&database, &client, async |session, when| {
+        for (name, sql) in OTHERS {
+            // Values do not matter to a plan that is made for any.
+            let explain = format!(
+                "SET plan_cache_mode = force_generic_plan; PREPARE explained AS {sql};
+                 EXPLAIN (FORMAT JSON) EXECUTE explained"
+            );
+            let statement = session.client.prepare(sql).await.expect("a good statement");
+            let nothing = vec!["NULL"; statement.params().len()].join(", ");
+            let text: String = session
+                .client
+                .simple_query(&format!("{explain} ({nothing}); DEALLOCATE explained"))
+                .await
+                .expect("explained")
+                .iter()
+                .filter_map(|message| match message {
+                    tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+                    _ => None,
+                })
+                .collect();
+            let plan = Plan::parse(&text);
+            plan.assert_by_keys(&format!("{name}, {when}"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_purchases_of_a_house_account_are_never_read() {
+    let (database, client) = sampled(1).await;
+    let session = Explaining::connect(database.url()).await;
+    client.batch_execute("DELETE FROM profile").await.expect("deleted");
+    let customer = loading(&session, 1).await;
+    client.batch_execute("UPDATE account SET state = 2").await.expect("changed");
+    let house = loading(&session, 1).await;
+    assert_eq!(customer.searches("swipe_default_pkey"), 1);
+    assert_eq!(house.searches("swipe_default_pkey"), 0);
+}
+
+/// Two accounts and more: what session B does to them in one statement, while session A holds
+/// the first one or its name.
+struct Meeting {
+    a: Client,
+    b: tokio::task::JoinHandle<Result<Vec<Row>, Error>>,
+    database: TestDatabase,
+}
+
+impl Meeting {
+    /// A begins with `sql` and commits nothing; B comes and waits.
+    async fn begin(sql: &str) -> Self {
+        let (database, a) = sampled(3).await;
+        a.batch_execute(&format!("BEGIN; {sql}")).await.expect("begun");
+        let b = Explaining::connect(database.url()).await.client;
+        let b = tokio::spawn(async move {
+            let batch = batch(3, 2);
+            b.query(COMMIT_BATCH, &batch.parameters()).await
+        });
+        let watcher = database.client().await;
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until("B waits for A", async || {
+            watcher.query_one(waiting, &[]).await.expect(waiting).get::<_, i64>(0) == 1
+        })
+        .await;
+        Self { a, b, database }
+    }
+
+    /// Lets A end, and returns the accounts that B moved, or why it failed.
+    async fn end(self, how: &str) -> (Result<Vec<i64>, Error>, TestDatabase) {
+        self.a.batch_execute(how).await.expect("ended");
+        let rows = self.b.await.expect("not cancelled");
+        let moved = rows.map(|rows| {
+            let mut moved: Vec<i64> = rows.iter().map(|row| row.get::<_, i64>(0) >> 8).collect();
+            moved.sort_unstable();
+            moved
+        });
+        (moved, self.database)
+    }
+}
+
+/// What B wrote, by account: (version, names, swipes, entries).
+async fn written(database: &TestDatabase) -> Vec<(i64, i64, i64, i64)> {
+    let sql = "SELECT a.version,
+                      (SELECT count(*) FROM swipe_key k WHERE k.account_id = a.account_id),
+                      (SELECT count(*) FROM swipe s
+                       WHERE s.account_id = a.account_id AND s.version > 20),
+                      (SELECT count(*) FROM entry e
+                       WHERE e.account_id = a.account_id AND e.version > 20)
+               FROM account a ORDER BY a.account_id";
+    let rows = database.client().await.query(sql, &[]).await.expect(sql);
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+}
+
+const MOVED: (i64, i64, i64, i64) = (22, 2, 2, 4);
+const UNTOUCHED: (i64, i64, i64, i64) = (20, 0, 0, 0);
+const BUMP: &str = "UPDATE account SET version = version + 1 WHERE account_id = (2 << 8) + 2";
+const TAKE_A_NAME: &str = "INSERT INTO swipe_key VALUES
+    (201, 999, 1, 0, '2026-03-01', 7, 77, decode(repeat('02', 17), 'hex'))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_another_session_moves_meanwhile_is_left_out_with_all_its_rows() {
+    // The new row on the page of the old one, and on another.
+    let elsewhere = format!(
+        "{BUMP}; UPDATE account SET lots = (
+             SELECT string_agg(sha256(n::text::bytea), '') FROM generate_series(1, 60) AS n)
+         WHERE account_id = (2 << 8) + 2"
+    );
+    for sql in [BUMP, &elsewhere] {
+        let (moved, database) = Meeting::begin(sql).await.end("COMMIT").await;
+        assert_eq!(moved.expect("nothing is wrong"), [1, 3]);
+        assert_eq!(written(&database).await, [MOVED, (21, 0, 0, 0), MOVED]);
+        let (moved, database) = Meeting::begin(sql).await.end("ROLLBACK").await;
+        assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3]);
+        assert_eq!(written(&database).await, [MOVED, MOVED, MOVED]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_another_session_takes_meanwhile_undoes_the_whole_statement() {
+    let (moved, database) = Meeting::begin(TAKE_A_NAME).await.end("COMMIT").await;
+    let error = moved.expect_err("two accounts cannot have one name");
+    assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
+    assert_eq!(written(&database).await, [UNTOUCHED, UNTOUCHED, UNTOUCHED]);
+    let (moved, database) = Meeting::begin(TAKE_A_NAME).await.end("ROLLBACK").await;
+    assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3]);
+    assert_eq!(written(&database).await, [MOVED, MOVED, MOVED]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_a_name_that_is_taken_does_not_move_and_the_others_do() {
+    let (database, client) = sampled(3).await;
+    client.batch_execute(TAKE_A_NAME).await.expect("taken");
+    let session = Explaining::connect(database.url()).await;
+    let batch = batch(3, 2);
+    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    assert_eq!(rows.len(), 2);
+    assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
+    // Repeated, nothing moves: the versions have gone on.
+    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    assert_eq!(rows.len(), 0);
+    assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
 }

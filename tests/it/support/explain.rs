@@ -76,6 +76,12 @@ impl Explaining {
 }
 
 impl Plan {
+    /// What `EXPLAIN (FORMAT JSON)` says.
+    pub(crate) fn parse(json: &str) -> Self {
+        let mut explained: Value = serde_json::from_str(json).expect("JSON was asked for");
+        Self(explained[0]["Plan"].take())
+    }
+
     /// Every node, outermost first.
     fn nodes(&self) -> Vec<&Value> {
         fn collect<'a>(node: &'a Value, into: &mut Vec<&'a Value>) {
@@ -89,7 +95,8 @@ impl Plan {
         nodes
     }
 
-    /// What each node is and what it reads, one a line, indented: equal for equal plans.
+    /// What each node is and what it reads, one a line, indented: equal for equal plans. Left out
+    /// is `Result`, which only asks a condition that a plan for known parameters has answered.
     pub(crate) fn shape(&self) -> String {
         fn write(node: &Value, depth: usize, into: &mut String) {
             let text = |field: &str| node[field].as_str().unwrap_or_default();
@@ -99,11 +106,14 @@ impl Plan {
                     .into_iter()
                     .find(|name| !name.is_empty())
                     .unwrap_or_default();
-            into.push_str(&"  ".repeat(depth));
-            into.push_str(format!("{} {subject}", text("Node Type")).trim_end());
-            into.push('\n');
+            let counts = text("Node Type") != "Result";
+            if counts {
+                into.push_str(&"  ".repeat(depth));
+                into.push_str(format!("{} {subject}", text("Node Type")).trim_end());
+                into.push('\n');
+            }
             for child in node["Plans"].as_array().into_iter().flatten() {
-                write(child, depth + 1, into);
+                write(child, depth + usize::from(counts), into);
             }
         }
         let mut shape = String::new();
