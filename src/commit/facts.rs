@@ -140,14 +140,14 @@ pub(super) async fn find_names(
         .query(statement, &[&buckets, &workstations, &dates, &sequences])
         .await
         .map_err(DbError::from)?;
-    Ok(by_place(&rows, names.len(), |row| {
+    by_place(&rows, names.len(), |row| {
         Ok(NameFact {
             account_id: row.get("account_id"),
             version: row.get("version"),
             void_version: row.get("void_version"),
             content: row.get("content_hash"),
         })
-    })?)
+    })
 }
 
 /// The swipes stored in these places.

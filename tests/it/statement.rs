@@ -122,7 +122,6 @@ async fn loading(session: &Explaining, accounts: i64) -> Plan {
     let card_buckets: Vec<i16> =
         (1..=accounts).map(|number| i16::try_from(number % 256).expect("one byte")).collect();
     let at: Vec<i32> = (1..).take(ids.len()).collect();
-    let at: Vec<i32> = (1..).take(ids.len()).collect();
     let statement = session.client.prepare(LOAD_ACCOUNTS).await.expect("a good statement");
     session
         .plan_of(async |client| {
