@@ -19,6 +19,7 @@ use jiff::civil::Date;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
+use super::facts::Wanted;
 use super::{Committers, Connection, Shared, facts, sql};
 use crate::accounts::Hot;
 use crate::db::DbError;
@@ -174,9 +175,13 @@ async fn enrol(
     let snapshot = shared.catalogue.current();
     let mut cards = vec![card];
     cards.extend(enrolment.link_to.as_deref());
+    let wanted: Vec<Wanted> = account_ids
+        .iter()
+        .map(|account_id| Wanted { account_id: *account_id, cards: Vec::new() })
+        .collect();
     let (links, loaded) = tokio::try_join!(
         facts::find_cards(connection, &cards),
-        facts::load_accounts(connection, &snapshot, &account_ids, &[]),
+        facts::load_accounts(connection, &snapshot, &wanted),
     )?;
     let moved = links.get(card) != Some(&source)
         || enrolment.link_to.as_ref().is_some_and(|card| links.get(card) != target.as_ref());
@@ -266,54 +271,7 @@ async fn write(
     let mut changed = vec![(&change.account, &change.booked, None)];
     changed.extend(change.left.iter().map(|(left, gone)| (left, gone, Some(account_id))));
     for (account, entries, merged_into) in changed {
-        let bucket = i16::from(bucket::of_account(account.account_id));
-        let (expected, state) = (account.version - 1, account.state as i16);
-        let (total, lots) = (account.lots.total(), account.lots.encode());
-        let moved = client
-            .execute(
-                sql::UPDATE_ACCOUNT,
-                &[
-                    &bucket,             // $1
-                    &account.account_id, // $2
-                    &expected,           // $3
-                    &account.version,    // $4
-                    &total,              // $5
-                    &account.clock,      // $6
-                    &state,              // $7
-                    &merged_into,        // $8
-                    &lots,               // $9
-                ],
-            )
-            .await
-            .map_err(DbError::from)?;
-        if moved != 1 {
-            return Err(Error::Damaged(format!(
-                "account {} moved under a lock",
-                account.account_id
-            )));
-        }
-        let numbers: Vec<i16> = entries.iter().zip(0..).map(|(_, number)| number).collect();
-        let kinds: Vec<i16> = entries.iter().map(|entry| entry.kind as i16).collect();
-        let points: Vec<i64> = entries.iter().map(|entry| entry.points).collect();
-        let available: Vec<Date> = entries.iter().map(|entry| entry.lot.available_from).collect();
-        let expires: Vec<Date> = entries.iter().map(|entry| entry.lot.expires_on).collect();
-        client
-            .execute(
-                sql::INSERT_ENTRIES,
-                &[
-                    &bucket,             // $1
-                    &account.account_id, // $2
-                    &account.version,    // $3
-                    &today,              // $4
-                    &numbers,            // $5
-                    &kinds,              // $6
-                    &points,             // $7
-                    &available,          // $8
-                    &expires,            // $9
-                ],
-            )
-            .await
-            .map_err(DbError::from)?;
+        write_account(client, account, entries, merged_into, today).await?;
     }
     let bucket = i16::from(bucket::of_account(account_id));
     if change.enrols {
@@ -351,5 +309,61 @@ async fn write(
             .await
             .map_err(DbError::from)?;
     }
+    Ok(())
+}
+
+/// One account and the entries that lead to its version.
+async fn write_account(
+    client: &Client,
+    account: &Account,
+    entries: &[Entry],
+    merged_into: Option<i64>,
+    today: Date,
+) -> Result<(), Error> {
+    let bucket = i16::from(bucket::of_account(account.account_id));
+    let (expected, state) = (account.version - 1, account.state as i16);
+    let (total, lots) = (account.lots.total(), account.lots.encode());
+    let moved = client
+        .execute(
+            sql::UPDATE_ACCOUNT,
+            &[
+                &bucket,             // $1
+                &account.account_id, // $2
+                &expected,           // $3
+                &account.version,    // $4
+                &total,              // $5
+                &account.clock,      // $6
+                &state,              // $7
+                &merged_into,        // $8
+                &lots,               // $9
+            ],
+        )
+        .await
+        .map_err(DbError::from)?;
+    if moved != 1 {
+        return Err(Error::Damaged(format!("account {} moved under a lock", account.account_id)));
+    }
+    let numbers: Vec<i16> = entries.iter().zip(0..).map(|(_, number)| number).collect();
+    let kinds: Vec<i16> = entries.iter().map(|entry| entry.kind as i16).collect();
+    let points: Vec<i64> = entries.iter().map(|entry| entry.points).collect();
+    let available: Vec<Date> = entries.iter().map(|entry| entry.lot.available_from).collect();
+    let expires: Vec<Date> = entries.iter().map(|entry| entry.lot.expires_on).collect();
+    client
+        .execute(
+            sql::INSERT_ENTRIES,
+            &[
+                &bucket,             // $1
+                &account.account_id, // $2
+                &account.version,    // $3
+                &today,              // $4
+                &numbers,            // $5
+                &kinds,              // $6
+                &points,             // $7
+                &available,          // $8
+                &expires,            // $9
+            ],
+        )
+        .await
+        .map_err(DbError::from)?;
     Ok(())
 }

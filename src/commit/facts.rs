@@ -2,7 +2,7 @@
 //!
 //! Each function is one statement (retried where it says so) and nothing is decided here.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -140,14 +140,14 @@ pub(super) async fn find_names(
         .query(statement, &[&buckets, &workstations, &dates, &sequences])
         .await
         .map_err(DbError::from)?;
-    Ok(by_place(&rows, names.len(), |row| {
+    by_place(&rows, names.len(), |row| {
         Ok(NameFact {
             account_id: row.get("account_id"),
             version: row.get("version"),
             void_version: row.get("void_version"),
             content: row.get("content_hash"),
         })
-    })?)
+    })
 }
 
 /// The swipes stored in these places.
@@ -231,26 +231,37 @@ pub(super) async fn lock_accounts(
     Ok(())
 }
 
+/// An account to be loaded.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) account_id: i64,
+    /// Cards that may point at it.
+    pub(super) cards: Vec<Box<str>>,
+}
+
 /// Accounts as they are now, with their profiles folded up to now, and with those of the cards
 /// that point at them in the same snapshot.
 pub(super) async fn load_accounts(
     connection: &Connection,
     snapshot: &Snapshot,
-    account_ids: &[i64],
-    cards: &[&str],
+    wanted: &[Wanted],
 ) -> Result<Vec<Arc<Hot>>, Error> {
-    let mut loaded = Vec::with_capacity(account_ids.len());
-    let mut to_rebuild = Vec::new();
-    for row in account_rows(connection, account_ids, cards, false).await? {
+    let mut loaded = Vec::with_capacity(wanted.len());
+    let mut unreadable: HashSet<i64> = HashSet::new();
+    for row in account_rows(connection, wanted, false).await? {
         match hot_of(&row, snapshot)? {
             Some(hot) => loaded.push(Arc::new(hot)),
-            None => to_rebuild.push(row.get("account_id")),
+            None => {
+                unreadable.insert(row.get("account_id"));
+            }
         }
     }
+    let mut to_rebuild = wanted.to_vec();
+    to_rebuild.retain(|wanted| unreadable.contains(&wanted.account_id));
     if !to_rebuild.is_empty() {
         // A checkpoint that is damaged or in an encoding that we do not know: a sale is not
         // refused for that, the swipes have it all.
-        for row in account_rows(connection, &to_rebuild, cards, true).await? {
+        for row in account_rows(connection, &to_rebuild, true).await? {
             let hot = hot_of(&row, snapshot)?;
             loaded.push(Arc::new(hot.expect("without a checkpoint every encoding is known")));
         }
@@ -260,18 +271,33 @@ pub(super) async fn load_accounts(
 
 async fn account_rows(
     connection: &Connection,
-    account_ids: &[i64],
-    cards: &[&str],
+    wanted: &[Wanted],
     rebuild: bool,
 ) -> Result<Vec<Row>, Error> {
-    let buckets = buckets_of(account_ids);
+    let account_ids: Vec<i64> = wanted.iter().map(|wanted| wanted.account_id).collect();
+    let buckets = buckets_of(&account_ids);
+    let cards: Vec<&str> =
+        wanted.iter().flat_map(|wanted| &wanted.cards).map(|card| &**card).collect();
     let card_buckets: Vec<i16> =
         cards.iter().map(|card| i16::from(bucket::of_card(card))).collect();
+    let (mut first, mut last) = (Vec::new(), Vec::new());
+    let mut end = 0;
+    for wanted in wanted {
+        first.push(end + 1);
+        end += i32::try_from(wanted.cards.len()).expect("a batch is small");
+        last.push(end);
+    }
     let statement = &connection.statements.load_accounts;
-    let client = connection.dedicated.client();
-    let parameters: [&(dyn ToSql + Sync); 5] =
-        [&buckets, &account_ids, &rebuild, &card_buckets, &cards];
-    let rows = client.query(statement, &parameters).await;
+    let parameters: [&(dyn ToSql + Sync); 7] = [
+        &buckets,      // $1
+        &account_ids,  // $2
+        &rebuild,      // $3
+        &first,        // $4
+        &last,         // $5
+        &card_buckets, // $6
+        &cards,        // $7
+    ];
+    let rows = connection.dedicated.client().query(statement, &parameters).await;
     Ok(rows.map_err(DbError::from)?)
 }
 

@@ -12,6 +12,8 @@ mod batch;
 mod cards;
 mod facts;
 mod pass;
+#[doc(hidden)]
+pub mod probe;
 mod sql;
 
 use std::collections::VecDeque;

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::batch::{Batch, KeyRow, Kind, SwipeRow};
-use super::facts::{self, NameFact, SwipeFact};
+use super::facts::{self, NameFact, SwipeFact, Wanted};
 use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
@@ -332,7 +332,6 @@ impl Pass<'_> {
         };
         let mut accounts = HashMap::with_capacity(routes.len());
         let mut missing = Vec::new();
-        let mut cards: Vec<Box<str>> = Vec::new();
         for chain in routes.chunk_by(|left, right| left.account_id == right.account_id) {
             let Some(Route { account_id, .. }) = chain.first() else { continue };
             let held = self.shared.accounts.get(*account_id);
@@ -345,11 +344,14 @@ impl Pass<'_> {
                     accounts.insert(*account_id, hot);
                 }
                 held => {
-                    missing.push(*account_id);
                     // What was known before is asked again, so that the cards of a family do
                     // not push each other out.
-                    cards.extend(held.iter().flat_map(|hot| hot.cards.iter().cloned()));
+                    let mut cards: Vec<Box<str>> =
+                        held.iter().flat_map(|hot| hot.cards.iter().cloned()).collect();
                     cards.extend(chain.iter().filter_map(card_of).map(Box::from));
+                    cards.sort_unstable();
+                    cards.dedup();
+                    missing.push(Wanted { account_id: *account_id, cards });
                 }
             }
         }
@@ -357,12 +359,7 @@ impl Pass<'_> {
             self.shared.metrics.accounts.add(accounts.len(), missing.len());
         }
         if !missing.is_empty() {
-            cards.sort_unstable();
-            cards.dedup();
-            let cards: Vec<&str> = cards.iter().map(|card| &**card).collect();
-            for hot in
-                facts::load_accounts(self.connection, self.snapshot, &missing, &cards).await?
-            {
+            for hot in facts::load_accounts(self.connection, self.snapshot, &missing).await? {
                 accounts.insert(hot.account.account_id, hot);
             }
         }

@@ -170,14 +170,25 @@ CROSS JOIN LATERAL (
 ) AS c";
 
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
-/// is passed over and all sales are returned. `cards` are those of `$5` that point at the account
-/// in this very snapshot: a link that was read before the version proves nothing about it.
+/// is passed over and all sales are returned. `cards` are those of the account's range of `$7` that
+/// point at it in this very snapshot: a link that was read before the version proves nothing
+/// about it. They are looked up account by account: a join would compare every card with every
+/// account.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
 SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets,
        p.encoding, p.data, s.business_dates, s.occurred, s.workstations, s.totals, s.records,
-       l.cards
-FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, account_id)
+       (SELECT array_agg(c.card)
+        FROM unnest(($6::smallint[])[i.card_first:i.card_last],
+                    ($7::text[])[i.card_first:i.card_last]) AS w (bucket, card)
+        CROSS JOIN LATERAL (
+            SELECT c.account_id, c.card FROM card AS c
+            WHERE c.bucket = w.bucket AND c.card = w.card
+            LIMIT 1
+        ) AS c
+        WHERE c.account_id = i.account_id) AS cards
+FROM unnest($1::smallint[], $2::bigint[], $4::integer[], $5::integer[])
+         AS i (bucket, account_id, card_first, card_last)
 CROSS JOIN LATERAL (
     SELECT * FROM account AS a WHERE a.bucket = i.bucket AND a.account_id = i.account_id LIMIT 1
 ) AS a
@@ -195,17 +206,7 @@ LEFT JOIN LATERAL (
     FROM swipe AS w
     WHERE w.bucket = i.bucket AND w.account_id = i.account_id AND w.kind = 0
       AND w.version > coalesce(p.version, 0) AND a.state <> 2
-) AS s ON true
-LEFT JOIN (
-    SELECT c.account_id, array_agg(c.card) AS cards
-    FROM unnest($4::smallint[], $5::text[]) AS w (bucket, card)
-    CROSS JOIN LATERAL (
-        SELECT c.account_id, c.card FROM card AS c
-        WHERE c.bucket = w.bucket AND c.card = w.card
-        LIMIT 1
-    ) AS c
-    GROUP BY c.account_id
-) AS l ON l.account_id = i.account_id";
+) AS s ON true";
 
 /// Locks accounts in the order of the arrays, which is sorted. What the lock protects must be
 /// read by a later statement: waiting does not refresh the snapshot of this one.

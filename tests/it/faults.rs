@@ -77,7 +77,8 @@ async fn a_missing_partition_harms_only_the_swipes_that_need_it() {
     let service = TestService::start_with(patient).await;
     let sql = service.sql().await;
     let without_default = "ALTER TABLE swipe DETACH PARTITION swipe_default;
-        CREATE TABLE swipe_test PARTITION OF swipe FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')";
+        CREATE TABLE swipe_test PARTITION OF swipe
+            FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')";
     sql.batch_execute(without_default).await.expect("changed");
     let long_ago = |n: i64, sale: &mut Value| {
         if n % 5 == 2 {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tillside::till::{Answer, Till};
 use tokio::sync::Barrier;
 
-use crate::support::flow::{at, audit, basket, name, points_of, returned, slug};
+use crate::support::flow::{at, audit, basket, name, points_of, returned, returned_from, slug};
 use crate::support::gate::{Gate, answers, spawn_post};
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
 
@@ -216,6 +216,37 @@ async fn a_name_that_stands_several_times_in_a_batch_is_recorded_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sale_that_turns_out_to_be_none_is_not_what_others_return() {
+    let service = TestService::start_with(|config| {
+        config.commit.committers = 1;
+        config.commit.lock_timeout_ms = 20_000;
+        config.commit.statement_timeout_ms = 20_000;
+    })
+    .await;
+    let till = service.till();
+    for n in 1..10 {
+        post(&till, &swipe(n, Some(&card(n.unsigned_abs())), 100)).await;
+    }
+    // In one batch: a swipe under the name of the first one that would have earned nine points,
+    // and what comes back of the first one, which earned one, on every other card.
+    let gate = Gate::close(&service, &service.replica, 1).await;
+    let reused = spawn_post(&till, swipe(1, Some(&card(1)), 900));
+    let posted = (2..10)
+        .map(|n| {
+            let back = vec![returned_from(1, 900, &name(1))];
+            spawn_post(&till, basket(100 + n, Some(&card(n.unsigned_abs())), back))
+        })
+        .collect();
+    gate.queued(9).await;
+    gate.open().await;
+    assert_eq!(slug(&reused.await.expect("answered")), "swipe-name-reused");
+    for answer in answers(posted).await {
+        assert_eq!(body(&answer)["points"]["reversed"], 1);
+    }
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_card_at_fifty_tills_is_booked_in_some_order_exactly() {
     const TILLS: i64 = 50;
     const EACH: i64 = 20;
@@ -314,7 +345,7 @@ async fn shop(till: Till, n: i64, swipes: i64, cards: u64) -> Vec<(u64, i64)> {
         let number = mixed % cards;
         let minor = 100 * i64::try_from(mixed % 5).expect("small");
         let sequence = n * 1_000 + sequence;
-        let (purchase, change) = if mixed % 11 == 0 {
+        let (purchase, change) = if mixed.is_multiple_of(11) {
             let lines = vec![returned(1, "1095275", minor)];
             (basket(sequence, Some(&card(number)), lines), -minor / 100)
         } else {

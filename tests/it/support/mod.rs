@@ -3,6 +3,8 @@
 pub(crate) mod bodies;
 pub(crate) mod database;
 pub(crate) mod edge;
+pub(crate) mod explain;
 pub(crate) mod flow;
 pub(crate) mod gate;
 pub(crate) mod service;
+pub(crate) mod tap;

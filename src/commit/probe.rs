@@ -1,0 +1,102 @@
+//! What the tests of the statements need and nothing else does: their texts, the sessions that
+//! they run in, and a batch of any size. No part of the service may use it.
+
+use std::ops::Range;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use tokio_postgres::types::ToSql;
+
+use super::NameKey;
+use super::batch::{Batch, KeyRow, Kind, SwipeRow};
+use super::sql;
+use crate::domain::account::{Account, State};
+use crate::domain::ledger::{Entry, EntryKind, LotKey};
+
+/// See `sql::SESSION`.
+pub const SESSION: &[(&str, &str)] = sql::SESSION;
+/// See `sql::COMMIT_BATCH`.
+pub const COMMIT_BATCH: &str = sql::COMMIT_BATCH;
+/// See `sql::LOAD_ACCOUNTS`.
+pub const LOAD_ACCOUNTS: &str = sql::LOAD_ACCOUNTS;
+/// The other statements of the committers, each with a name.
+pub const OTHERS: &[(&str, &str)] = &[
+    ("rekey", sql::REKEY),
+    ("resolve_cards", sql::RESOLVE_CARDS),
+    ("find_cards", sql::FIND_CARDS),
+    ("lock_accounts", sql::LOCK_ACCOUNTS),
+    ("find_names", sql::FIND_NAMES),
+    ("load_swipes", sql::LOAD_SWIPES),
+    ("load_entries", sql::LOAD_ENTRIES),
+];
+
+/// What a sample batch does to one account.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// The account.
+    pub account_id: i64,
+    /// The version that the batch was decided on.
+    pub expected: i64,
+    /// Where the swipes were recorded.
+    pub workstation_no: i32,
+    /// The bucket of the workstation's names.
+    pub name_bucket: u8,
+    /// The trading day of all swipes.
+    pub business_date: Date,
+    /// Their numbers: as many swipes as there are.
+    pub sequence_numbers: Range<i64>,
+}
+
+/// The parameters of [`COMMIT_BATCH`] for these accounts: two entries and some hundred bytes of
+/// record and receipt for each swipe, and a checkpoint for each account.
+pub struct SampleBatch(Batch);
+
+impl SampleBatch {
+    /// Fills the columns.
+    pub fn new(samples: &[Sample]) -> Self {
+        let mut batch = Batch::new(Timestamp::UNIX_EPOCH);
+        let content = [1; 17];
+        for sample in samples {
+            let mut account = Account::new(sample.account_id, State::Provisional);
+            account.version = sample.expected;
+            let first_day = sample.business_date.first_of_month();
+            let last_day = sample.business_date.last_of_month();
+            let lot = LotKey { expires_on: last_day, available_from: first_day };
+            for sequence_number in sample.sequence_numbers.clone() {
+                account.version += 1;
+                let version = account.version;
+                let name = || NameKey {
+                    bucket: sample.name_bucket,
+                    workstation_no: sample.workstation_no,
+                    business_date: sample.business_date,
+                    sequence_number,
+                };
+                batch.claim(KeyRow { name: name(), version, void_version: 0, content });
+                batch.swipe(&SwipeRow {
+                    version,
+                    name: &name(),
+                    kind: Kind::Sale,
+                    epoch: 1,
+                    occurred_at: Timestamp::UNIX_EPOCH,
+                    total_minor: 300,
+                    earned: 3,
+                    reversed: 1,
+                    record: &[7; 200],
+                    receipt: &[9; 400],
+                });
+                let mut entries = Vec::new();
+                account.lots.add(EntryKind::Earn, 3, lot, &mut entries);
+                account.lots.take(EntryKind::ReverseEarn, 1, Some(lot), &mut entries);
+                debug_assert!(matches!(entries[..], [Entry { .. }, Entry { .. }]), "two each");
+                batch.entries(version, sample.business_date, &entries);
+            }
+            batch.account(sample.expected, &account, Some(vec![5; 300]));
+        }
+        Self(batch)
+    }
+
+    /// In the order of the statement.
+    pub fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
+        self.0.parameters().to_vec()
+    }
+}

@@ -1,0 +1,151 @@
+//! Round trips: how many statements a batch costs, and what is made of an answer of the database
+//! that never arrives.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use tillside::config::Config;
+
+use crate::support::flow::{
+    audit, basket, enrol, name, outcomes, points_of, post_batch, returned_from, void,
+};
+use crate::support::gate::{Gate, answers, spawn_post};
+use crate::support::service::{Replica, TestService, body, card, post, swipe};
+use crate::support::tap::Tap;
+
+fn patient(config: &mut Config) {
+    config.commit.committers = 1;
+    config.commit.lock_timeout_ms = 20_000;
+    config.commit.statement_timeout_ms = 20_000;
+}
+
+/// A service, and a replica behind a tap.
+async fn tapped() -> (TestService, Tap, Replica) {
+    let service = TestService::start_with(patient).await;
+    let tap = Tap::open(&service.config.database.url);
+    let replica = service.replica_with(|config| config.database.url = tap.url()).await;
+    (service, tap, replica)
+}
+
+/// The statements of one batch of these swipes.
+async fn cost_of(
+    service: &TestService,
+    tap: &Tap,
+    replica: &Replica,
+    number: i64,
+    swipes: &[Value],
+) -> Vec<String> {
+    let till = replica.till("0367", "03");
+    let gate = Gate::close(service, replica, number).await;
+    let posted = swipes.iter().map(|swipe| spawn_post(&till, swipe.clone())).collect();
+    gate.queued(i64::try_from(swipes.len()).expect("small")).await;
+    tap.take("");
+    gate.open().await;
+    for answer in answers(posted).await {
+        assert!(answer.status.is_success(), "{:?}", answer.body);
+    }
+    let mut statements = tap.take("");
+    statements.retain(|name| !name.starts_with("catalogue::"));
+    statements
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_one_statement_and_what_is_not_in_memory_one_more_each() {
+    const COMMIT: &str = "commit::commit_batch";
+    let (service, tap, replica) = tapped().await;
+    let swipes = |first: i64| -> Vec<Value> {
+        (first..first + 30).map(|n| swipe(n, Some(&card(n.unsigned_abs() % 10)), 100)).collect()
+    };
+    // The gate has the house account of its own loaded; this warms it up.
+    Gate::close(&service, &replica, 0).await.open().await;
+
+    let cost = cost_of(&service, &tap, &replica, 1, &swipes(0)).await;
+    let numbers = "commit::next_numbers";
+    assert_eq!(cost, [numbers, "commit::resolve_cards", COMMIT], "cards that nobody has seen");
+    let cost = cost_of(&service, &tap, &replica, 2, &swipes(100)).await;
+    assert_eq!(cost, [COMMIT], "everything in memory");
+
+    let cold = service.replica_with(|config| config.database.url = tap.url()).await;
+    Gate::close(&service, &cold, 3).await.open().await;
+    let cost = cost_of(&service, &tap, &cold, 4, &swipes(200)).await;
+    assert_eq!(
+        cost,
+        ["commit::next_numbers", "commit::resolve_cards", "commit::load_accounts", COMMIT],
+        "known cards that this replica has not seen"
+    );
+    let mixed: Vec<Value> = (300..320)
+        .map(|n| {
+            let line = returned_from(1, 100, &name(n - 100));
+            if n % 2 == 0 { basket(n, Some(&card(2)), vec![line]) } else { swipe(n, None, 100) }
+        })
+        .collect();
+    let cost = cost_of(&service, &tap, &cold, 5, &mixed).await;
+    assert_eq!(
+        cost,
+        ["commit::load_accounts", "commit::find_names", "commit::load_swipes", COMMIT],
+        "returns of known sales, and a house account that was not in memory"
+    );
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repetition_writes_nothing_and_takes_no_lock() {
+    let (service, tap, replica) = tapped().await;
+    let till = replica.till("0367", "03");
+    let sale = swipe(1, Some(&card(1)), 100);
+    post(&till, &sale).await;
+    tap.take("");
+    assert_eq!(post(&till, &sale).await.status, StatusCode::OK);
+    let cost = tap.take("commit::");
+    let expected = ["commit_batch", "find_names", "find_cards", "load_swipes"];
+    assert_eq!(cost, expected.map(|name| format!("commit::{name}")));
+    assert_eq!(service.count("SELECT version FROM account WHERE state = 0").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_of_the_database_that_is_lost_is_found_again_under_the_name() {
+    let (service, tap, replica) = tapped().await;
+    let till = replica.till("0367", "03");
+    post(&till, &swipe(1, Some(&card(1)), 100)).await;
+
+    tap.cut_after("commit::commit_batch");
+    let receipt = post(&till, &swipe(2, Some(&card(1)), 100)).await;
+    assert_eq!(tap.cuts(), 1);
+    assert!(receipt.status.is_success(), "{:?}", receipt.body);
+    assert_eq!(body(&receipt)["points"]["balance"], 2);
+    let again = post(&till, &swipe(2, Some(&card(1)), 100)).await;
+    assert_eq!((again.status, again.body), (StatusCode::OK, receipt.body));
+
+    // A whole batch at once.
+    let items: Vec<Value> = (10..40)
+        .map(|n| json!({ "swipe": swipe(n, Some(&card(n.unsigned_abs() % 7)), 100) }))
+        .collect();
+    tap.cut_after("commit::commit_batch");
+    let first = outcomes(&post_batch(&till, &items).await);
+    assert_eq!(tap.cuts(), 2);
+    let again = outcomes(&post_batch(&till, &items).await);
+    for (first, again) in first.iter().zip(&again) {
+        assert!(first["status"] == 200 || first["status"] == 201, "{first}");
+        assert_eq!((&again["status"], &again["receipt"]), (&json!(200), &first["receipt"]));
+    }
+
+    // A void, whose transaction ends with a COMMIT of its own.
+    tap.cut_after("COMMIT");
+    let undone = void(&till, &name(2)).await;
+    assert_eq!(tap.cuts(), 3);
+    assert!(undone.status.is_success(), "{:?}", undone.body);
+    let again = void(&till, &name(2)).await;
+    assert_eq!((again.status, again.body), (StatusCode::OK, undone.body));
+
+    // An enrolment, and the opening of accounts.
+    tap.cut_after("COMMIT");
+    let lost = enrol(&till, &json!({ "card": card(1) })).await;
+    assert_eq!(tap.cuts(), 4);
+    assert_eq!(lost.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(enrol(&till, &json!({ "card": card(1) })).await.status, StatusCode::OK);
+    tap.cut_after("commit::resolve_cards");
+    let opened = post(&till, &swipe(50, Some(&card(90)), 100)).await;
+    assert_eq!(tap.cuts(), 5);
+    assert_eq!(opened.status, StatusCode::CREATED);
+    assert_eq!(points_of(&service.sql().await, &card(90)).await, 1);
+    audit(&service).await;
+}

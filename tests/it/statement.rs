@@ -1,0 +1,426 @@
+//! The committers' statements as PostgreSQL executes them: the same plan whatever the tables and
+//! the statistics are like, a cost that grows as the batch does, and nothing half done when two
+//! sessions meet.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::date;
+use tillside::commit::probe::{COMMIT_BATCH, LOAD_ACCOUNTS, OTHERS, Sample, SampleBatch};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error, Row};
+
+use crate::support::database::TestDatabase;
+use crate::support::explain::{Explaining, Plan};
+use crate::support::flow::until;
+
+/// Accounts that batches are about: numbers 1 to 256.
+const SAMPLED: i64 = 256;
+/// What the tables hold besides, when they are large.
+const LARGE: i64 = 120_000;
+const WORKSTATION_NO: i32 = 7;
+const NAME_BUCKET: u8 = 77;
+
+fn account_id(number: i64) -> i64 {
+    (number << 8) | (number & 255)
+}
+
+fn bucket(account_id: i64) -> i16 {
+    i16::try_from(account_id & 255).expect("one byte")
+}
+
+fn card(number: i64) -> String {
+    format!("299{number:010}")
+}
+
+/// A database with so many accounts: a card each, and 20 swipes with two entries.
+async fn sampled(accounts: i64) -> (TestDatabase, Client) {
+    let database = TestDatabase::create().await;
+    let client = database.client().await;
+    let sql = format!(
+        "ALTER TABLE account SET (autovacuum_enabled = off);
+         ALTER TABLE swipe_key SET (autovacuum_enabled = off);
+         ALTER TABLE entry SET (autovacuum_enabled = off);
+         INSERT INTO account (account_id, version, total_points, sales_minor, baskets, clock,
+                              bucket, state, lots)
+         SELECT (n << 8) | (n & 255), 20, 0, 0, 0, '2026-03-01', n & 255, 0, '\\x0100'
+         FROM generate_series(1, {accounts}) AS n;
+         INSERT INTO card (account_id, linked_at, bucket, card)
+         SELECT (n << 8) | (n & 255), now(), n % 256, '299' || lpad(n::text, 10, '0')
+         FROM generate_series(1, {accounts}) AS n;
+         INSERT INTO swipe SELECT (n << 8) | (n & 255), v, 0, 300, 3, 1, now(), now(), '2026-03-01',
+                                  {WORKSTATION_NO}, 1, n & 255, 0, decode(repeat('07', 200), 'hex'),
+                                  decode(repeat('09', 400), 'hex')
+         FROM generate_series(1, {accounts}) AS n, generate_series(1, 20) AS v;
+         INSERT INTO entry SELECT (n << 8) | (n & 255), v, 3, '2026-03-01', '2028-03-31',
+                                  '2026-03-01', n & 255, e, 1
+         FROM generate_series(1, {accounts}) AS n, generate_series(1, 20) AS v,
+              generate_series(0, 1) AS e;
+         INSERT INTO profile SELECT (n << 8) | (n & 255), 16, n & 255, 1, '\\x00'
+         FROM generate_series(1, {accounts}) AS n"
+    );
+    client.batch_execute(&sql).await.expect("filled");
+    (database, client)
+}
+
+/// Makes the tables large. The names are those of the workstation that batches claim more of.
+async fn enlarge(client: &Client) {
+    let sql = format!(
+        "INSERT INTO account (account_id, version, total_points, sales_minor, baskets, clock,
+                              bucket, state, lots)
+         SELECT (n << 8) | (n & 255), 1, 0, 0, 0, '2026-03-01', n & 255, 0, '\\x0100'
+         FROM generate_series(1000, {LARGE}) AS n;
+         INSERT INTO swipe_key
+         SELECT n, (n << 8) | (n & 255), 1, 0, '2026-03-01', {WORKSTATION_NO}, {NAME_BUCKET},
+                decode(repeat('01', 17), 'hex')
+         FROM generate_series(100000, 100000 + {LARGE}) AS n;
+         INSERT INTO card (account_id, linked_at, bucket, card)
+         SELECT (n << 8) | (n & 255), now(), n % 256, '299' || lpad(n::text, 10, '0')
+         FROM generate_series(1000, {LARGE}) AS n;
+         INSERT INTO entry SELECT (n << 8) | (n & 255), 1, 3, '2026-03-01', '2028-03-31',
+                                  '2026-03-01', n & 255, 0, 1
+         FROM generate_series(1000, {LARGE}) AS n"
+    );
+    client.batch_execute(&sql).await.expect("filled");
+}
+
+/// One batch: so many accounts, so many swipes on each.
+fn batch(accounts: i64, swipes: i64) -> SampleBatch {
+    let mut samples: Vec<Sample> = (1..=accounts)
+        .map(|number| Sample {
+            account_id: account_id(number),
+            expected: 20,
+            workstation_no: WORKSTATION_NO,
+            name_bucket: NAME_BUCKET,
+            business_date: date(2026, 3, 1),
+            sequence_numbers: number * 100..number * 100 + swipes,
+        })
+        .collect();
+    samples.sort_by_key(|sample| (bucket(sample.account_id), sample.account_id));
+    SampleBatch::new(&samples)
+}
+
+/// The plan of a batch, which is rolled back afterwards.
+async fn committing(session: &Explaining, accounts: i64, swipes: i64) -> Plan {
+    let batch = batch(accounts, swipes);
+    let statement = session.client.prepare(COMMIT_BATCH).await.expect("a good statement");
+    session.client.batch_execute("BEGIN").await.expect("begun");
+    let plan = session
+        .plan_of(async |client| {
+            let rows = client.query(&statement, &batch.parameters()).await.expect("executed");
+            assert_eq!(rows.len(), usize::try_from(accounts).expect("small"));
+        })
+        .await;
+    session.client.batch_execute("ROLLBACK").await.expect("undone");
+    plan
+}
+
+/// The plan of loading accounts with one card each.
+async fn loading(session: &Explaining, accounts: i64) -> Plan {
+    let ids: Vec<i64> = (1..=accounts).map(account_id).collect();
+    let buckets: Vec<i16> = ids.iter().map(|id| bucket(*id)).collect();
+    let cards: Vec<String> = (1..=accounts).map(card).collect();
+    let card_buckets: Vec<i16> =
+        (1..=accounts).map(|number| i16::try_from(number % 256).expect("one byte")).collect();
+    let at: Vec<i32> = (1..).take(ids.len()).collect();
+    let statement = session.client.prepare(LOAD_ACCOUNTS).await.expect("a good statement");
+    session
+        .plan_of(async |client| {
+            let rows = client
+                .query(&statement, &[&buckets, &ids, &false, &at, &at, &card_buckets, &cards])
+                .await
+                .expect("executed");
+            assert_eq!(rows.len(), ids.len());
+            assert!(rows.iter().all(|row| row.get::<_, Vec<String>>("cards").len() == 1));
+        })
+        .await
+}
+
+/// The tables and their statistics as they are at different ages of an installation; `check`
+/// looks at each, once with plans for the parameters and once with plans for any.
+async fn at_every_age(
+    database: &TestDatabase,
+    client: &Client,
+    mut check: impl AsyncFnMut(&Explaining, &str),
+) {
+    let session = Explaining::connect(database.url()).await;
+    let mut at = async |age: &str| {
+        for each_time in [true, false] {
+            session.plan_for_parameters(each_time).await;
+            check(&session, &format!("{age}, custom: {each_time}")).await;
+        }
+    };
+    at("small, never analysed").await;
+    client.batch_execute("VACUUM ANALYZE").await.expect("analysed");
+    at("small, analysed").await;
+    enlarge(client).await;
+    at("large, analysed when small").await;
+    client.batch_execute("VACUUM ANALYZE").await.expect("analysed");
+    at("large, analysed").await;
+    for (age, sql) in [
+        ("believed huge", "UPDATE pg_class SET reltuples = 1e9, relpages = 1e4"),
+        ("believed empty", "UPDATE pg_class SET reltuples = 0, relpages = 0"),
+        ("believed tiny", "UPDATE pg_class SET reltuples = 1, relpages = 1"),
+    ] {
+        let sql = format!(
+            "{sql} WHERE relname ~ '^(account|card|swipe|swipe_default|swipe_key|entry|profile)'"
+        );
+        client.batch_execute(&sql).await.expect("a superuser may");
+        at(age).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commit_has_one_plan_whatever_the_tables_are_like() {
+    let (database, client) = sampled(SAMPLED).await;
+    let mut shapes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    at_every_age(&database, &client, async |session, when| {
+        for (accounts, swipes) in [(1, 1), (64, 1), (256, 1), (1, 60)] {
+            let plan = committing(session, accounts, swipes).await;
+            plan.assert_by_keys(when);
+            assert_eq!(plan.searches("account_pkey"), accounts, "{when}\n{}", plan.shape());
+            let when = format!("{when}, {accounts} × {swipes}");
+            shapes.entry(plan.shape()).or_default().push(when);
+        }
+    })
+    .await;
+    assert_eq!(shapes.len(), 1, "{shapes:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn loading_has_one_plan_whatever_the_tables_are_like() {
+    let (database, client) = sampled(SAMPLED).await;
+    let mut shapes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    at_every_age(&database, &client, async |session, when| {
+        for accounts in [1, 64, 256] {
+            let plan = loading(session, accounts).await;
+            plan.assert_by_keys(when);
+            assert_eq!(plan.searches("card_pkey"), accounts, "{when}\n{}", plan.shape());
+            shapes.entry(plan.shape()).or_default().push(format!("{when}, {accounts}"));
+        }
+    })
+    .await;
+    assert_eq!(shapes.len(), 1, "{shapes:#?}");
+}
+
+/// Cost per piece of a large batch, in units of that of a small one.
+fn growth(small: (i64, i64), large: (i64, i64)) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "a ratio of small counts")]
+    let per_piece = |(cost, pieces): (i64, i64)| cost as f64 / pieces as f64;
+    per_piece(large) / per_piece(small)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cost_of_a_commit_grows_as_the_batch_does() {
+    let (database, client) = sampled(SAMPLED).await;
+    enlarge(&client).await;
+    client.batch_execute("VACUUM ANALYZE").await.expect("analysed");
+    let session = Explaining::connect(database.url()).await;
+    for each_time in [true, false] {
+        session.plan_for_parameters(each_time).await;
+        // Twice: what a first execution reads from the catalogue is not the statement's cost.
+        committing(&session, 1, 1).await;
+        // Many accounts with a swipe each, and one account with many swipes.
+        for shape in [|n: i64| (n, 1), |n: i64| (1, n), |n: i64| (n / 8, 8)] {
+            let mut costs = Vec::new();
+            for swipes in [16, 64, 256] {
+                let (accounts, each) = shape(swipes);
+                let each = each.min(60);
+                let plan = committing(&session, accounts, each).await;
+                costs.push((accounts * each, plan.pages(), plan.rows()));
+            }
+            let (swipes, pages, rows) = costs[0];
+            for (more, more_pages, more_rows) in &costs[1..] {
+                let pages = growth((pages, swipes), (*more_pages, *more));
+                let rows = growth((rows, swipes), (*more_rows, *more));
+                assert!(pages < 1.5 && rows < 1.5, "{costs:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cost_of_loading_grows_as_the_batch_does() {
+    let (database, client) = sampled(SAMPLED).await;
+    enlarge(&client).await;
+    client.batch_execute("VACUUM ANALYZE").await.expect("analysed");
+    let session = Explaining::connect(database.url()).await;
+    for each_time in [true, false] {
+        session.plan_for_parameters(each_time).await;
+        loading(&session, 1).await;
+        let mut costs = Vec::new();
+        for accounts in [16, 64, 256] {
+            let plan = loading(&session, accounts).await;
+            costs.push((accounts, plan.pages(), plan.rows()));
+        }
+        let (accounts, pages, rows) = costs[0];
+        for (more, more_pages, more_rows) in &costs[1..] {
+            let pages = growth((pages, accounts), (*more_pages, *more));
+            let rows = growth((rows, accounts), (*more_rows, *more));
+            assert!(pages < 1.5 && rows < 1.5, "{costs:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_young_installation_has_the_plan_of_an_old_one() {
+    let (young, _client) = sampled(1).await;
+    let (old, client) = sampled(SAMPLED).await;
+    enlarge(&client).await;
+    client.batch_execute("VACUUM ANALYZE").await.expect("analysed");
+    let (young, old) =
+        (Explaining::connect(young.url()).await, Explaining::connect(old.url()).await);
+    for each_time in [true, false] {
+        young.plan_for_parameters(each_time).await;
+        old.plan_for_parameters(each_time).await;
+        let plans = (committing(&young, 1, 1).await, committing(&old, 1, 1).await);
+        assert_eq!(plans.0.shape(), plans.1.shape());
+        let plans = (loading(&young, 1).await, loading(&old, 1).await);
+        assert_eq!(plans.0.shape(), plans.1.shape());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_of_the_committers_reads_more_than_it_asks_for() {
+    let (database, client) = sampled(SAMPLED).await;
+    at_every_age(&database, &client, async |session, when| {
+        for (name, sql) in OTHERS {
+            // Values do not matter to a plan that is made for any.
+            let explain = format!(
+                "SET plan_cache_mode = force_generic_plan; PREPARE explained AS {sql};
+                 EXPLAIN (FORMAT JSON) EXECUTE explained"
+            );
+            let statement = session.client.prepare(sql).await.expect("a good statement");
+            let nothing = vec!["NULL"; statement.params().len()].join(", ");
+            let text: String = session
+                .client
+                .simple_query(&format!("{explain} ({nothing}); DEALLOCATE explained"))
+                .await
+                .expect("explained")
+                .iter()
+                .filter_map(|message| match message {
+                    tokio_postgres::SimpleQueryMessage::Row(row) => row.get(0),
+                    _ => None,
+                })
+                .collect();
+            let plan = Plan::parse(&text);
+            plan.assert_by_keys(&format!("{name}, {when}"));
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_purchases_of_a_house_account_are_never_read() {
+    let (database, client) = sampled(1).await;
+    let session = Explaining::connect(database.url()).await;
+    client.batch_execute("DELETE FROM profile").await.expect("deleted");
+    let customer = loading(&session, 1).await;
+    client.batch_execute("UPDATE account SET state = 2").await.expect("changed");
+    let house = loading(&session, 1).await;
+    assert_eq!(customer.searches("swipe_default_pkey"), 1);
+    assert_eq!(house.searches("swipe_default_pkey"), 0);
+}
+
+/// Two accounts and more: what session B does to them in one statement, while session A holds
+/// the first one or its name.
+struct Meeting {
+    a: Client,
+    b: tokio::task::JoinHandle<Result<Vec<Row>, Error>>,
+    database: TestDatabase,
+}
+
+impl Meeting {
+    /// A begins with `sql` and commits nothing; B comes and waits.
+    async fn begin(sql: &str) -> Self {
+        let (database, a) = sampled(3).await;
+        a.batch_execute(&format!("BEGIN; {sql}")).await.expect("begun");
+        let b = Explaining::connect(database.url()).await.client;
+        let b = tokio::spawn(async move {
+            let batch = batch(3, 2);
+            b.query(COMMIT_BATCH, &batch.parameters()).await
+        });
+        let watcher = database.client().await;
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        until("B waits for A", async || {
+            watcher.query_one(waiting, &[]).await.expect(waiting).get::<_, i64>(0) == 1
+        })
+        .await;
+        Self { a, b, database }
+    }
+
+    /// Lets A end, and returns the accounts that B moved, or why it failed.
+    async fn end(self, how: &str) -> (Result<Vec<i64>, Error>, TestDatabase) {
+        self.a.batch_execute(how).await.expect("ended");
+        let rows = self.b.await.expect("not cancelled");
+        let moved = rows.map(|rows| {
+            let mut moved: Vec<i64> = rows.iter().map(|row| row.get::<_, i64>(0) >> 8).collect();
+            moved.sort_unstable();
+            moved
+        });
+        (moved, self.database)
+    }
+}
+
+/// What B wrote, by account: (version, names, swipes, entries).
+async fn written(database: &TestDatabase) -> Vec<(i64, i64, i64, i64)> {
+    let sql = "SELECT a.version,
+                      (SELECT count(*) FROM swipe_key k WHERE k.account_id = a.account_id),
+                      (SELECT count(*) FROM swipe s
+                       WHERE s.account_id = a.account_id AND s.version > 20),
+                      (SELECT count(*) FROM entry e
+                       WHERE e.account_id = a.account_id AND e.version > 20)
+               FROM account a ORDER BY a.account_id";
+    let rows = database.client().await.query(sql, &[]).await.expect(sql);
+    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+}
+
+const MOVED: (i64, i64, i64, i64) = (22, 2, 2, 4);
+const UNTOUCHED: (i64, i64, i64, i64) = (20, 0, 0, 0);
+const BUMP: &str = "UPDATE account SET version = version + 1 WHERE account_id = (2 << 8) + 2";
+const TAKE_A_NAME: &str = "INSERT INTO swipe_key VALUES
+    (201, 999, 1, 0, '2026-03-01', 7, 77, decode(repeat('02', 17), 'hex'))";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_another_session_moves_meanwhile_is_left_out_with_all_its_rows() {
+    // The new row on the page of the old one, and on another.
+    let elsewhere = format!(
+        "{BUMP}; UPDATE account SET lots = (
+             SELECT string_agg(sha256(n::text::bytea), '') FROM generate_series(1, 60) AS n)
+         WHERE account_id = (2 << 8) + 2"
+    );
+    for sql in [BUMP, &elsewhere] {
+        let (moved, database) = Meeting::begin(sql).await.end("COMMIT").await;
+        assert_eq!(moved.expect("nothing is wrong"), [1, 3]);
+        assert_eq!(written(&database).await, [MOVED, (21, 0, 0, 0), MOVED]);
+        let (moved, database) = Meeting::begin(sql).await.end("ROLLBACK").await;
+        assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3]);
+        assert_eq!(written(&database).await, [MOVED, MOVED, MOVED]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_another_session_takes_meanwhile_undoes_the_whole_statement() {
+    let (moved, database) = Meeting::begin(TAKE_A_NAME).await.end("COMMIT").await;
+    let error = moved.expect_err("two accounts cannot have one name");
+    assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
+    assert_eq!(written(&database).await, [UNTOUCHED, UNTOUCHED, UNTOUCHED]);
+    let (moved, database) = Meeting::begin(TAKE_A_NAME).await.end("ROLLBACK").await;
+    assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3]);
+    assert_eq!(written(&database).await, [MOVED, MOVED, MOVED]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_with_a_name_that_is_taken_does_not_move_and_the_others_do() {
+    let (database, client) = sampled(3).await;
+    client.batch_execute(TAKE_A_NAME).await.expect("taken");
+    let session = Explaining::connect(database.url()).await;
+    let batch = batch(3, 2);
+    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    assert_eq!(rows.len(), 2);
+    assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
+    // Repeated, nothing moves: the versions have gone on.
+    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    assert_eq!(rows.len(), 0);
+    assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
+}
