@@ -79,7 +79,9 @@ pub(super) async fn run(
     jobs: &mut [Job],
     footing: Footing,
 ) -> Result<(), Error> {
+    // As finely as PostgreSQL keeps it, so that receipt and row say the same.
     let now = Timestamp::now();
+    let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
     let snapshot = shared.catalogue.current();
     let pass = Pass { connection, shared, snapshot: &snapshot, now, footing };
     if footing == Footing::Cached {
