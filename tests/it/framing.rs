@@ -20,7 +20,8 @@ fn get(target: &str, headers: &str) -> String {
 
 fn post(target: &str, headers: &str, body: &str) -> String {
     format!(
-        "POST {target} HTTP/1.1\r\nHost: pos\r\nContent-Type: application/json\r\n{headers}\r\n{body}"
+        "POST {target} HTTP/1.1\r\nHost: pos\r\nContent-Type: application/json\r\n\
+         {headers}\r\n{body}"
     )
 }
 

@@ -47,8 +47,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            prop::collection::vec(("[a-z_]{0,12}", inner), 0..4)
-                .prop_map(|fields| Value::from_iter(fields)),
+            prop::collection::vec(("[a-z_]{0,12}", inner), 0..4).prop_map(Value::from_iter),
         ]
     })
 }

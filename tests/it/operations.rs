@@ -247,6 +247,7 @@ fn logged(work: impl Future<Output = ()>) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one log, written and then read")]
 fn logs_tell_what_happened_and_nobodys_data() {
     let ids = Arc::new(Mutex::new(Vec::new()));
     let note = |answer: Answer, route: &'static str| {

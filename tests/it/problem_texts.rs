@@ -45,12 +45,14 @@ fn tame(value: &mut Value) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "the texts are what it is for")]
 async fn refusals_read_like_this() {
     let service = TestService::start().await;
     let mut wrong = full_swipe(1);
     wrong["lines"][0]["quantity"] = "0.4201".into();
     wrong["currency"] = "EUR".into();
-    insta::assert_json_snapshot!(shown(&service, "/v1/swipes", wrong.to_string().into()).await, @r##"
+    let told = shown(&service, "/v1/swipes", wrong.to_string().into()).await;
+    insta::assert_json_snapshot!(told, @r##"
     {
       "detail": [
         "errors names each place in the body and what is asked for there. The",
@@ -74,7 +76,8 @@ async fn refusals_read_like_this() {
     "##);
     let mut wrong = full_swipe(1);
     wrong["lines"][0]["amount"] = 398.into();
-    insta::assert_json_snapshot!(shown(&service, "/v1/swipes", wrong.to_string().into()).await, @r##"
+    let told = shown(&service, "/v1/swipes", wrong.to_string().into()).await;
+    insta::assert_json_snapshot!(told, @r##"
     {
       "detail": [
         "errors names each place in the body and what is asked for there. The",
@@ -94,7 +97,8 @@ async fn refusals_read_like_this() {
     "##);
     let mut wrong = full_swipe(1);
     wrong["total_minor"] = 118.into();
-    insta::assert_json_snapshot!(shown(&service, "/v1/swipes", wrong.to_string().into()).await, @r##"
+    let told = shown(&service, "/v1/swipes", wrong.to_string().into()).await;
+    insta::assert_json_snapshot!(told, @r##"
     {
       "detail": [
         "errors names each place in the body and what is asked for there. The",
@@ -117,7 +121,8 @@ async fn refusals_read_like_this() {
     "##);
     let mut wrong = full_swipe(1);
     wrong["card"] = "2990000000018".into();
-    insta::assert_json_snapshot!(shown(&service, "/v1/swipes", wrong.to_string().into()).await, @r##"
+    let told = shown(&service, "/v1/swipes", wrong.to_string().into()).await;
+    insta::assert_json_snapshot!(told, @r##"
     {
       "detail": [
         "Length, characters, prefix or check digit are not those of the chain's",
@@ -135,7 +140,8 @@ async fn refusals_read_like_this() {
       "type": "http://127.0.0.1:8080/problems/card-invalid"
     }
     "##);
-    insta::assert_json_snapshot!(shown(&service, "/v1/swipes", b"{".to_vec()).await, @r##"
+    let told = shown(&service, "/v1/swipes", b"{".to_vec()).await;
+    insta::assert_json_snapshot!(told, @r##"
     {
       "detail": [
         "The body must be one JSON document in UTF-8 without a byte order mark,",

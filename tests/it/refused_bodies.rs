@@ -321,7 +321,8 @@ async fn the_quarantine_keeps_the_newest_hundred_and_each_body_once() {
     }
     let all = kept(&service).await;
     assert_eq!(all.len(), 100);
-    assert!(all[0].body == wrong(103).to_string() && all[99].body == wrong(4).to_string());
+    let (newest, oldest) = (wrong(103).to_string(), wrong(4).to_string());
+    assert_eq!((&all[0].body, &all[99].body), (&newest, &oldest));
 
     // The same body again is counted, and costs no other one its place.
     let first_id = all[50].request_id.clone();

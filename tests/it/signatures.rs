@@ -36,7 +36,7 @@ fn good(replica: &Replica) -> Hand {
 
 /// Sends every case over both versions of HTTP; returns how many requests were refused.
 async fn run(service: &TestService, cases: &[Case]) -> usize {
-    let mut unproven: Option<(Vec<(String, String)>, Vec<u8>)> = None;
+    let mut unproven = None;
     for (version, till) in tills(&service.replica) {
         for case in cases {
             let mut hand = good(&service.replica);

@@ -63,8 +63,8 @@ pub fn page_of(document: &Value, example: &Example) -> String {
             look cards up. Everything is JSON in UTF-8; money is a whole number of minor units \
             (<code>*_minor</code>), quantities are decimals in text, times are RFC 3339 with an \
             offset. Unknown fields are refused.</p>\
-            <p>The same for programs: <a href=\"openapi.json\">openapi.json</a>. What can go wrong: \
-            <a href=\"problems\">problems</a>.</p>";
+            <p>The same for programs: <a href=\"openapi.json\">openapi.json</a>. What can go \
+            wrong: <a href=\"problems\">problems</a>.</p>";
     out += &contents(document);
     out += &signing::section();
     out += &signing::worked(example);

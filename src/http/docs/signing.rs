@@ -23,8 +23,8 @@ pub(super) fn section() -> String {
      too. No component has parameters. Without a query, <code>@query</code> is <code>?</code>.</dd>\
      <dt>Parameters, in any order</dt>\
      <dd><code>created</code> (seconds since 1970) and <code>keyid</code> are required; \
-     <code>alg=\"hmac-sha256\"</code>, <code>expires</code>, <code>nonce</code> and <code>tag</code> \
-     may be there. One signature per request, under any label.</dd>\
+     <code>alg=\"hmac-sha256\"</code>, <code>expires</code>, <code>nonce</code> and \
+     <code>tag</code> may be there. One signature per request, under any label.</dd>\
      <dt>The host</dt>\
      <dd><code>@authority</code> is the Host header as it was sent, in lower case; a port that was \
      sent is part of it. Paths and queries are signed as they were sent: nothing is decoded.</dd>\

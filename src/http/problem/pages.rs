@@ -28,7 +28,8 @@ fn list_page() -> String {
         let status = status.as_u16();
         write!(
             body,
-            "<tr><td><a href=\"problems/{name}\">{name}</a></td><td>{status}</td><td>{title}</td></tr>"
+            "<tr><td><a href=\"problems/{name}\">{name}</a></td><td>{status}</td>\
+             <td>{title}</td></tr>"
         )
         .expect("a String takes all text");
     }

@@ -167,7 +167,8 @@ fn get_request(path: &str) -> String {
 
 fn post_request(headers: &str, body: &str) -> String {
     format!(
-        "POST /signed HTTP/1.1\r\nHost: pos\r\nContent-Type: application/json\r\n{headers}\r\n{body}"
+        "POST /signed HTTP/1.1\r\nHost: pos\r\nContent-Type: application/json\r\n\
+         {headers}\r\n{body}"
     )
 }
 
