@@ -9,7 +9,9 @@ use serde_json::Value;
 use tillside::till::{Answer, Till};
 use tokio::sync::Barrier;
 
-use crate::support::flow::{at, audit, basket, name, points_of, returned, returned_from, slug};
+use crate::support::flow::{
+    at, audit, basket, name, points_of, returned, returned_from, slug, until,
+};
 use crate::support::gate::{Gate, answers, spawn_post};
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
 
@@ -211,6 +213,55 @@ async fn a_name_that_stands_several_times_in_a_batch_is_recorded_once() {
         gate.queued(12).await;
         gate.open().await;
         one_won(&swipes, &answers(posted).await);
+    }
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_locked_in_one_order_whatever_the_order_of_their_swipes() {
+    let service = TestService::start_with(|config| {
+        config.commit.committers = 1;
+        config.commit.lock_timeout_ms = 20_000;
+        config.commit.statement_timeout_ms = 20_000;
+    })
+    .await;
+    let replica = service.replica().await;
+    let till = service.till();
+    for n in 0..9 {
+        post(&till, &swipe(n, Some(&card(n.unsigned_abs())), 100)).await;
+    }
+    let in_order = "SELECT account_id FROM account WHERE state = 0 ORDER BY bucket, account_id";
+    let (rogue, watcher) = (service.sql().await, service.sql().await);
+    let accounts = watcher.query(in_order, &[]).await.expect(in_order);
+    let accounts: Vec<i64> = accounts.iter().map(|row| row.get(0)).collect();
+    // From the cache; and under locks, since the other replica has moved all of them on.
+    for (first, stale) in [(100, false), (200, true)] {
+        if stale {
+            for n in 0..9 {
+                let moved_on = swipe(first + 50 + n, Some(&card(n.unsigned_abs())), 100);
+                post(&replica.till("0367", "03"), &moved_on).await;
+            }
+        }
+        let gate = Gate::close(&service, &service.replica, first).await;
+        let posted: Vec<_> = [4, 8, 1, 6, 0, 7, 3, 5, 2]
+            .map(|n: i64| spawn_post(&till, swipe(first + n, Some(&card(n.unsigned_abs())), 100)))
+            .into();
+        gate.queued(9).await;
+        let hold = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {}", accounts[5]);
+        rogue.batch_execute(&format!("{hold} FOR UPDATE")).await.expect("locked");
+        gate.open().await;
+        // What comes before is held by the committer, and nothing that comes after.
+        let free = "SELECT account_id FROM account WHERE state = 0 FOR UPDATE SKIP LOCKED";
+        until("the committer waits for the sixth", async || {
+            let free = watcher.query(free, &[]).await.expect(free);
+            let mut free: Vec<i64> = free.iter().map(|row| row.get(0)).collect();
+            free.sort_unstable_by_key(|id| accounts.iter().position(|account| account == id));
+            assert!(free.ends_with(&accounts[6..]), "locked too early: {free:?}");
+            free == accounts[6..]
+        })
+        .await;
+        rogue.batch_execute("COMMIT").await.expect("let go");
+        assert_eq!(count(&answers(posted).await, StatusCode::CREATED), 9);
     }
     audit(&service).await;
 }

@@ -419,8 +419,16 @@ async fn an_account_with_a_name_that_is_taken_does_not_move_and_the_others_do() 
     let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
     assert_eq!(rows.len(), 2);
     assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
-    // Repeated, nothing moves: the versions have gone on.
+    // Repeated, nothing moves: the names are taken.
     let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
     assert_eq!(rows.len(), 0);
     assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
+    // Nor does anything move with names of its own that was decided on an older version.
+    client
+        .batch_execute("DELETE FROM swipe_key; DELETE FROM swipe; DELETE FROM entry")
+        .await
+        .expect("made room");
+    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    assert_eq!(rows.len(), 1, "the one that had not moved yet");
+    assert_eq!(written(&database).await, [(22, 0, 0, 0), MOVED, (22, 0, 0, 0)]);
 }
