@@ -160,6 +160,17 @@ proptest! {
 }
 
 #[test]
+fn numbers_end_at_64_bits() {
+    let read =
+        |bytes: &[u8]| Reader::new(&[&[1], bytes].concat(), 1).and_then(|mut it| it.unsigned());
+    let long = |last: &[u8]| [&[0xff; 9], last].concat();
+    assert_eq!(read(&long(&[0x01])), Ok(u64::MAX));
+    for last in [&[0x02][..], &[0x7f], &[0x81, 0x00], &[0x81], &[]] {
+        assert_eq!(read(&long(last)), Err(DecodeError::Damaged), "{last:?}");
+    }
+}
+
+#[test]
 fn dates_end_where_the_calendar_does() {
     for on in [date(1, 1, 1), date(1999, 12, 31), date(2000, 1, 1), date(9999, 12, 31)] {
         assert_eq!(date_of(days(on)), Some(on));

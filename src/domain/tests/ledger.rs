@@ -148,5 +148,9 @@ fn what_can_be_spent_follows_from_the_day() {
         assert_eq!(lots.spendable(on), spendable, "{on}");
         assert_eq!(lots.pending(on), pending, "{on}");
         assert_eq!(lots.next_expiry(on), next_expiry, "{on}");
+        // The last day still counts; what is left are the points that can ever be spent.
+        let mut left = lots.clone();
+        left.expire(on, &mut Vec::new());
+        assert_eq!(left.total(), spendable + pending, "{on}");
     }
 }

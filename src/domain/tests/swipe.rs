@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::{a_date, a_kind, a_lot_key, a_name, a_product, a_programme, lines, swipe_of};
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{Line, LineKind, Swipe};
-use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
+use crate::domain::ledger::{DEBT, Entry, EntryKind, LotKey, Lots};
 use crate::domain::product::Product;
 use crate::domain::programme::{Programme, Rules};
 use crate::domain::quantity::Quantity;
@@ -216,11 +216,14 @@ proptest! {
 
     #[test]
     fn a_void_later_on_takes_exactly_what_was_given(
-        case in case().prop_map(current), spent in 0_i64..500,
+        case in case().prop_map(current),
+        spent in 0_i64..500,
+        (put, key) in (0_i64..500, a_lot_key()),
     ) {
         let sold = case.decide();
         let mut account = sold.account.clone();
         account.lots.take(EntryKind::Redeem, spent, None, &mut Vec::new());
+        account.lots.add(EntryKind::Adjust, put, key, &mut Vec::new());
         let before = account.lots.total();
         let entries: Vec<Entry> =
             sold.entries.iter().copied().filter(|it| it.kind != EntryKind::Expire).collect();
@@ -234,6 +237,9 @@ proptest! {
         let void = decide_void(&account, &sale);
         let expired = sum_of(&void.entries, EntryKind::Expire);
         prop_assert_eq!(void.account.lots.total() - expired, before + sold.reversed - sold.earned);
+        // What was owed has been paid by others since: nothing is given back into the debt.
+        let mut lots = void.account.lots.iter();
+        prop_assert!(lots.all(|lot| (lot.points < 0) == (lot.key == DEBT)));
     }
 
     #[test]
