@@ -44,6 +44,11 @@ const PATIENCE_FIRST: Duration = Duration::from_secs(10);
 /// Between two attempts, at first and at most.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
+/// How long a service may take to hear of keys that were made a moment ago, and how often it
+/// is asked.
+const KEYS_KNOWN_AFTER: Duration = Duration::from_secs(10);
+const KEYS_ASKED_EVERY: Duration = Duration::from_millis(100);
+
 /// A replay waits longer than a customer would: the most that the service allows.
 const DEADLINE: (&str, &str) = ("tillside-deadline-ms", "5000");
 
@@ -108,6 +113,7 @@ pub async fn run(
     let Some(carrier) = terminals.values().next().cloned() else {
         return Ok(Statistics::default());
     };
+    until_known(&carrier).await;
     let started = Instant::now();
     let mut workers = JoinSet::new();
     let mut queues = Vec::with_capacity(plan.connections);
@@ -132,6 +138,20 @@ pub async fn run(
     }
     total.elapsed = started.elapsed();
     Ok(total)
+}
+
+/// Waits until the service knows the keys: it hears of new ones within seconds. A key that it
+/// does not know even then is the answer to the first basket.
+async fn until_known(till: &Till) {
+    let deadline = Instant::now() + KEYS_KNOWN_AFTER;
+    let unknown = |answer: &Answer| answer.status == StatusCode::UNAUTHORIZED;
+    // No card has this number; what matters is whether the signature is proven.
+    while till.get("/v1/cards/0").await.is_ok_and(|answer| unknown(&answer)) {
+        if Instant::now() >= deadline {
+            return;
+        }
+        tokio::time::sleep(KEYS_ASKED_EVERY).await;
+    }
 }
 
 /// The business date of a basket after moving it.
