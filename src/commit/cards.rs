@@ -25,7 +25,7 @@ use crate::accounts::Hot;
 use crate::db::DbError;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
-use crate::domain::ledger::{Entry, EntryKind};
+use crate::domain::ledger::Entry;
 use crate::error::Error;
 
 /// What a till asks for at the service desk.
@@ -245,13 +245,7 @@ fn transfer(source: &Account, target: &Account, today: Date) -> Change {
     account.version += 1;
     account.clock = account.clock.max(today);
     account.lots.expire(account.clock, &mut booked);
-    for lot in left.lots.empty(EntryKind::Transfer, &mut gone) {
-        if lot.points > 0 {
-            account.lots.add(EntryKind::Transfer, lot.points, lot.key, &mut booked);
-        } else {
-            account.lots.take(EntryKind::Transfer, -lot.points, None, &mut booked);
-        }
-    }
+    left.lots.move_to(&mut account.lots, &mut gone, &mut booked);
     left.state = State::Merged;
     let enrols = account.state == State::Provisional;
     account.state = State::Enrolled;

@@ -219,6 +219,18 @@ pub(super) async fn rekey(connection: &Connection, rows: &[KeyRow]) -> Result<()
     Err(Error::Damaged("a recorded name is gone".to_owned()))
 }
 
+/// Which of these accounts have been merged, and into which.
+pub(super) async fn find_heirs(
+    connection: &Connection,
+    account_ids: &[i64],
+) -> Result<HashMap<i64, i64>, Error> {
+    let buckets = buckets_of(account_ids);
+    let statement = &connection.statements.find_heirs;
+    let client = connection.dedicated.client();
+    let rows = client.query(statement, &[&buckets, &account_ids]).await.map_err(DbError::from)?;
+    Ok(rows.iter().map(|row| (row.get("account_id"), row.get("merged_into"))).collect())
+}
+
 /// Locks accounts until the transaction ends.
 pub(super) async fn lock_accounts(
     connection: &Connection,

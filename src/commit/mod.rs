@@ -396,5 +396,6 @@ fn is_lost(error: &Error) -> bool {
 /// Another account has just taken the name (23505), or another session went first (40P01): the
 /// next round will see it.
 fn is_lost_race(error: &Error) -> bool {
-    matches!(error, Error::Database(error) if matches!(error.sqlstate(), Some("23505" | "40P01")))
+    let Error::Database(error) = error else { return false };
+    matches!(error.sqlstate(), Some("23505" | "40P01"))
 }

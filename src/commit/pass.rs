@@ -18,6 +18,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use jiff::Timestamp;
+use jiff::civil::Date;
 
 use super::batch::{Batch, KeyRow, Kind, SwipeRow};
 use super::facts::{self, NameFact, SwipeFact, Wanted};
@@ -68,6 +69,14 @@ struct Decided {
     voided: bool,
 }
 
+/// The account that a merged one was merged into, as it will be.
+struct Heir {
+    expected: i64,
+    hot: Hot,
+    /// What it inherits, version by version.
+    booked: Vec<(i64, Date, Vec<Entry>)>,
+}
+
 /// Runs one pass. Jobs that are answered when it returns are done; the others did not happen.
 ///
 /// # Errors
@@ -87,7 +96,7 @@ pub(super) async fn run(
     if footing == Footing::Cached {
         let started = Instant::now();
         let routes = pass.route_by_cache(jobs).await?;
-        return pass.write(jobs, routes, compressor, started).await;
+        return pass.write(jobs, routes, &HashMap::new(), compressor, started).await;
     }
     shared.metrics.locked_passes.inc();
     let started = Instant::now();
@@ -96,8 +105,8 @@ pub(super) async fn run(
         return Ok(());
     }
     let outcome = async {
-        let routes = pass.lock(jobs, routes).await?;
-        pass.write(jobs, routes, compressor, started).await
+        let (routes, heirs) = pass.lock(jobs, routes).await?;
+        pass.write(jobs, routes, &heirs, compressor, started).await
     };
     let outcome = outcome.await;
     if outcome.is_err() {
@@ -239,8 +248,27 @@ impl Pass<'_> {
 
     /// Begins a transaction, locks the accounts of the routes in order, and routes again by
     /// what is true under the locks. A job whose account turns out to be another is left out.
-    async fn lock(&self, jobs: &mut [Job], routes: Vec<Route>) -> Result<Vec<Route>, Error> {
+    /// Where a void is for an account that has been merged, its heir is locked with it.
+    async fn lock(
+        &self,
+        jobs: &mut [Job],
+        routes: Vec<Route>,
+    ) -> Result<(Vec<Route>, HashMap<i64, i64>), Error> {
+        let voided: Vec<i64> = routes
+            .iter()
+            .filter(|route| matches!(jobs[route.job].command, Command::Void(_)))
+            .map(|route| route.account_id)
+            .collect();
+        let mut heirs = match voided.is_empty() {
+            true => HashMap::new(),
+            false => facts::find_heirs(self.connection, &voided).await?,
+        };
+        // One statement moves an account once: a second one to inherit from waits for its turn.
+        let mut inheriting = HashSet::new();
+        let waiting: HashSet<i64> =
+            heirs.extract_if(|_, heir| !inheriting.insert(*heir)).map(|(id, _)| id).collect();
         let mut account_ids: Vec<i64> = routes.iter().map(|route| route.account_id).collect();
+        account_ids.extend(heirs.values());
         account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
         account_ids.dedup();
         let client = self.connection.dedicated.client();
@@ -251,8 +279,13 @@ impl Pass<'_> {
         begun.map_err(DbError::from)?;
         locked?;
         let mut routes = self.route_by_database(jobs).await?;
-        routes.retain(|route| account_ids.contains(&route.account_id));
-        Ok(routes)
+        // An heir moves with the account that it inherits from; its own jobs come after that.
+        routes.retain(|Route { account_id, .. }| {
+            account_ids.contains(account_id)
+                && !inheriting.contains(account_id)
+                && !waiting.contains(account_id)
+        });
+        Ok((routes, heirs))
     }
 
     // ----------------------------------------------- facts, decision, statement
@@ -262,6 +295,7 @@ impl Pass<'_> {
         &self,
         jobs: &mut [Job],
         mut routes: Vec<Route>,
+        heirs: &HashMap<i64, i64>,
         compressor: &mut Compressor,
         started: Instant,
     ) -> Result<(), Error> {
@@ -270,6 +304,7 @@ impl Pass<'_> {
         let accounts = self.accounts(jobs, &mut routes).await?;
         let sold = self.sold_lines(jobs, &routes).await?;
         let sales = self.sales_to_void(jobs, &routes).await?;
+        let heirs = self.heirs(heirs).await?;
         let metrics = &self.shared.metrics;
         metrics.phases.facts.observe(started.elapsed().as_secs_f64());
 
@@ -281,6 +316,7 @@ impl Pass<'_> {
             sold,
             sold_here: SoldLines::new(),
             sales,
+            heirs,
             batch: Batch::new(self.now),
             decided: Vec::with_capacity(routes.len()),
         };
@@ -291,7 +327,9 @@ impl Pass<'_> {
                 after.push(Arc::new(fold.account(before, chain, jobs)));
             }
         }
-        let Fold { batch, decided, .. } = fold;
+        fold.inheritances();
+        let Fold { batch, decided, heirs, .. } = fold;
+        after.extend(heirs.into_values().map(|heir| Arc::new(heir.hot)));
         metrics.phases.decide.observe(started.elapsed().as_secs_f64());
 
         let started = Instant::now();
@@ -371,6 +409,25 @@ impl Pass<'_> {
             (_, None) => false,
         });
         Ok(accounts)
+    }
+
+    /// The heirs of merged accounts, by the account that they inherit from.
+    async fn heirs(&self, heirs: &HashMap<i64, i64>) -> Result<HashMap<i64, Heir>, Error> {
+        if heirs.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let wanted: Vec<facts::Wanted> = heirs
+            .values()
+            .map(|account_id| facts::Wanted { account_id: *account_id, cards: Vec::new() })
+            .collect();
+        let loaded = facts::load_accounts(self.connection, self.snapshot, &wanted).await?;
+        let by_id: HashMap<i64, Arc<Hot>> =
+            loaded.into_iter().map(|hot| (hot.account.account_id, hot)).collect();
+        let heir = |(merged, heir): (&i64, &i64)| {
+            let hot = by_id.get(heir)?.as_ref().clone();
+            Some((*merged, Heir { expected: hot.account.version, hot, booked: Vec::new() }))
+        };
+        Ok(heirs.iter().filter_map(heir).collect())
     }
 
     /// What the lines earned that swipes of these routes return.
@@ -500,6 +557,7 @@ struct Fold<'a> {
     /// Lines of sales that were decided on the account at hand; they happen if it moves.
     sold_here: SoldLines,
     sales: SalesToVoid,
+    heirs: HashMap<i64, Heir>,
     batch: Batch,
     decided: Vec<Decided>,
 }
@@ -524,6 +582,17 @@ impl Fold<'_> {
             self.batch.account(before.account.version, &hot.account, profile);
         }
         hot
+    }
+
+    /// What heirs inherit, after everything that they inherit from.
+    fn inheritances(&mut self) {
+        self.heirs.retain(|_, heir| !heir.booked.is_empty());
+        for heir in self.heirs.values() {
+            for (version, business_date, booked) in &heir.booked {
+                self.batch.entries(*version, *business_date, booked);
+            }
+            self.batch.account(heir.expected, &heir.hot.account, None);
+        }
     }
 
     fn swipe(&mut self, hot: &mut Hot, swipe: &Swipe, route: &Route, job: &Job) {
@@ -644,7 +713,17 @@ impl Fold<'_> {
             }
         }
         let Command::Void(name) = &job.command else { return };
-        let answer = void_receipt_of(name, kind, &decision, self.now);
+        let mut decision = decision;
+        let holder = match self.heirs.get_mut(&hot.account.account_id) {
+            None => &decision.account,
+            Some(heir) => {
+                let (account, booked) = swipe::hand_on(&mut decision, &heir.hot.account);
+                heir.booked.push((account.version, business_date, booked));
+                heir.hot.account = account;
+                &heir.hot.account
+            }
+        };
+        let answer = void_receipt_of(name, kind, &decision, holder, self.now);
         let version = decision.account.version;
         let row = KeyRow {
             name: job.name.clone(),
@@ -678,7 +757,7 @@ impl Fold<'_> {
 // ---------------------------------------------------------------------- answers
 
 fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
-    let (points, mut messages) = points_of(decision);
+    let (points, mut messages) = points_of(&decision.account, decision.earned, decision.reversed);
     match kind {
         Kind::Training => messages.push("Training: nothing was booked.".into()),
         Kind::SaleAfterVoid => messages
@@ -705,14 +784,21 @@ fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) ->
     })
 }
 
-fn void_receipt_of(name: &SwipeName, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
-    let (points, mut messages) = points_of(decision);
+/// `holder` has the points now: the account of the sale, or the one that it was merged into.
+fn void_receipt_of(
+    name: &SwipeName,
+    kind: Kind,
+    decision: &Decision,
+    holder: &Account,
+    now: Timestamp,
+) -> Bytes {
+    let (points, mut messages) = points_of(holder, decision.earned, decision.reversed);
     if kind == Kind::Tombstone {
         messages.push("The sale has not arrived here yet; it will earn nothing.".into());
     }
     receipt::to_bytes(&VoidReceipt {
         swipe: &name.to_string(),
-        account: shown_account(&decision.account),
+        account: shown_account(holder),
         voided_at: now,
         points,
         messages,
@@ -720,10 +806,9 @@ fn void_receipt_of(name: &SwipeName, kind: Kind, decision: &Decision, now: Times
 }
 
 /// The points object, and what must be said about it.
-fn points_of(decision: &Decision) -> (Points, Vec<String>) {
-    let Decision { account, earned, reversed, .. } = decision;
+fn points_of(account: &Account, earned: i64, reversed: i64) -> (Points, Vec<String>) {
     if account.state == State::House {
-        return (Points { earned: *earned, reversed: *reversed, ..Points::default() }, Vec::new());
+        return (Points { earned, reversed, ..Points::default() }, Vec::new());
     }
     let standing = swipe::standing(account, account.clock);
     let mut messages = Vec::new();
@@ -733,7 +818,7 @@ fn points_of(decision: &Decision) -> (Points, Vec<String>) {
             standing.balance
         ));
     }
-    (Points::of_account(*earned, *reversed, &standing), messages)
+    (Points::of_account(earned, reversed, &standing), messages)
 }
 
 fn shown_account(account: &Account) -> Option<String> {

@@ -221,6 +221,17 @@ CROSS JOIN LATERAL (
     FOR NO KEY UPDATE
 ) AS a";
 
+/// Which of these accounts have been merged, and into which. A merge is never undone.
+pub(super) const FIND_HEIRS: &str = "
+-- commit::find_heirs
+SELECT a.account_id, a.merged_into
+FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, account_id)
+CROSS JOIN LATERAL (
+    SELECT a.account_id, a.merged_into FROM account AS a
+    WHERE a.bucket = i.bucket AND a.account_id = i.account_id AND a.merged_into IS NOT NULL
+    LIMIT 1
+) AS a";
+
 /// Names that are recorded, by their place in the arrays.
 pub(super) const FIND_NAMES: &str = "
 -- commit::find_names
@@ -302,6 +313,7 @@ pub(super) struct Statements {
     pub(super) find_cards: Statement,
     pub(super) load_accounts: Statement,
     pub(super) lock_accounts: Statement,
+    pub(super) find_heirs: Statement,
     pub(super) find_names: Statement,
     pub(super) load_swipes: Statement,
     pub(super) load_entries: Statement,
@@ -317,6 +329,7 @@ impl Statements {
             find_cards: client.prepare(FIND_CARDS).await?,
             load_accounts: client.prepare(LOAD_ACCOUNTS).await?,
             lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
+            find_heirs: client.prepare(FIND_HEIRS).await?,
             find_names: client.prepare(FIND_NAMES).await?,
             load_swipes: client.prepare(LOAD_SWIPES).await?,
             load_entries: client.prepare(LOAD_ENTRIES).await?,

@@ -172,6 +172,18 @@ impl Lots {
         lots
     }
 
+    /// Moves everything to other lots, debt included: `gone` is what leaves here, `booked` what
+    /// arrives there.
+    pub fn move_to(&mut self, other: &mut Self, gone: &mut Vec<Entry>, booked: &mut Vec<Entry>) {
+        for lot in self.empty(EntryKind::Transfer, gone) {
+            if lot.points > 0 {
+                other.add(EntryKind::Transfer, lot.points, lot.key, booked);
+            } else {
+                other.take(EntryKind::Transfer, -lot.points, None, booked);
+            }
+        }
+    }
+
     fn find(&self, key: LotKey) -> Option<Lot> {
         self.0.iter().find(|lot| lot.key == key).copied()
     }

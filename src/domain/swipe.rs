@@ -195,6 +195,15 @@ pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
     Decision { account: next, entries, line_points: Vec::new(), earned: given, reversed: taken }
 }
 
+/// Hands on what a void left on an account that has been merged: its points, or its debt, are
+/// those of the account that it was merged into. Returns that account with its entries.
+pub fn hand_on(decision: &mut Decision, heir: &Account) -> (Account, Vec<Entry>) {
+    let (mut next, mut booked) = begin(heir, decision.account.clock);
+    decision.account.lots.move_to(&mut next.lots, &mut decision.entries, &mut booked);
+    finish(&mut next, &mut booked);
+    (next, booked)
+}
+
 /// A void that came before its sale: leaves a mark on the house account and nothing else.
 pub fn decide_tombstone(account: &Account, business_date: Date) -> Decision {
     let (next, entries) = begin(account, business_date);

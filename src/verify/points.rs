@@ -78,7 +78,8 @@ pub(super) fn check_entries(
     let allowed: &[EntryKind] = match swipe {
         None => &[Expire, Adjust, Transfer],
         Some((swipe::Kind::Sale, _)) => &[Expire, Earn, ReverseEarn],
-        Some((swipe::Kind::Void, _)) => &[Expire, ReverseEarn],
+        // A void on an account that has been merged hands on what it leaves.
+        Some((swipe::Kind::Void, _)) => &[Expire, ReverseEarn, Transfer],
         Some(_) => &[],
     };
     let (mut earned, mut given, mut taken) = (0_i128, 0_i128, 0_i128);
