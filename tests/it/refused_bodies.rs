@@ -144,6 +144,27 @@ async fn a_payment_card_is_refused_wherever_it_stands_and_is_stored_nowhere() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refused_enrolment_leaves_no_trace_of_a_person() {
+    let service = TestService::start().await;
+    let till = service.till();
+    let mut wrong = full_enrolment();
+    wrong["member"]["email"] = "no address".into();
+    let mut misplaced = full_enrolment();
+    misplaced["given_name"] = "Ada".into();
+    let not_json = format!("{}}}", full_enrolment());
+    for sent in [wrong.to_string(), misplaced.to_string(), not_json] {
+        let answer = till.post("/v1/cards", sent).await.expect("an answer");
+        assert!(answer.status.is_client_error(), "{answer:?}");
+    }
+    assert_eq!(kept(&service).await.len(), 3, "each is there to be seen, its person left out");
+    let stored = whole_database(&service).await;
+    for text in ["Ada", "Example", "1990-01-31", "ada@example.com", "555 0100", "no address"] {
+        let hexadecimal: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
+        assert!(!stored.contains(text) && !stored.contains(&hexadecimal), "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn no_refusal_repeats_what_was_sent() {
     const CANARY: &str = "Canary<b>\u{2603}Zwölf";
     let repeats = |answer: &Answer| {

@@ -17,9 +17,9 @@ use utoipa::OpenApi;
         description = "Loyalty at the till. Terminals sign every request with RFC 9421 \
                        (`hmac-sha256`) over `@method`, `@authority`, `@path` and `@query`, and \
                        with a body over `content-type` and `content-digest` (RFC 9530); \
-                       `created` and `keyid` are required. `tillside sign --explain` shows every step of it. \
-                       Unknown fields are refused; problems are RFC 9457, one slug per reason, \
-                       each with a page under /problems.",
+                       `created` and `keyid` are required. `tillside sign --explain` shows \
+                       every step of it. Unknown fields are refused; problems are RFC 9457, one \
+                       slug per reason, each with a page under /problems.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
     tags((name = "terminals", description = "Signed calls of checkout terminals")),
