@@ -47,6 +47,10 @@ impl<'a> Gate<'a> {
     }
 
     async fn lock_waiters(&self) -> i64 {
+        // A transaction sees the sessions that there were when it first looked; the committer
+        // may have connected since.
+        let clear = self.rogue.batch_execute("SELECT pg_stat_clear_snapshot()").await;
+        clear.expect("the session is alive");
         let sql = "SELECT count(*) FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
         self.rogue.query_one(sql, &[]).await.expect(sql).get(0)
