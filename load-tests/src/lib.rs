@@ -1,0 +1,7 @@
+//! Tillside under load and under attack.
+//!
+//! Simulated tills write down what they sent and what was answered, faults are injected
+//! meanwhile, and one oracle judges the database by what the tills wrote down. The suite runs it
+//! short (`tests/it`), `make chaos` runs it long, `make sabotage` shows that it notices.
+//!
+//! Load goes to this machine only, is bounded in time, and ends by itself.
