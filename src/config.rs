@@ -221,9 +221,13 @@ pub struct Commit {
     pub batch_max: usize,
     /// Most swipes that may wait, over all committers; more are refused at once.
     pub queue_max: usize,
+    /// Longest that a swipe may be expected to wait before its batch is done; when it would be
+    /// longer, it is refused at once, while the till still listens.
+    pub wait_max_ms: u64,
     /// How long one statement of a committer may take.
     pub statement_timeout_ms: u64,
-    /// How long a committer waits for an account that somebody else has locked.
+    /// How long a committer waits for an account that somebody else has locked. After that the
+    /// account is kept apart, and others wait for it no longer.
     pub lock_timeout_ms: u64,
 }
 
@@ -233,8 +237,9 @@ impl Default for Commit {
             committers: 2,
             batch_max: 256,
             queue_max: 4_096,
+            wait_max_ms: 200,
             statement_timeout_ms: 5_000,
-            lock_timeout_ms: 1_000,
+            lock_timeout_ms: 150,
         }
     }
 }
@@ -426,6 +431,10 @@ impl Config {
         require(
             self.commit.queue_max >= self.commit.batch_max,
             "commit.queue_max must be at least commit.batch_max",
+        );
+        require(
+            self.commit.wait_max_ms > 0 && self.commit.lock_timeout_ms > 0,
+            "commit.wait_max_ms and commit.lock_timeout_ms must not be 0",
         );
         require(
             (1..=3_600).contains(&self.signature.tolerance_s),

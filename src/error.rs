@@ -18,6 +18,9 @@ pub enum Error {
     /// The work may or may not have been committed; asking again under the same name tells.
     #[error("the outcome is not known yet")]
     OutcomeUnknown,
+    /// The work met a bug of ours and was not done.
+    #[error("a bug stopped the work")]
+    Bug,
     /// The database said no, or could not be reached.
     #[error(transparent)]
     Database(#[from] crate::db::DbError),

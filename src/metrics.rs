@@ -48,6 +48,8 @@ pub struct Metrics {
     pub locked_passes: IntCounter,
     /// Batches that were halved because the database refused a part of them.
     pub bisections: IntCounter,
+    /// Commands put on the siding because somebody else held their account locked.
+    pub held_up: IntCounter,
     /// Connections of committers.
     pub connections_made: IntCounter,
     /// Connections of the pool: in use and idle.
@@ -175,6 +177,11 @@ impl Metrics {
                 &registry,
                 "tillside_bisections_total",
                 "Batches that were halved.",
+            ),
+            held_up: counter(
+                &registry,
+                "tillside_held_up_total",
+                "Commands put on the siding because their account was locked by somebody else.",
             ),
             connections_made: counter(
                 &registry,

@@ -26,6 +26,11 @@ pub(super) const SESSION: &[(&str, &str)] = &[
     ("jit", "off"),
 ];
 
+/// While a committer finds out which account of a batch somebody else holds.
+pub(super) const SHORT_LOCK_TIMEOUT: &str = "SET lock_timeout = '20ms'";
+/// Back to what the session began with.
+pub(super) const RESET_LOCK_TIMEOUT: &str = "RESET lock_timeout";
+
 /// The statement. One row per account, all its swipes; an account moves as a whole or not at
 /// all: not when its version is another than the one decided on, and not when one of the names
 /// that it claims is taken. Returns the accounts that moved.

@@ -99,13 +99,15 @@ async fn a_missing_partition_harms_only_the_swipes_that_need_it() {
     audit(&service).await;
 }
 
+/// Swipes of the cards 0 to 9 that wait together.
+fn ten_items(first: i64) -> Vec<Value> {
+    let swipe = |n: i64| swipe(first + n, Some(&card(n.unsigned_abs())), 100);
+    (0..10).map(|n| json!({ "swipe": swipe(n) })).collect()
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_somebody_holds_locked_delays_the_others_and_refuses_nobody_else() {
-    let service = TestService::start_with(|config| {
-        patient(config);
-        config.commit.lock_timeout_ms = 300;
-    })
-    .await;
+async fn an_account_that_somebody_holds_locked_holds_up_nobody_else() {
+    let service = TestService::start_with(|config| config.commit.committers = 1).await;
     let sql = service.sql().await;
     let till = service.till();
     for n in 0..10 {
@@ -115,17 +117,37 @@ async fn an_account_that_somebody_holds_locked_delays_the_others_and_refuses_nob
     let account_id = account_of(&sql, &card(0)).await;
     let lock = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {account_id} FOR UPDATE");
     rogue.batch_execute(&lock).await.expect("locked");
-    let items: Vec<Value> = (0..10)
-        .map(|n| json!({ "swipe": swipe(100 + n, Some(&card(n.unsigned_abs())), 100) }))
-        .collect();
-    let answered = outcomes(&post_batch(&till, &items).await);
-    for (outcome, n) in answered.iter().zip(0..) {
-        assert_eq!(outcome["status"], if n == 0 { 503 } else { 201 }, "{outcome}");
+    let within = |items: Vec<Value>, ms| {
+        let body = json!({ "items": items }).to_string();
+        let till = till.clone();
+        async move { outcomes(&post_within(&till, "/v1/swipes/batch", body, ms).await) }
+    };
+    // The first time it must be found out, from then on it is known.
+    for first in [100, 200] {
+        for (outcome, n) in within(ten_items(first), 2_000).await.iter().zip(0..) {
+            assert_eq!(outcome["status"], if n == 0 { 503 } else { 201 }, "{outcome}");
+        }
+    }
+    assert!(service.replica.app.metrics.held_up.get() > 0);
+
+    // Whoever has the time waits for it.
+    let waiting = spawn_post(&till, swipe(300, Some(&card(0)), 100));
+    until("the swipe waits for the account", async || {
+        let sql = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        service.count(sql).await == 1
+    })
+    .await;
+    for outcome in within(ten_items(400).split_off(1), 2_000).await {
+        assert_eq!(outcome["status"], 201, "{outcome}");
     }
     rogue.batch_execute("ROLLBACK").await.expect("let go");
-    let retried = outcomes(&post_batch(&till, &items).await);
-    for (outcome, n) in retried.iter().zip(0..) {
-        assert_eq!(outcome["status"], if n == 0 { 201 } else { 200 }, "{outcome}");
+    assert_eq!(waiting.await.expect("answered").status, StatusCode::CREATED);
+    for first in [100, 200] {
+        for (outcome, n) in within(ten_items(first), 5_000).await.iter().zip(0..) {
+            assert_eq!(outcome["status"] == 201, n == 0 && outcome["replayed"].is_null());
+            assert!(outcome["status"].as_u64().is_some_and(|status| status < 300), "{outcome}");
+        }
     }
     audit(&service).await;
 }
@@ -282,6 +304,17 @@ async fn more_than_may_wait_is_told_so_at_once_and_nothing_is_done() {
     for n in 3..10 {
         assert_eq!(outcome(&till, &name(n)).await.status, StatusCode::NOT_FOUND);
     }
+    // A till that hangs up leaves its command in the queue, and that still counts.
+    let gate = Gate::close(&service, &service.replica, 3).await;
+    let gone: Vec<_> = (20..23).map(|n| spawn_post(&till, swipe(n, Some(&card(1)), 100))).collect();
+    gate.queued(3).await;
+    for posted in gone {
+        posted.abort();
+        assert!(posted.await.expect_err("it was aborted").is_cancelled());
+    }
+    let refused = post(&till, &swipe(23, Some(&card(1)), 100)).await;
+    assert_eq!(slug(&refused), "overloaded");
+    gate.open().await;
     // No permit was lost on the way.
     let gate = Gate::close(&service, &service.replica, 2).await;
     let posted: Vec<_> = (3..6).map(|n| spawn_post(&till, swipe(n, Some(&card(1)), 100))).collect();
@@ -325,23 +358,26 @@ async fn when_time_runs_out_asking_again_tells_what_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_bug_on_one_account_leaves_the_committer_at_work() {
+async fn a_bug_on_one_account_takes_nobody_along() {
     let service = TestService::start_with(patient).await;
-    let (till, sql) = (service.till(), service.sql().await);
-    post(&till, &swipe(1, Some(&card(1)), 100)).await;
+    let sql = service.sql().await;
+    ten_at_once(&service, 0, |_, _| {}).await;
     // No history leads here; adding to it overflows, which nothing expects.
     let mut lots = Lots::default();
     let lot = LotKey { expires_on: NEVER, available_from: today() };
     lots.add(EntryKind::Adjust, i64::MAX, lot, &mut Vec::new());
     let spoil = "UPDATE account SET lots = $1, version = version + 1 WHERE account_id = $2";
-    let account_id = account_of(&sql, &card(1)).await;
+    let account_id = account_of(&sql, &card(6)).await;
     sql.execute(spoil, &[&lots.encode(), &account_id]).await.expect("spoilt");
-    let spoilt = post(&till, &swipe(2, Some(&card(1)), 100)).await;
-    assert!(spoilt.status.is_server_error(), "{:?}", spoilt.body);
-    for n in 3..6 {
-        let other = post(&till, &swipe(n, Some(&card(n.unsigned_abs())), 100)).await;
-        assert_eq!(other.status, StatusCode::CREATED, "{:?}", other.body);
+    for (answer, n) in ten_at_once(&service, 100, |_, _| {}).await.iter().zip(0..) {
+        if n == 6 {
+            assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+            assert_eq!(slug(answer), "internal");
+        } else {
+            assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+        }
     }
+    assert_eq!(outcome(&service.till(), &name(106)).await.status, StatusCode::NOT_FOUND);
     let elsewhere = at(swipe(1, None, 100), "0367", "01");
     let answer = post(&service.replica.till("0367", "01"), &elsewhere).await;
     assert_eq!(answer.status, StatusCode::CREATED);

@@ -197,6 +197,8 @@ impl From<Error> for Problem {
                 tracing::error!(%error, "the database refused a request of ours");
                 Self::new(Slug::Internal)
             }
+            // Logged where it was caught.
+            Error::Bug => Self::new(Slug::Internal),
             Error::Damaged(what) => {
                 tracing::error!(what, "stored data is damaged");
                 Self::new(Slug::Internal)
