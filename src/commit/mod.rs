@@ -11,6 +11,7 @@
 mod batch;
 mod cards;
 mod facts;
+mod fold;
 mod pass;
 #[doc(hidden)]
 pub mod probe;
