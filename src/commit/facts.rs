@@ -1,6 +1,6 @@
 //! What a pass must know before it decides: rows of the database as values of the domain.
 //!
-//! Each function is one statement (retried where it says so) and nothing is decided here.
+//! Each function is one statement, or says how many, and nothing is decided here.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,10 +16,12 @@ use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::{Account, CLOCK_START, State};
+use crate::domain::basket::LineKind;
 use crate::domain::bucket;
 use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
 use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
+use crate::domain::swipe::SoldLine;
 use crate::error::Error;
 
 /// A recorded name.
@@ -50,11 +52,15 @@ impl SwipeFact {
     }
 }
 
+/// Sold lines by swipe and line number.
+pub(super) type SoldLines = HashMap<(NameKey, u16), SoldLine>;
+
 /// Where a swipe is stored.
 pub(super) type Place = (i64, i64, Date);
 
 /// Finds cards, and gives those never seen a provisional account. Returns for each card its
-/// account and whether it was opened just now.
+/// account and whether it was opened just now. One statement, again where another replica is
+/// opening one of them, and one for each block of account numbers.
 pub(super) async fn resolve_cards(
     connection: &Connection,
     shared: &Shared,
@@ -173,6 +179,43 @@ pub(super) async fn load_swipes(
             receipt: row.get("receipt"),
         })
     })
+}
+
+/// What the lines of recorded sales earned; names that are not recorded have none. Two
+/// statements, none when nothing is wanted.
+pub(super) async fn sold_lines(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    wanted: &[NameKey],
+) -> Result<SoldLines, Error> {
+    let mut lines = SoldLines::default();
+    if wanted.is_empty() {
+        return Ok(lines);
+    }
+    let names = find_names(connection, &wanted.iter().collect::<Vec<_>>()).await?;
+    let known: Vec<(&NameKey, NameFact)> = wanted
+        .iter()
+        .zip(names)
+        .filter_map(|(name, fact)| Some((name, fact.filter(|fact| fact.version > 0)?)))
+        .collect();
+    let places: Vec<Place> = known
+        .iter()
+        .map(|(name, fact)| (fact.account_id, fact.version, name.business_date))
+        .collect();
+    let swipes = load_swipes(connection, &places).await?;
+    for ((name, fact), swipe) in known.into_iter().zip(swipes) {
+        let Some(swipe) = swipe else { continue };
+        let Some(epoch) = snapshot.epoch(swipe.epoch) else { continue };
+        let lot = epoch.programme.lot_of(name.business_date);
+        for line in swipe.record()?.lines {
+            if line.kind == LineKind::Sale {
+                let points = if fact.void_version > 0 { 0 } else { line.points };
+                let sold = SoldLine { points, quantity: line.quantity, lot };
+                lines.insert((name.clone(), line.line), sold);
+            }
+        }
+    }
+    Ok(lines)
 }
 
 /// What the swipes in these places did to the points, expiries left out.

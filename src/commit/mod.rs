@@ -15,6 +15,7 @@ mod batch;
 mod cards;
 mod committer;
 mod facts;
+mod fold;
 mod pass;
 #[doc(hidden)]
 pub mod probe;

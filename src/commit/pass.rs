@@ -1,4 +1,5 @@
-//! One pass over a batch: route → facts → decide → one statement → answers.
+//! One pass over a batch: route → facts → decide → one statement → answers. Never decides what
+//! a swipe does; `fold` does that.
 //!
 //! | phase  | from the cache                           | under locks                           |
 //! |--------|------------------------------------------|---------------------------------------|
@@ -16,32 +17,19 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use jiff::Timestamp;
-use jiff::civil::Date;
 
-use super::batch::{Batch, KeyRow, Kind, SwipeRow};
-use super::facts::{self, NameFact, SwipeFact, Wanted};
+use super::batch::Batch;
+use super::facts::{self, NameFact, SoldLines, Wanted};
+use super::fold::{Decided, Fold, Heir, SalesToVoid, name_of, sold_on};
 use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::{Account, State};
-use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
-use crate::domain::content::{self, ContentHash};
-use crate::domain::ledger::Entry;
-use crate::domain::name::SwipeName;
-use crate::domain::product::Product;
-use crate::domain::profile::Visit;
-use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
-use crate::domain::{bucket, record};
+use crate::domain::{bucket, content};
 use crate::error::Error;
-use crate::receipt::{
-    self, Compressor, Points, Receipt, RedemptionOutcome, VoidReceipt, account_text,
-};
-
-/// Versions between two checkpoints of a profile.
-const CHECKPOINT_VERSIONS: i64 = 16;
+use crate::receipt::{self, Compressor};
 
 /// What a pass stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,27 +42,11 @@ pub(super) enum Footing {
 
 /// Which account a job is for, and what is recorded under its name.
 #[derive(Clone, Debug)]
-struct Route {
-    job: usize,
-    account_id: i64,
+pub(super) struct Route {
+    pub(super) job: usize,
+    pub(super) account_id: i64,
     /// A tombstone that a sale comes to, or the sale that a void comes to.
-    recorded: Option<NameFact>,
-}
-
-/// A job that was decided, waiting for its account to move.
-struct Decided {
-    job: usize,
-    account_id: i64,
-    answer: Bytes,
-    voided: bool,
-}
-
-/// The account that a merged one was merged into, as it will be.
-struct Heir {
-    expected: i64,
-    hot: Hot,
-    /// What it inherits, version by version.
-    booked: Vec<(i64, Date, Vec<Entry>)>,
+    pub(super) recorded: Option<NameFact>,
 }
 
 /// Runs one pass. Jobs that are answered when it returns are done; the others did not happen.
@@ -133,7 +105,9 @@ impl Pass<'_> {
         let accounts = &self.shared.accounts;
         let mut routes = Vec::with_capacity(jobs.len());
         let mut without_account: Vec<(usize, &str)> = Vec::new();
-        for (job, swipe) in first_of_each_name(jobs) {
+        for job in first_of_each_open_name(jobs) {
+            // A void is decided under locks.
+            let Command::Record(swipe) = &jobs[job].command else { continue };
             match swipe.customer_card() {
                 None => {
                     let account_id = jobs[job].workstation.house_account;
@@ -416,10 +390,8 @@ impl Pass<'_> {
         if heirs.is_empty() {
             return Ok(HashMap::new());
         }
-        let wanted: Vec<facts::Wanted> = heirs
-            .values()
-            .map(|account_id| facts::Wanted { account_id: *account_id, cards: Vec::new() })
-            .collect();
+        let of = |account_id: &i64| Wanted { account_id: *account_id, cards: Vec::new() };
+        let wanted: Vec<Wanted> = heirs.values().map(of).collect();
         let loaded = facts::load_accounts(self.connection, self.snapshot, &wanted).await?;
         let by_id: HashMap<i64, Arc<Hot>> =
             loaded.into_iter().map(|hot| (hot.account.account_id, hot)).collect();
@@ -440,34 +412,7 @@ impl Pass<'_> {
             }
         }
         let wanted: Vec<NameKey> = wanted.into_iter().collect();
-        let mut lines = SoldLines::default();
-        if wanted.is_empty() {
-            return Ok(lines);
-        }
-        let names = facts::find_names(self.connection, &wanted.iter().collect::<Vec<_>>()).await?;
-        let known: Vec<(&NameKey, NameFact)> = wanted
-            .iter()
-            .zip(names)
-            .filter_map(|(name, fact)| Some((name, fact.filter(|fact| fact.version > 0)?)))
-            .collect();
-        let places: Vec<facts::Place> = known
-            .iter()
-            .map(|(name, fact)| (fact.account_id, fact.version, name.business_date))
-            .collect();
-        let swipes = facts::load_swipes(self.connection, &places).await?;
-        for ((name, fact), swipe) in known.into_iter().zip(swipes) {
-            let Some(swipe) = swipe else { continue };
-            let Some(epoch) = self.snapshot.epoch(swipe.epoch) else { continue };
-            let lot = epoch.programme.lot_of(name.business_date);
-            for line in swipe.record()?.lines {
-                if line.kind == LineKind::Sale {
-                    let points = if fact.void_version > 0 { 0 } else { line.points };
-                    let sold = SoldLine { points, quantity: line.quantity, lot };
-                    lines.insert((name.clone(), line.line), sold);
-                }
-            }
-        }
-        Ok(lines)
+        facts::sold_lines(self.connection, self.snapshot, &wanted).await
     }
 
     /// What the sales did that voids of these routes undo, by job.
@@ -542,315 +487,9 @@ impl Pass<'_> {
     }
 }
 
-/// Sold lines by swipe and line number.
-type SoldLines = HashMap<(NameKey, u16), SoldLine>;
-/// Sales by the job that voids them.
-type SalesToVoid = HashMap<usize, (SwipeFact, Vec<Entry>)>;
-
-/// Folds jobs into accounts and collects what is to be written.
-struct Fold<'a> {
-    snapshot: &'a Snapshot,
-    now: Timestamp,
-    compressor: &'a mut Compressor,
-    /// Lines of recorded sales.
-    sold: SoldLines,
-    /// Lines of sales that were decided on the account at hand; they happen if it moves.
-    sold_here: SoldLines,
-    sales: SalesToVoid,
-    heirs: HashMap<i64, Heir>,
-    batch: Batch,
-    decided: Vec<Decided>,
-}
-
-impl Fold<'_> {
-    /// One account: its jobs one after another, each on what the one before left.
-    fn account(&mut self, before: &Hot, chain: &[Route], jobs: &[Job]) -> Hot {
-        let mut hot = before.clone();
-        self.sold_here.clear();
-        let decided_before = self.decided.len();
-        for route in chain {
-            match &jobs[route.job].command {
-                Command::Record(swipe) => self.swipe(&mut hot, swipe, route, &jobs[route.job]),
-                Command::Void(_) => self.void(&mut hot, route, &jobs[route.job]),
-            }
-        }
-        if self.decided.len() > decided_before {
-            let checkpoint = |version: i64| version / CHECKPOINT_VERSIONS;
-            let due = checkpoint(before.account.version) < checkpoint(hot.account.version)
-                && hot.account.state != State::House;
-            let profile = due.then(|| hot.profile.encode());
-            self.batch.account(before.account.version, &hot.account, profile);
-        }
-        hot
-    }
-
-    /// What heirs inherit, after everything that they inherit from.
-    fn inheritances(&mut self) {
-        self.heirs.retain(|_, heir| !heir.booked.is_empty());
-        for heir in self.heirs.values() {
-            for (version, business_date, booked) in &heir.booked {
-                self.batch.entries(*version, *business_date, booked);
-            }
-            self.batch.account(heir.expected, &heir.hot.account, None);
-        }
-    }
-
-    fn swipe(&mut self, hot: &mut Hot, swipe: &Swipe, route: &Route, job: &Job) {
-        let business_date = swipe.name.business_date;
-        let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
-        let products: Vec<Product> =
-            swipe.lines.iter().map(|line| self.snapshot.product(&line.sku, epoch.epoch)).collect();
-        let kind = match (&route.recorded, swipe.training) {
-            (Some(_), _) => Kind::SaleAfterVoid,
-            (None, true) => Kind::Training,
-            (None, false) => Kind::Sale,
-        };
-        let for_customer = hot.account.state != State::House;
-        let decision = if for_customer {
-            let returned: Vec<Option<SoldLine>> = swipe
-                .lines
-                .iter()
-                .map(|line| {
-                    let sold_on = sold_on(&line.kind)?;
-                    let name = name_of(self.snapshot, sold_on)?;
-                    let line = (name, sold_on.line);
-                    self.sold.get(&line).or_else(|| self.sold_here.get(&line)).copied()
-                })
-                .collect();
-            let programme = &epoch.programme;
-            let facts = Facts { programme, products: &products, returned: &returned };
-            swipe::decide(&hot.account, swipe, &facts)
-        } else {
-            swipe::decide_for_house(&hot.account, swipe, kind == Kind::Sale)
-        };
-        if for_customer {
-            let sold: Vec<Product> = swipe
-                .lines
-                .iter()
-                .zip(&products)
-                .filter(|(line, _)| line.kind == LineKind::Sale)
-                .map(|(_, product)| *product)
-                .collect();
-            let workstation_no = job.name.workstation_no;
-            let visit = self.snapshot.visit(workstation_no, business_date, swipe.occurred_at);
-            let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
-            Arc::make_mut(&mut hot.profile).learn(&Visit {
-                total_minor,
-                redemptions,
-                sold: &sold,
-                ..visit
-            });
-            // A line that comes back later in this very batch finds what it earned. Only on the
-            // same account, which moves as a whole: elsewhere the sale may turn out to be none.
-            let lot = epoch.programme.lot_of(business_date);
-            for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
-                if line.kind == LineKind::Sale {
-                    let sold = SoldLine { points: *points, quantity: line.quantity, lot };
-                    self.sold_here.insert((job.name.clone(), line.line), sold);
-                }
-            }
-        }
-
-        let answer = receipt_of(swipe, kind, &decision, self.now);
-        let version = decision.account.version;
-        let content = content::hash(swipe);
-        let lines: Vec<(Product, i64)> =
-            products.into_iter().zip(decision.line_points.iter().copied()).collect();
-        match &route.recorded {
-            None => {
-                self.batch.claim(KeyRow {
-                    name: job.name.clone(),
-                    version,
-                    void_version: 0,
-                    content,
-                });
-            }
-            Some(tombstone) => {
-                let void_version = tombstone.void_version;
-                self.batch.rekey(KeyRow { name: job.name.clone(), version, void_version, content });
-            }
-        }
-        self.batch.swipe(&SwipeRow {
-            version,
-            name: &job.name,
-            kind,
-            epoch: epoch.epoch,
-            occurred_at: swipe.occurred_at,
-            total_minor: swipe.total_minor,
-            earned: decision.earned,
-            reversed: decision.reversed,
-            record: &record::encode(swipe, &lines),
-            receipt: &self.compressor.compress(&answer),
-        });
-        self.batch.entries(version, business_date, &decision.entries);
-        let voided = kind == Kind::SaleAfterVoid;
-        let account_id = hot.account.account_id;
-        self.decided.push(Decided { job: route.job, account_id, answer, voided });
-        hot.account = decision.account;
-    }
-
-    fn void(&mut self, hot: &mut Hot, route: &Route, job: &Job) {
-        let business_date = job.name.business_date;
-        let (kind, epoch, total_minor, decision, content, sale_version);
-        match (self.sales.get(&route.job), &route.recorded) {
-            (Some((sale, entries)), Some(fact)) => {
-                let Some(of_sale) = self.snapshot.epoch(sale.epoch) else { return };
-                let counted = sale.kind == Kind::Sale as i16;
-                let lot = of_sale.programme.lot_of(business_date);
-                total_minor = sale.total_minor;
-                let sale = SaleToVoid { business_date, total_minor, counted, entries, lot };
-                decision = swipe::decide_void(&hot.account, &sale);
-                kind = Kind::Void;
-                epoch = of_sale.epoch;
-                sale_version = fact.version;
-                content = ContentHash::try_from(fact.content.as_slice()).unwrap_or([0; 17]);
-            }
-            _ => {
-                let Some(current) = self.snapshot.epoch_on(business_date) else { return };
-                decision = swipe::decide_tombstone(&hot.account, business_date);
-                (kind, epoch, total_minor) = (Kind::Tombstone, current.epoch, 0);
-                (sale_version, content) = (0, [0; 17]);
-            }
-        }
-        let Command::Void(name) = &job.command else { return };
-        let mut decision = decision;
-        let holder = match self.heirs.get_mut(&hot.account.account_id) {
-            None => &decision.account,
-            Some(heir) => {
-                let (account, booked) = swipe::hand_on(&mut decision, &heir.hot.account);
-                heir.booked.push((account.version, business_date, booked));
-                heir.hot.account = account;
-                &heir.hot.account
-            }
-        };
-        let answer = void_receipt_of(name, kind, &decision, holder, self.now);
-        let version = decision.account.version;
-        let row = KeyRow {
-            name: job.name.clone(),
-            version: sale_version,
-            void_version: version,
-            content,
-        };
-        match kind {
-            Kind::Void => self.batch.rekey(row),
-            _ => self.batch.claim(row),
-        }
-        self.batch.swipe(&SwipeRow {
-            version,
-            name: &job.name,
-            kind,
-            epoch,
-            occurred_at: self.now,
-            total_minor: -total_minor,
-            earned: decision.earned,
-            reversed: decision.reversed,
-            record: &[],
-            receipt: &self.compressor.compress(&answer),
-        });
-        self.batch.entries(version, business_date, &decision.entries);
-        let account_id = hot.account.account_id;
-        self.decided.push(Decided { job: route.job, account_id, answer, voided: true });
-        hot.account = decision.account;
-    }
-}
-
-// ---------------------------------------------------------------------- answers
-
-fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
-    let (points, mut messages) = points_of(&decision.account, decision.earned, decision.reversed);
-    match kind {
-        Kind::Training => messages.push("Training: nothing was booked.".into()),
-        Kind::SaleAfterVoid => messages
-            .push("This transaction was voided before it arrived here; it earns nothing.".into()),
-        _ => {}
-    }
-    receipt::to_bytes(&Receipt {
-        swipe: &swipe.name.to_string(),
-        account: shown_account(&decision.account),
-        recorded_at: now,
-        points,
-        tier: None,
-        redemptions: swipe
-            .redemptions
-            .iter()
-            .map(|Redemption { coupon, discount_minor }| RedemptionOutcome {
-                coupon,
-                outcome: "unknown",
-                discount_minor: *discount_minor,
-            })
-            .collect(),
-        coupons: [],
-        messages,
-    })
-}
-
-/// `holder` has the points now: the account of the sale, or the one that it was merged into.
-fn void_receipt_of(
-    name: &SwipeName,
-    kind: Kind,
-    decision: &Decision,
-    holder: &Account,
-    now: Timestamp,
-) -> Bytes {
-    let (points, mut messages) = points_of(holder, decision.earned, decision.reversed);
-    if kind == Kind::Tombstone {
-        messages.push("The sale has not arrived here yet; it will earn nothing.".into());
-    }
-    receipt::to_bytes(&VoidReceipt {
-        swipe: &name.to_string(),
-        account: shown_account(holder),
-        voided_at: now,
-        points,
-        messages,
-    })
-}
-
-/// The points object, and what must be said about it.
-fn points_of(account: &Account, earned: i64, reversed: i64) -> (Points, Vec<String>) {
-    if account.state == State::House {
-        return (Points { earned, reversed, ..Points::default() }, Vec::new());
-    }
-    let standing = swipe::standing(account, account.clock);
-    let mut messages = Vec::new();
-    if account.state == State::Provisional {
-        messages.push(format!(
-            "This card is not enrolled yet. {} points are waiting for whoever enrols it.",
-            standing.balance
-        ));
-    }
-    (Points::of_account(earned, reversed, &standing), messages)
-}
-
-fn shown_account(account: &Account) -> Option<String> {
-    (account.state == State::Enrolled).then(|| account_text(account.account_id))
-}
-
-// ---------------------------------------------------------------- small look-ups
-
-fn sold_on(kind: &LineKind) -> Option<&SoldOn> {
-    match kind {
-        LineKind::Return { sold_on } => sold_on.as_ref(),
-        LineKind::Sale => None,
-    }
-}
-
-fn name_of(snapshot: &Snapshot, sold_on: &SoldOn) -> Option<NameKey> {
-    let name = &sold_on.swipe;
-    let workstation = snapshot.workstation(&name.store_id, &name.workstation_id)?;
-    Some(NameKey::new(workstation, name))
-}
-
 /// The first open job of each name: a name that stands twice in a batch waits for its first.
 fn first_of_each_open_name(jobs: &[Job]) -> Vec<usize> {
     let mut names = HashSet::with_capacity(jobs.len());
     let open = jobs.iter().enumerate().filter(|(_, job)| job.is_open());
     open.filter(|(_, job)| names.insert(&job.name)).map(|(at, _)| at).collect()
-}
-
-/// As [`first_of_each_open_name`], and swipes only.
-fn first_of_each_name(jobs: &[Job]) -> impl Iterator<Item = (usize, &Swipe)> {
-    first_of_each_open_name(jobs).into_iter().filter_map(|at| match &jobs[at].command {
-        Command::Record(swipe) => Some((at, swipe.as_ref())),
-        Command::Void(_) => None,
-    })
 }

@@ -1,0 +1,345 @@
+//! Folds the commands of a batch into their accounts: facts → decision → what is to be written.
+//!
+//! The decisions are those of `domain::swipe`; here they meet the clock, the receipts and the
+//! columns of the statement. No I/O: what must be known has been loaded before.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::civil::Date;
+
+use super::batch::{Batch, KeyRow, Kind, SwipeRow};
+use super::facts::{SoldLines, SwipeFact};
+use super::pass::Route;
+use super::{Command, Job, NameKey};
+use crate::accounts::Hot;
+use crate::catalogue::Snapshot;
+use crate::domain::account::{Account, State};
+use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
+use crate::domain::content::{self, ContentHash};
+use crate::domain::ledger::Entry;
+use crate::domain::name::SwipeName;
+use crate::domain::product::Product;
+use crate::domain::profile::Visit;
+use crate::domain::record;
+use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
+use crate::receipt::{
+    self, Compressor, Points, Receipt, RedemptionOutcome, VoidReceipt, account_text,
+};
+
+/// Versions between two checkpoints of a profile.
+const CHECKPOINT_VERSIONS: i64 = 16;
+
+/// A job that was decided, waiting for its account to move.
+pub(super) struct Decided {
+    pub(super) job: usize,
+    pub(super) account_id: i64,
+    pub(super) answer: Bytes,
+    pub(super) voided: bool,
+}
+
+/// The account that a merged one was merged into, as it will be.
+pub(super) struct Heir {
+    pub(super) expected: i64,
+    pub(super) hot: Hot,
+    /// What it inherits, version by version.
+    pub(super) booked: Vec<(i64, Date, Vec<Entry>)>,
+}
+
+/// Sales by the job that voids them.
+pub(super) type SalesToVoid = HashMap<usize, (SwipeFact, Vec<Entry>)>;
+
+/// Folds jobs into accounts and collects what is to be written.
+pub(super) struct Fold<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) now: Timestamp,
+    pub(super) compressor: &'a mut Compressor,
+    /// Lines of recorded sales.
+    pub(super) sold: SoldLines,
+    /// Lines of sales that were decided on the account at hand; they happen if it moves.
+    pub(super) sold_here: SoldLines,
+    pub(super) sales: SalesToVoid,
+    pub(super) heirs: HashMap<i64, Heir>,
+    pub(super) batch: Batch,
+    pub(super) decided: Vec<Decided>,
+}
+
+impl Fold<'_> {
+    /// One account: its jobs one after another, each on what the one before left.
+    pub(super) fn account(&mut self, before: &Hot, chain: &[Route], jobs: &[Job]) -> Hot {
+        let mut hot = before.clone();
+        self.sold_here.clear();
+        let decided_before = self.decided.len();
+        for route in chain {
+            match &jobs[route.job].command {
+                Command::Record(swipe) => self.swipe(&mut hot, swipe, route, &jobs[route.job]),
+                Command::Void(_) => self.void(&mut hot, route, &jobs[route.job]),
+            }
+        }
+        if self.decided.len() > decided_before {
+            let checkpoint = |version: i64| version / CHECKPOINT_VERSIONS;
+            let due = checkpoint(before.account.version) < checkpoint(hot.account.version)
+                && hot.account.state != State::House;
+            let profile = due.then(|| hot.profile.encode());
+            self.batch.account(before.account.version, &hot.account, profile);
+        }
+        hot
+    }
+
+    /// What heirs inherit, after everything that they inherit from.
+    pub(super) fn inheritances(&mut self) {
+        self.heirs.retain(|_, heir| !heir.booked.is_empty());
+        for heir in self.heirs.values() {
+            for (version, business_date, booked) in &heir.booked {
+                self.batch.entries(*version, *business_date, booked);
+            }
+            self.batch.account(heir.expected, &heir.hot.account, None);
+        }
+    }
+
+    fn swipe(&mut self, hot: &mut Hot, swipe: &Swipe, route: &Route, job: &Job) {
+        let business_date = swipe.name.business_date;
+        let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
+        let products: Vec<Product> =
+            swipe.lines.iter().map(|line| self.snapshot.product(&line.sku, epoch.epoch)).collect();
+        let kind = match (&route.recorded, swipe.training) {
+            (Some(_), _) => Kind::SaleAfterVoid,
+            (None, true) => Kind::Training,
+            (None, false) => Kind::Sale,
+        };
+        let for_customer = hot.account.state != State::House;
+        let decision = if for_customer {
+            let returned: Vec<Option<SoldLine>> = swipe
+                .lines
+                .iter()
+                .map(|line| {
+                    let sold_on = sold_on(&line.kind)?;
+                    let name = name_of(self.snapshot, sold_on)?;
+                    let line = (name, sold_on.line);
+                    self.sold.get(&line).or_else(|| self.sold_here.get(&line)).copied()
+                })
+                .collect();
+            let programme = &epoch.programme;
+            let facts = Facts { programme, products: &products, returned: &returned };
+            swipe::decide(&hot.account, swipe, &facts)
+        } else {
+            swipe::decide_for_house(&hot.account, swipe, kind == Kind::Sale)
+        };
+        if for_customer {
+            let sold: Vec<Product> = swipe
+                .lines
+                .iter()
+                .zip(&products)
+                .filter(|(line, _)| line.kind == LineKind::Sale)
+                .map(|(_, product)| *product)
+                .collect();
+            let workstation_no = job.name.workstation_no;
+            let visit = self.snapshot.visit(workstation_no, business_date, swipe.occurred_at);
+            let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
+            Arc::make_mut(&mut hot.profile).learn(&Visit {
+                total_minor,
+                redemptions,
+                sold: &sold,
+                ..visit
+            });
+            // A line that comes back later in this very batch finds what it earned. Only on the
+            // same account, which moves as a whole: elsewhere the sale may turn out to be none.
+            let lot = epoch.programme.lot_of(business_date);
+            for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
+                if line.kind == LineKind::Sale {
+                    let sold = SoldLine { points: *points, quantity: line.quantity, lot };
+                    self.sold_here.insert((job.name.clone(), line.line), sold);
+                }
+            }
+        }
+
+        let answer = receipt_of(swipe, kind, &decision, self.now);
+        let version = decision.account.version;
+        let content = content::hash(swipe);
+        let lines: Vec<(Product, i64)> =
+            products.into_iter().zip(decision.line_points.iter().copied()).collect();
+        match &route.recorded {
+            None => {
+                self.batch.claim(KeyRow {
+                    name: job.name.clone(),
+                    version,
+                    void_version: 0,
+                    content,
+                });
+            }
+            Some(tombstone) => {
+                let void_version = tombstone.void_version;
+                self.batch.rekey(KeyRow { name: job.name.clone(), version, void_version, content });
+            }
+        }
+        self.batch.swipe(&SwipeRow {
+            version,
+            name: &job.name,
+            kind,
+            epoch: epoch.epoch,
+            occurred_at: swipe.occurred_at,
+            total_minor: swipe.total_minor,
+            earned: decision.earned,
+            reversed: decision.reversed,
+            record: &record::encode(swipe, &lines),
+            receipt: &self.compressor.compress(&answer),
+        });
+        self.batch.entries(version, business_date, &decision.entries);
+        let voided = kind == Kind::SaleAfterVoid;
+        let account_id = hot.account.account_id;
+        self.decided.push(Decided { job: route.job, account_id, answer, voided });
+        hot.account = decision.account;
+    }
+
+    fn void(&mut self, hot: &mut Hot, route: &Route, job: &Job) {
+        let business_date = job.name.business_date;
+        let (kind, epoch, total_minor, decision, content, sale_version);
+        match (self.sales.get(&route.job), &route.recorded) {
+            (Some((sale, entries)), Some(fact)) => {
+                let Some(of_sale) = self.snapshot.epoch(sale.epoch) else { return };
+                let counted = sale.kind == Kind::Sale as i16;
+                let lot = of_sale.programme.lot_of(business_date);
+                total_minor = sale.total_minor;
+                let sale = SaleToVoid { business_date, total_minor, counted, entries, lot };
+                decision = swipe::decide_void(&hot.account, &sale);
+                kind = Kind::Void;
+                epoch = of_sale.epoch;
+                sale_version = fact.version;
+                content = ContentHash::try_from(fact.content.as_slice()).unwrap_or([0; 17]);
+            }
+            _ => {
+                let Some(current) = self.snapshot.epoch_on(business_date) else { return };
+                decision = swipe::decide_tombstone(&hot.account, business_date);
+                (kind, epoch, total_minor) = (Kind::Tombstone, current.epoch, 0);
+                (sale_version, content) = (0, [0; 17]);
+            }
+        }
+        let Command::Void(name) = &job.command else { return };
+        let mut decision = decision;
+        let holder = match self.heirs.get_mut(&hot.account.account_id) {
+            None => &decision.account,
+            Some(heir) => {
+                let (account, booked) = swipe::hand_on(&mut decision, &heir.hot.account);
+                heir.booked.push((account.version, business_date, booked));
+                heir.hot.account = account;
+                &heir.hot.account
+            }
+        };
+        let answer = void_receipt_of(name, kind, &decision, holder, self.now);
+        let version = decision.account.version;
+        let row = KeyRow {
+            name: job.name.clone(),
+            version: sale_version,
+            void_version: version,
+            content,
+        };
+        match kind {
+            Kind::Void => self.batch.rekey(row),
+            _ => self.batch.claim(row),
+        }
+        self.batch.swipe(&SwipeRow {
+            version,
+            name: &job.name,
+            kind,
+            epoch,
+            occurred_at: self.now,
+            total_minor: -total_minor,
+            earned: decision.earned,
+            reversed: decision.reversed,
+            record: &[],
+            receipt: &self.compressor.compress(&answer),
+        });
+        self.batch.entries(version, business_date, &decision.entries);
+        let account_id = hot.account.account_id;
+        self.decided.push(Decided { job: route.job, account_id, answer, voided: true });
+        hot.account = decision.account;
+    }
+}
+
+// ---------------------------------------------------------------------- answers
+
+fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
+    let (points, mut messages) = points_of(&decision.account, decision.earned, decision.reversed);
+    match kind {
+        Kind::Training => messages.push("Training: nothing was booked.".into()),
+        Kind::SaleAfterVoid => messages
+            .push("This transaction was voided before it arrived here; it earns nothing.".into()),
+        _ => {}
+    }
+    receipt::to_bytes(&Receipt {
+        swipe: &swipe.name.to_string(),
+        account: shown_account(&decision.account),
+        recorded_at: now,
+        points,
+        tier: None,
+        redemptions: swipe
+            .redemptions
+            .iter()
+            .map(|Redemption { coupon, discount_minor }| RedemptionOutcome {
+                coupon,
+                outcome: "unknown",
+                discount_minor: *discount_minor,
+            })
+            .collect(),
+        coupons: [],
+        messages,
+    })
+}
+
+/// `holder` has the points now: the account of the sale, or the one that it was merged into.
+fn void_receipt_of(
+    name: &SwipeName,
+    kind: Kind,
+    decision: &Decision,
+    holder: &Account,
+    now: Timestamp,
+) -> Bytes {
+    let (points, mut messages) = points_of(holder, decision.earned, decision.reversed);
+    if kind == Kind::Tombstone {
+        messages.push("The sale has not arrived here yet; it will earn nothing.".into());
+    }
+    receipt::to_bytes(&VoidReceipt {
+        swipe: &name.to_string(),
+        account: shown_account(holder),
+        voided_at: now,
+        points,
+        messages,
+    })
+}
+
+/// The points object, and what must be said about it.
+fn points_of(account: &Account, earned: i64, reversed: i64) -> (Points, Vec<String>) {
+    if account.state == State::House {
+        return (Points { earned, reversed, ..Points::default() }, Vec::new());
+    }
+    let standing = swipe::standing(account, account.clock);
+    let mut messages = Vec::new();
+    if account.state == State::Provisional {
+        messages.push(format!(
+            "This card is not enrolled yet. {} points are waiting for whoever enrols it.",
+            standing.balance
+        ));
+    }
+    (Points::of_account(earned, reversed, &standing), messages)
+}
+
+fn shown_account(account: &Account) -> Option<String> {
+    (account.state == State::Enrolled).then(|| account_text(account.account_id))
+}
+
+// ---------------------------------------------------------------- small look-ups
+
+pub(super) fn sold_on(kind: &LineKind) -> Option<&SoldOn> {
+    match kind {
+        LineKind::Return { sold_on } => sold_on.as_ref(),
+        LineKind::Sale => None,
+    }
+}
+
+pub(super) fn name_of(snapshot: &Snapshot, sold_on: &SoldOn) -> Option<NameKey> {
+    let name = &sold_on.swipe;
+    let workstation = snapshot.workstation(&name.store_id, &name.workstation_id)?;
+    Some(NameKey::new(workstation, name))
+}
