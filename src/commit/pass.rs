@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use super::batch::Batch;
 use super::facts::{self, NameFact, SoldLines, Wanted};
 use super::fold::{Decided, Fold, Heir, SalesToVoid, name_of, sold_on};
-use super::{Command, Connection, Job, NameKey, Outcome, Shared};
+use super::{Command, Connection, Job, NameKey, Outcome, Shared, first_of_each_open_name};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
@@ -30,6 +30,7 @@ use crate::domain::account::{Account, State};
 use crate::domain::{bucket, content};
 use crate::error::Error;
 use crate::receipt::{self, Compressor};
+use crate::sabotage::{self, Fault};
 
 /// What a pass stands on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,6 +214,7 @@ impl Pass<'_> {
                 let outcome = stored
                     .ok_or_else(|| Error::Damaged(format!("no swipe stored at {place:?}")))
                     .and_then(|stored| receipt::decompress(&stored.receipt))
+                    .map(|answer| sabotage::replayed(answer, self.now))
                     .map(|answer| Outcome::Recorded { answer, replayed: true, voided });
                 jobs[job].answer(outcome);
             }
@@ -307,6 +309,9 @@ impl Pass<'_> {
         metrics.phases.decide.observe(started.elapsed().as_secs_f64());
 
         let started = Instant::now();
+        if sabotage::is(Fault::AnswerBeforeCommit) {
+            decided.iter().for_each(|decided| decided.answer(jobs));
+        }
         let moved = self.commit(&batch, jobs, &decided).await?;
         metrics.phases.statement.observe(started.elapsed().as_secs_f64());
 
@@ -315,15 +320,16 @@ impl Pass<'_> {
         for hot in after {
             if moved.contains(&hot.account.account_id) {
                 self.shared.accounts.put(hot);
-            } else {
+            } else if !sabotage::is(Fault::StaleRetryWithoutReload) {
                 metrics.stale_accounts.inc();
                 self.shared.accounts.forget(hot.account.account_id);
             }
         }
-        for Decided { job, account_id, answer, voided } in decided {
-            if moved.contains(&account_id) {
-                let outcome = Outcome::Recorded { answer, replayed: false, voided };
-                jobs[job].answer(Ok(outcome));
+        for decided in decided {
+            if moved.contains(&decided.account_id) {
+                decided.answer(jobs);
+            } else if sabotage::is(Fault::CacheTrustedForRefusals) {
+                jobs[decided.job].answer(Ok(Outcome::NameReused));
             }
         }
         Ok(())
@@ -374,6 +380,7 @@ impl Pass<'_> {
         }
         if !missing.is_empty() {
             for hot in facts::load_accounts(self.connection, self.snapshot, &missing).await? {
+                let hot = sabotage::reloaded(hot, &self.shared.accounts);
                 accounts.insert(hot.account.account_id, hot);
             }
         }
@@ -485,11 +492,4 @@ impl Pass<'_> {
             }
         }
     }
-}
-
-/// The first open job of each name: a name that stands twice in a batch waits for its first.
-fn first_of_each_open_name(jobs: &[Job]) -> Vec<usize> {
-    let mut names = HashSet::with_capacity(jobs.len());
-    let open = jobs.iter().enumerate().filter(|(_, job)| job.is_open());
-    open.filter(|(_, job)| names.insert(&job.name)).map(|(at, _)| at).collect()
 }

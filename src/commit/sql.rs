@@ -12,6 +12,7 @@
 use tokio_postgres::{Client, Statement};
 
 use crate::db::DbError;
+use crate::sabotage;
 
 /// Settings of the committers' sessions: plans that do not depend on statistics, and a commit
 /// that waits for the disk whatever the server's default is.
@@ -328,7 +329,7 @@ pub(super) struct Statements {
 impl Statements {
     pub(super) async fn prepare(client: &Client) -> Result<Self, DbError> {
         Ok(Self {
-            commit_batch: client.prepare(COMMIT_BATCH).await?,
+            commit_batch: client.prepare(&sabotage::commit_batch(COMMIT_BATCH)).await?,
             rekey: client.prepare(REKEY).await?,
             resolve_cards: client.prepare(RESOLVE_CARDS).await?,
             find_cards: client.prepare(FIND_CARDS).await?,

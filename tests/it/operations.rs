@@ -97,6 +97,7 @@ const METRICS: [(&str, &str); 18] = [
     ("tillside_bisections_total", "counter"),
     ("tillside_cache_lookups_total", "counter"),
     ("tillside_committer_connections_total", "counter"),
+    ("tillside_held_up_total", "counter"),
     ("tillside_http_connections", "gauge"),
     ("tillside_http_connections_refused_total", "counter"),
     ("tillside_http_connections_timed_out_total", "counter"),

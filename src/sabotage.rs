@@ -1,0 +1,169 @@
+//! Faults that are put in on purpose, so that the tests of reliability can show that they would
+//! notice. Not part of the product: without the feature `sabotage` every question here is
+//! answered with a constant no, and an optimised build refuses the feature.
+//!
+//! One fault at a time, chosen by `TILLSIDE_SABOTAGE`; `make sabotage` goes through all of them.
+
+#[cfg(all(feature = "sabotage", not(debug_assertions)))]
+compile_error!("the feature `sabotage` is for tests: an optimised build must not have it");
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use crate::accounts::{Accounts, Hot};
+use crate::config;
+use crate::domain::account::Account;
+
+/// What can be broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Commits do not wait for the disk.
+    SynchronousCommitOff,
+    /// A name that is taken is recorded again.
+    NameCheckRemoved,
+    /// An account is overwritten whatever its version.
+    VersionPredicateRemoved,
+    /// A retry is answered with a receipt that is made anew.
+    ReceiptRebuiltOnReplay,
+    /// An account that did not move is taken for a name that is taken.
+    CacheTrustedForRefusals,
+    /// A till is answered before the database has been.
+    AnswerBeforeCommit,
+    /// The second attempt decides on what the cache remembers.
+    StaleRetryWithoutReload,
+    /// Every swipe of a chain gets the receipt of its first.
+    ChildrenOnTheWrongSwipe,
+    /// Some entries are not written.
+    LotsNotMatchingEntries,
+    /// Everybody may wait, for any time.
+    UnboundedQueue,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::SynchronousCommitOff,
+        Self::NameCheckRemoved,
+        Self::VersionPredicateRemoved,
+        Self::ReceiptRebuiltOnReplay,
+        Self::CacheTrustedForRefusals,
+        Self::AnswerBeforeCommit,
+        Self::StaleRetryWithoutReload,
+        Self::ChildrenOnTheWrongSwipe,
+        Self::LotsNotMatchingEntries,
+        Self::UnboundedQueue,
+    ];
+
+    /// How it is chosen.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::SynchronousCommitOff => "synchronous-commit-off",
+            Self::NameCheckRemoved => "name-check-removed",
+            Self::VersionPredicateRemoved => "version-predicate-removed",
+            Self::ReceiptRebuiltOnReplay => "receipt-rebuilt-on-replay",
+            Self::CacheTrustedForRefusals => "cache-trusted-for-refusals",
+            Self::AnswerBeforeCommit => "answer-before-commit",
+            Self::StaleRetryWithoutReload => "stale-retry-without-reload",
+            Self::ChildrenOnTheWrongSwipe => "children-on-the-wrong-swipe",
+            Self::LotsNotMatchingEntries => "lots-not-matching-entries",
+            Self::UnboundedQueue => "unbounded-queue",
+        }
+    }
+}
+
+/// Whether this fault was chosen.
+#[cfg(not(feature = "sabotage"))]
+pub(crate) const fn is(_: Fault) -> bool {
+    false
+}
+
+/// Whether this fault was chosen.
+#[cfg(feature = "sabotage")]
+pub(crate) fn is(fault: Fault) -> bool {
+    static CHOSEN: std::sync::OnceLock<Option<Fault>> = std::sync::OnceLock::new();
+    let chosen = CHOSEN.get_or_init(|| {
+        let name = std::env::var("TILLSIDE_SABOTAGE").ok()?;
+        let found = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+        Some(found.unwrap_or_else(|| panic!("TILLSIDE_SABOTAGE: there is no fault {name}")))
+    });
+    *chosen == Some(fault)
+}
+
+/// The statement of the committers, spoilt if that was chosen. What the tables' keys would still
+/// refuse is silenced too: each protection shall be missed for itself.
+pub(crate) fn commit_batch(sql: &str) -> Cow<'_, str> {
+    let replace = |changes: &[(&str, &str)]| {
+        let mut spoilt = sql.to_owned();
+        for (from, to) in changes {
+            assert!(spoilt.contains(from), "the statement has changed: {from}");
+            spoilt = spoilt.replace(from, to);
+        }
+        Cow::Owned(spoilt)
+    };
+    let claims = "AS g (n)\n), swiped AS (";
+    let swipes = "AS g (n)\n), booked AS (";
+    let entries = "AS g (n)\n), learnt AS (";
+    if is(Fault::NameCheckRemoved) {
+        let anyhow = "AS g (n) ON CONFLICT DO NOTHING\n), swiped AS (";
+        return replace(&[("LIMIT 1) IS NULL", "LIMIT 1) IS DISTINCT FROM 2"), (claims, anyhow)]);
+    }
+    if is(Fault::VersionPredicateRemoved) {
+        return replace(&[
+            (" AND a.version = i.expected", ""),
+            (swipes, "AS g (n) ON CONFLICT DO NOTHING\n), booked AS ("),
+            (entries, "AS g (n) ON CONFLICT DO NOTHING\n), learnt AS ("),
+        ]);
+    }
+    if is(Fault::ChildrenOnTheWrongSwipe) {
+        return replace(&[
+            (
+                "substring($37::bytea FROM ($38::integer[])[g.n] + 1",
+                "substring($37::bytea FROM ($38::integer[])[m.swipe_first] + 1",
+            ),
+            (
+                "FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n])",
+                "FOR ($38::integer[])[m.swipe_first + 1] - ($38::integer[])[m.swipe_first])",
+            ),
+        ]);
+    }
+    Cow::Borrowed(sql)
+}
+
+/// The settings of the committers, without their bounds if that was chosen.
+pub(crate) fn settings(settings: &config::Commit) -> config::Commit {
+    let mut settings = settings.clone();
+    if is(Fault::UnboundedQueue) {
+        (settings.queue_max, settings.wait_max_ms) = (1 << 24, 1 << 40);
+    }
+    settings
+}
+
+/// An account as it was loaded, or as the cache still has it if that was chosen.
+pub(crate) fn reloaded(hot: Arc<Hot>, accounts: &Accounts) -> Arc<Hot> {
+    match accounts.get(hot.account.account_id) {
+        Some(held) if is(Fault::StaleRetryWithoutReload) => {
+            let version = hot.account.version;
+            let account = Account { version, ..held.account.clone() };
+            Arc::new(Hot {
+                account,
+                cards: Arc::clone(&hot.cards),
+                profile: Arc::clone(&held.profile),
+            })
+        }
+        _ => hot,
+    }
+}
+
+/// The stored answer of a replay, made anew if that was chosen.
+pub(crate) fn replayed(answer: Bytes, now: Timestamp) -> Bytes {
+    if !is(Fault::ReceiptRebuiltOnReplay) {
+        return answer;
+    }
+    let mut receipt: serde_json::Value =
+        serde_json::from_slice(&answer).expect("stored receipts are JSON");
+    receipt["recorded_at"] = now.to_string().into();
+    receipt.to_string().into()
+}
