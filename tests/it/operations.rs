@@ -91,7 +91,7 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 18] = [
+const METRICS: [(&str, &str); 19] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
