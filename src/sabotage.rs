@@ -85,6 +85,7 @@ pub(crate) const fn is(_: Fault) -> bool {
 pub(crate) fn is(fault: Fault) -> bool {
     static CHOSEN: std::sync::OnceLock<Option<Fault>> = std::sync::OnceLock::new();
     let chosen = CHOSEN.get_or_init(|| {
+        #[expect(clippy::disallowed_methods, reason = "it is no setting of the product")]
         let name = std::env::var("TILLSIDE_SABOTAGE").ok()?;
         let found = Fault::ALL.into_iter().find(|fault| fault.name() == name);
         Some(found.unwrap_or_else(|| panic!("TILLSIDE_SABOTAGE: there is no fault {name}")))
@@ -92,44 +93,37 @@ pub(crate) fn is(fault: Fault) -> bool {
     *chosen == Some(fault)
 }
 
-/// The statement of the committers, spoilt if that was chosen. What the tables' keys would still
-/// refuse is silenced too: each protection shall be missed for itself.
+/// The statement of the committers, spoilt if that was chosen.
 pub(crate) fn commit_batch(sql: &str) -> Cow<'_, str> {
-    let replace = |changes: &[(&str, &str)]| {
-        let mut spoilt = sql.to_owned();
-        for (from, to) in changes {
-            assert!(spoilt.contains(from), "the statement has changed: {from}");
-            spoilt = spoilt.replace(from, to);
-        }
-        Cow::Owned(spoilt)
-    };
-    let claims = "AS g (n)\n), swiped AS (";
-    let swipes = "AS g (n)\n), booked AS (";
-    let entries = "AS g (n)\n), learnt AS (";
-    if is(Fault::NameCheckRemoved) {
-        let anyhow = "AS g (n) ON CONFLICT DO NOTHING\n), swiped AS (";
-        return replace(&[("LIMIT 1) IS NULL", "LIMIT 1) IS DISTINCT FROM 2"), (claims, anyhow)]);
-    }
-    if is(Fault::VersionPredicateRemoved) {
-        return replace(&[
+    let chosen = Fault::ALL.into_iter().find(|fault| is(*fault));
+    chosen.map_or(Cow::Borrowed(sql), |fault| {
+        let spoil = |sql: String, (from, to): &(&str, &str)| sql.replace(from, to);
+        Cow::Owned(changes(fault).iter().fold(sql.to_owned(), spoil))
+    })
+}
+
+/// What a fault changes in the statement. What the tables' keys would still refuse is silenced
+/// too: each protection shall be missed for itself.
+fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
+    match fault {
+        Fault::NameCheckRemoved => &[
+            ("LIMIT 1) IS NULL", "LIMIT 1) IS DISTINCT FROM 2"),
+            ("AS g (n)\n), swiped AS (", "AS g (n) ON CONFLICT DO NOTHING\n), swiped AS ("),
+        ],
+        Fault::VersionPredicateRemoved => &[
             (" AND a.version = i.expected", ""),
-            (swipes, "AS g (n) ON CONFLICT DO NOTHING\n), booked AS ("),
-            (entries, "AS g (n) ON CONFLICT DO NOTHING\n), learnt AS ("),
-        ]);
-    }
-    if is(Fault::ChildrenOnTheWrongSwipe) {
-        return replace(&[
-            (
-                "substring($37::bytea FROM ($38::integer[])[g.n] + 1",
-                "substring($37::bytea FROM ($38::integer[])[m.swipe_first] + 1",
-            ),
+            ("AS g (n)\n), booked AS (", "AS g (n) ON CONFLICT DO NOTHING\n), booked AS ("),
+            ("AS g (n)\n), learnt AS (", "AS g (n) ON CONFLICT DO NOTHING\n), learnt AS ("),
+        ],
+        Fault::ChildrenOnTheWrongSwipe => &[
+            ("FROM ($38::integer[])[g.n] + 1", "FROM ($38::integer[])[m.swipe_first] + 1"),
             (
                 "FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n])",
                 "FOR ($38::integer[])[m.swipe_first + 1] - ($38::integer[])[m.swipe_first])",
             ),
-        ]);
+        ],
+        _ => &[],
     }
-    Cow::Borrowed(sql)
 }
 
 /// The settings of the committers, without their bounds if that was chosen.
@@ -166,4 +160,24 @@ pub(crate) fn replayed(answer: Bytes, now: Timestamp) -> Bytes {
         serde_json::from_slice(&answer).expect("stored receipts are JSON");
     receipt["recorded_at"] = now.to_string().into();
     receipt.to_string().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commit::probe::COMMIT_BATCH;
+
+    #[test]
+    fn what_is_to_be_spoilt_is_still_there() {
+        for (from, to) in Fault::ALL.into_iter().flat_map(changes) {
+            assert_eq!(COMMIT_BATCH.matches(from).count(), 1, "{from}");
+            assert_ne!(from, to);
+        }
+    }
+
+    #[cfg(not(feature = "sabotage"))]
+    #[test]
+    fn without_the_feature_nothing_is_spoilt() {
+        assert_eq!(commit_batch(COMMIT_BATCH), COMMIT_BATCH);
+    }
 }
