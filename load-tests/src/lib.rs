@@ -5,3 +5,5 @@
 //! short (`tests/it`), `make chaos` runs it long, `make sabotage` shows that it notices.
 //!
 //! Load goes to this machine only, is bounded in time, and ends by itself.
+
+pub mod proxy;
