@@ -11,6 +11,8 @@
 mod framing;
 mod line;
 mod relay;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::io;
