@@ -6,4 +6,5 @@
 //!
 //! Load goes to this machine only, is bounded in time, and ends by itself.
 
+pub mod disk;
 pub mod proxy;
