@@ -8,6 +8,7 @@
 
 pub mod baskets;
 pub mod chaos;
+pub mod disk;
 pub mod error;
 pub mod journal;
 pub mod nemesis;
