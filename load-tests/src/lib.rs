@@ -5,3 +5,15 @@
 //! short (`tests/it`), `make chaos` runs it long, `make sabotage` shows that it notices.
 //!
 //! Load goes to this machine only, is bounded in time, and ends by itself.
+
+pub mod baskets;
+pub mod chaos;
+pub mod disk;
+pub mod error;
+pub mod journal;
+pub mod nemesis;
+pub mod oracle;
+pub mod proxy;
+pub mod tally;
+pub mod tills;
+pub mod world;

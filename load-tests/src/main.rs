@@ -1,3 +1,124 @@
 //! The command line of the load tests.
 
-fn main() {}
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use tillside_load::nemesis::Schedule;
+use tillside_load::{chaos, world};
+
+/// Tillside under load and under attack. Everything runs on this machine and ends by itself.
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Chaos(ChaosArgs),
+}
+
+/// Break everything for a while, and judge what the service says it has recorded.
+///
+/// Starts a private PostgreSQL and two replicas of the service, lets simulated tills work
+/// against them through faulty wires, kills and stops processes meanwhile, and compares what the
+/// tills were answered with what the database holds. Ends with 1 when anything is lost, doubled
+/// or changed, or when a kind of fault never happened; then the folder is kept, with the
+/// journal and all logs.
+#[derive(Debug, Args)]
+struct ChaosArgs {
+    /// The `tillside` binary.
+    #[arg(long, value_name = "PATH")]
+    server: PathBuf,
+    /// How long faults fall.
+    #[arg(long, default_value_t = 5.0)]
+    minutes: f64,
+    /// Chooses tills and faults; a run with the same seed does the same. Without it: random.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Where everything is kept: a new or empty folder. Without it: below the folder for
+    /// temporary files.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// Writes the report here, for programs.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// How many tills work at the same time.
+    #[arg(long, default_value_t = 100)]
+    tills: usize,
+    /// How many customers have a card.
+    #[arg(long, default_value_t = 2_000)]
+    customers: u64,
+    /// Whether customers pay with points.
+    #[arg(long)]
+    points_spent: bool,
+    /// No faults: whether everything is right in peace.
+    #[arg(long)]
+    without_faults: bool,
+}
+
+fn main() -> ExitCode {
+    let Cli { command: Command::Chaos(args) } = Cli::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome =
+        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(Box::pin(run_chaos(args))));
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&*error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run_chaos(args: ChaosArgs) -> Result<bool, Box<dyn Error>> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    print(&format_args!("seed {seed}"));
+    let folder =
+        args.dir.unwrap_or_else(|| std::env::temp_dir().join(format!("tillside-chaos-{seed}")));
+    let time = Duration::try_from_secs_f64(args.minutes * 60.0)?;
+    let plan = chaos::Plan {
+        world: world::Plan {
+            folder: folder.clone(),
+            data: None,
+            binary: args.server.canonicalize()?,
+            servers: 2,
+            tills: args.tills,
+            seed,
+        },
+        schedule: if args.without_faults { Schedule::Peace(time) } else { Schedule::Lasting(time) },
+        wires: !args.without_faults,
+        customers: args.customers,
+        points_spent: args.points_spent,
+    };
+    let report = chaos::run(&plan, |line| print(&line)).await?;
+    print(&report);
+    if let Some(file) = args.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
+    }
+    chaos::tidy_up(&folder, &report)?;
+    if !report.holds() {
+        print(&format_args!("journal and logs are kept in {}", folder.display()));
+    }
+    Ok(report.holds())
+}
+
+#[expect(clippy::print_stdout, reason = "this is where the commands answer")]
+fn print(text: &dyn std::fmt::Display) {
+    println!("{text}");
+}
+
+#[expect(clippy::print_stderr, reason = "this is where the commands complain")]
+fn complain(error: &dyn Error) {
+    eprintln!("error: {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        eprintln!("  because: {cause}");
+        source = cause.source();
+    }
+}

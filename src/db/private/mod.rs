@@ -272,6 +272,24 @@ impl PrivatePostgres {
         &self.place.folder
     }
 
+    /// The unix socket of the server, for a proxy that stands in front of it.
+    pub fn socket(&self) -> PathBuf {
+        self.place.socket()
+    }
+
+    /// Sends a signal to the postmaster and leaves the rest to it: SIGQUIT is an immediate
+    /// shutdown, SIGKILL a crash. For tests of what survives; [`PrivatePostgres::stop`] is for
+    /// everybody else.
+    pub fn signal(&self, signal: Signal) {
+        self.keeper.signal(signal);
+    }
+
+    /// Waits until the postmaster has ended. Its other processes may still be ending; starting
+    /// again in the same folder waits for them.
+    pub async fn ended(&self) {
+        self.keeper.ended().await;
+    }
+
     /// Stops it within five seconds: at first in order, then without a checkpoint (the next
     /// start recovers from the log), at last by force. What was committed stays committed.
     pub async fn stop(self) {

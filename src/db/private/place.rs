@@ -139,7 +139,7 @@ impl Place {
 
     /// Removes what a server that is gone has left. Only the holder of the lock may call it.
     pub(super) fn clear_stale(&self) -> Result<(), PrivateError> {
-        let socket = self.socket_dir.join(SOCKET);
+        let socket = self.socket();
         for path in [self.data().join("postmaster.pid"), socket.with_extension("5432.lock"), socket]
         {
             match fs::remove_file(&path) {
@@ -150,6 +150,10 @@ impl Place {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn socket(&self) -> PathBuf {
+        self.socket_dir.join(SOCKET)
     }
 
     /// Whether a server runs on the data that did not take our lock: started by hand.

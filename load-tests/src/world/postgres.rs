@@ -1,0 +1,110 @@
+//! The database of a world, and the ways in which it goes down.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use tillside::db::private::{PrivatePostgres, PrivateSettings};
+use tokio_postgres::{Client, NoTls};
+
+use crate::error::HarnessError;
+
+/// A private PostgreSQL that can be taken down and brought back.
+pub struct Postgres {
+    folder: PathBuf,
+    binary: PathBuf,
+    url: String,
+    socket: PathBuf,
+    /// None while it is down.
+    running: Option<PrivatePostgres>,
+}
+
+impl Postgres {
+    /// Starts it. `binary` is `tillside`, which becomes the server.
+    ///
+    /// # Errors
+    /// Whose message says what to do.
+    pub async fn start(folder: &Path, binary: &Path) -> Result<Self, HarnessError> {
+        let running = launch(folder, binary).await?;
+        let (url, socket) = (running.url(), running.socket());
+        let (folder, binary) = (folder.to_owned(), binary.to_owned());
+        Ok(Self { folder, binary, url, socket, running: Some(running) })
+    }
+
+    /// How to connect to it directly, without a proxy.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Its socket.
+    pub fn socket(&self) -> PathBuf {
+        self.socket.clone()
+    }
+
+    /// Where its data and its log are.
+    pub fn folder(&self) -> &Path {
+        self.running.as_ref().map_or(&self.folder, |running| running.folder())
+    }
+
+    /// Takes it down with a signal to the postmaster, and brings it back.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn crash(&mut self, signal: Signal) -> Result<(), HarnessError> {
+        if let Some(running) = self.running.take() {
+            running.signal(signal);
+            running.ended().await;
+        }
+        self.come_back().await
+    }
+
+    /// Brings it back when it has gone down.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn come_back(&mut self) -> Result<(), HarnessError> {
+        // What a full disk or a crash has ended by itself is not running, whatever we hold.
+        self.running = None;
+        self.running = Some(launch(&self.folder, &self.binary).await?);
+        Ok(())
+    }
+
+    /// A connection of our own, which no proxy disturbs.
+    ///
+    /// # Errors
+    /// When the server is down.
+    pub async fn connect(&self) -> Result<Client, HarnessError> {
+        connect(&self.url).await
+    }
+
+    /// Stops it in order.
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+}
+
+/// Connects, and leaves the driver to the runtime.
+///
+/// # Errors
+/// When nobody answers there.
+pub async fn connect(url: &str) -> Result<Client, HarnessError> {
+    let connected = tokio_postgres::connect(url, NoTls).await;
+    let (client, connection) =
+        connected.map_err(HarnessError::doing("connecting to PostgreSQL"))?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+async fn launch(folder: &Path, binary: &Path) -> Result<PrivatePostgres, HarnessError> {
+    let settings = PrivateSettings {
+        // After a crash every process of the old server has to end first.
+        wait_for_folder: Duration::from_secs(30),
+        shared_buffers_mib: 64,
+        max_wal_size_mib: 512,
+        ..PrivateSettings::default()
+    };
+    let started = PrivatePostgres::start(folder, binary, &settings).await;
+    started.map_err(HarnessError::doing("starting PostgreSQL"))
+}
