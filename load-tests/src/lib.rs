@@ -14,6 +14,7 @@ pub mod journal;
 pub mod nemesis;
 pub mod oracle;
 pub mod proxy;
+pub mod sabotage;
 pub mod tally;
 pub mod tills;
 pub mod world;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tillside::sabotage::Fault;
 use tillside_load::nemesis::Schedule;
-use tillside_load::{chaos, world};
+use tillside_load::{chaos, sabotage, world};
 
 /// Tillside under load and under attack. Everything runs on this machine and ends by itself.
 #[derive(Debug, Parser)]
@@ -20,6 +21,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Chaos(ChaosArgs),
+    Sabotage(SabotageArgs),
 }
 
 /// Break everything for a while, and judge what the service says it has recorded.
@@ -61,11 +63,34 @@ struct ChaosArgs {
     without_faults: bool,
 }
 
+/// Take out one protection after the other, and see whether the harness notices.
+///
+/// Ends with 1 when one of them is not noticed within two minutes, or when something is found
+/// although nothing was broken.
+#[derive(Debug, Args)]
+struct SabotageArgs {
+    /// A `tillside` binary that was built with the feature `sabotage`.
+    #[arg(long, value_name = "PATH")]
+    server: PathBuf,
+    /// Chooses tills and faults. Without it: random.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Only this fault.
+    #[arg(long, value_name = "NAME", value_parser = fault_named)]
+    fault: Option<Fault>,
+}
+
 fn main() -> ExitCode {
-    let Cli { command: Command::Chaos(args) } = Cli::parse();
+    let Cli { command } = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome =
-        runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(Box::pin(run_chaos(args))));
+    let outcome = runtime.map_err(Into::into).and_then(|runtime| {
+        runtime.block_on(async {
+            match command {
+                Command::Chaos(args) => Box::pin(run_chaos(args)).await,
+                Command::Sabotage(args) => Box::pin(run_sabotage(args)).await,
+            }
+        })
+    });
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
@@ -90,6 +115,7 @@ async fn run_chaos(args: ChaosArgs) -> Result<bool, Box<dyn Error>> {
             servers: 2,
             tills: args.tills,
             seed,
+            sabotage: None,
         },
         schedule: if args.without_faults { Schedule::Peace(time) } else { Schedule::Lasting(time) },
         wires: !args.without_faults,
@@ -106,6 +132,21 @@ async fn run_chaos(args: ChaosArgs) -> Result<bool, Box<dyn Error>> {
         print(&format_args!("journal and logs are kept in {}", folder.display()));
     }
     Ok(report.holds())
+}
+
+async fn run_sabotage(args: SabotageArgs) -> Result<bool, Box<dyn Error>> {
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    print(&format_args!("seed {seed}"));
+    let folder = std::env::temp_dir().join(format!("tillside-sabotage-{seed}"));
+    let binary = args.server.canonicalize()?;
+    let right = sabotage::run(&binary, &folder, seed, args.fault, |row| print(row)).await?;
+    print(if right { &"every fault was noticed" } else { &"NOT every fault was noticed" });
+    Ok(right)
+}
+
+fn fault_named(name: &str) -> Result<Fault, String> {
+    let found = Fault::ALL.into_iter().find(|fault| fault.name() == name);
+    found.ok_or_else(|| format!("one of {}", Fault::ALL.map(Fault::name).join(", ")))
 }
 
 #[expect(clippy::print_stdout, reason = "this is where the commands answer")]

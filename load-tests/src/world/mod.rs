@@ -48,6 +48,8 @@ pub struct Plan {
     pub tills: usize,
     /// Of the proxies.
     pub seed: u64,
+    /// What is broken in the replicas on purpose; needs a build that can.
+    pub sabotage: Option<&'static str>,
 }
 
 /// A workstation that may sign.
@@ -162,7 +164,7 @@ async fn start_replica(
     let file = plan.folder.join(format!("server-{number}.toml"));
     write_config(&file, &config)?;
     let log = plan.folder.join(format!("server-{number}.log"));
-    let server = Server::start(&plan.binary, &file, &log, admin).await?;
+    let server = Server::start(&plan.binary, &file, &log, admin, plan.sabotage).await?;
     Ok(Replica { server, front, back })
 }
 

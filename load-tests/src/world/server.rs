@@ -27,6 +27,7 @@ pub struct Server {
     config: PathBuf,
     log: PathBuf,
     admin: SocketAddr,
+    sabotage: Option<&'static str>,
     child: Child,
 }
 
@@ -40,10 +41,11 @@ impl Server {
         config: &Path,
         log: &Path,
         admin: SocketAddr,
+        sabotage: Option<&'static str>,
     ) -> Result<Self, HarnessError> {
-        let child = spawn(binary, config, log)?;
+        let child = spawn(binary, config, log, sabotage)?;
         let (binary, config, log) = (binary.to_owned(), config.to_owned(), log.to_owned());
-        let mut server = Self { binary, config, log, admin, child };
+        let mut server = Self { binary, config, log, admin, sabotage, child };
         server.become_ready().await?;
         Ok(server)
     }
@@ -59,7 +61,7 @@ impl Server {
     /// # Errors
     /// When it does not become ready; its log says why.
     pub async fn restart(&mut self) -> Result<(), HarnessError> {
-        self.child = spawn(&self.binary, &self.config, &self.log)?;
+        self.child = spawn(&self.binary, &self.config, &self.log, self.sabotage)?;
         self.become_ready().await
     }
 
@@ -93,7 +95,7 @@ impl Server {
             }
             let ended = self.child.try_wait();
             if ended.map_err(HarnessError::doing("looking at a service"))?.is_some() {
-                self.child = spawn(&self.binary, &self.config, &self.log)?;
+                self.child = spawn(&self.binary, &self.config, &self.log, self.sabotage)?;
             }
             sleep(READY_INTERVAL).await;
         }
@@ -112,7 +114,12 @@ impl Server {
     }
 }
 
-fn spawn(binary: &Path, config: &Path, log: &Path) -> Result<Child, HarnessError> {
+fn spawn(
+    binary: &Path,
+    config: &Path,
+    log: &Path,
+    sabotage: Option<&str>,
+) -> Result<Child, HarnessError> {
     let open = |log: &Path| -> std::io::Result<File> {
         OpenOptions::new().create(true).append(true).open(log)
     };
@@ -120,6 +127,7 @@ fn spawn(binary: &Path, config: &Path, log: &Path) -> Result<Child, HarnessError
     let mut command = Command::new(binary);
     command.arg("--config").arg(config).arg("serve");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+    command.envs(sabotage.map(|fault| ("TILLSIDE_SABOTAGE", fault)));
     command.kill_on_drop(true);
     command.spawn().map_err(HarnessError::doing(format!("running {}", binary.display())))
 }

@@ -1,0 +1,135 @@
+//! Whether the harness would notice: the service with one protection taken out at a time.
+//!
+//! Needs a build with the feature `sabotage`, which an optimised build refuses. A fault counts
+//! as caught when a run against it does not hold; a harness that has never failed is unproven.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tillside::sabotage::Fault;
+use tokio::time::Instant;
+
+use crate::chaos::{self, Report};
+use crate::error::HarnessError;
+use crate::nemesis::{Blow, Schedule};
+use crate::world;
+
+/// A fault that is not caught within this time is not caught.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What came of one fault.
+#[derive(Debug)]
+pub struct Row {
+    /// What was broken; nothing in the first row, which must hold.
+    pub fault: Option<Fault>,
+    /// When a run stopped holding.
+    pub caught_after: Option<Duration>,
+    /// How many runs it took.
+    pub runs: u64,
+    /// The first finding.
+    pub finding: String,
+}
+
+impl Row {
+    /// Whether it is as it should be: every fault caught, and nothing found without one.
+    pub fn is_right(&self) -> bool {
+        self.fault.is_some() == self.caught_after.is_some()
+    }
+}
+
+/// Breaks each protection in turn; first none, which must hold. `tell` gets each row.
+///
+/// # Errors
+/// When a run could not be made or judged.
+pub async fn run(
+    binary: &Path,
+    folder: &Path,
+    seed: u64,
+    only: Option<Fault>,
+    mut tell: impl FnMut(&Row),
+) -> Result<bool, HarnessError> {
+    let faults = match only {
+        Some(fault) => vec![Some(fault)],
+        None => std::iter::once(None).chain(Fault::ALL.map(Some)).collect(),
+    };
+    let mut right = true;
+    for fault in faults {
+        let row = catch(binary, folder, seed, fault).await?;
+        right &= row.is_right();
+        tell(&row);
+    }
+    Ok(right)
+}
+
+async fn catch(
+    binary: &Path,
+    folder: &Path,
+    seed: u64,
+    fault: Option<Fault>,
+) -> Result<Row, HarnessError> {
+    let started = Instant::now();
+    let mut row = Row { fault, caught_after: None, runs: 0, finding: String::new() };
+    while row.caught_after.is_none() && started.elapsed() < PATIENCE {
+        let name = fault.map_or("none", Fault::name);
+        let folder = folder.join(format!("{name}-{}", row.runs));
+        let plan = plan(binary, folder.clone(), seed.wrapping_add(row.runs), fault);
+        row.runs += 1;
+        let report = chaos::run(&plan, |_| {}).await?;
+        if let Some(finding) = first_finding(&report) {
+            row.caught_after = Some(started.elapsed());
+            row.finding = finding.to_owned();
+        }
+        if fault.is_some() || report.holds() {
+            std::fs::remove_dir_all(&folder).map_err(HarnessError::doing("removing the folder"))?;
+        }
+        if fault.is_none() {
+            break;
+        }
+    }
+    Ok(row)
+}
+
+/// A short and rough run: few customers, so that they meet, and everything that forgets.
+fn plan(binary: &Path, folder: PathBuf, seed: u64, fault: Option<Fault>) -> chaos::Plan {
+    chaos::Plan {
+        world: world::Plan {
+            folder,
+            data: None,
+            binary: binary.to_owned(),
+            servers: 2,
+            tills: 40,
+            seed,
+            sabotage: fault.map(Fault::name),
+        },
+        schedule: Schedule::Counted(vec![
+            (Blow::ServerKill, 4),
+            (Blow::PostgresStop, 2),
+            (Blow::PostmasterKill, 2),
+            (Blow::BackendsTerminated, 2),
+        ]),
+        wires: true,
+        customers: 30,
+        points_spent: false,
+    }
+}
+
+/// What the run brought to light. A kind of fault on the wires that never came in so short a
+/// run is nothing that the service did.
+fn first_finding(report: &Report) -> Option<&str> {
+    report.verdict.told.first().map(String::as_str)
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { fault, caught_after, runs, finding } = self;
+        let name = fault.map_or("(nothing broken)", Fault::name);
+        match caught_after {
+            Some(after) => {
+                let seconds = after.as_secs_f64();
+                write!(f, "{name:<28} caught after {seconds:>5.1} s, run {runs}: {finding}")
+            }
+            None => write!(f, "{name:<28} nothing found in {runs} runs"),
+        }
+    }
+}
