@@ -18,7 +18,7 @@ pub const REQUEST: &str = r#"{
   "adjustments": [ { "kind": "tax", "amount_minor": 9 } ],
   "total_minor": 117,
   "redemptions": [ { "coupon": "7K2M9QXA4TRB3W", "discount_minor": 40 } ],
-  "points_spent": 100, "points_value_minor": 100
+  "points_spent": 0, "points_value_minor": 0
 }"#;
 
 /// An answer to it. In the service's own answers there are no spaces between the parts.
@@ -27,7 +27,7 @@ pub const ANSWER: &str = r#"{
   "account": "acc_000000000A1KV",
   "recorded_at": "2026-03-14T16:53:26.482913Z",
   "points": {
-    "earned": 3, "pending": 0, "spent": 100, "reversed": 2,
+    "earned": 3, "pending": 0, "spent": 0, "reversed": 2,
     "balance": 1204, "spendable": 1204,
     "next_expiry": { "points": 55, "on": "2026-06-30" }
   },

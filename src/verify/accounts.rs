@@ -164,7 +164,9 @@ impl<'a> History<'a> {
         );
         self.learning.reach(version);
         let hashes = names::check(self, version, names, swipes);
-        self.points.apply(entries);
+        let owed_wrongly = self.points.apply(entries);
+        let detail = "points are owed that were there";
+        self.require(!owed_wrongly, Kind::SpentWrongly, version, detail);
         for (swipe, content_hash) in swipes.iter().zip(hashes) {
             self.swipe(version, swipe, content_hash.as_deref(), entries);
         }

@@ -53,8 +53,9 @@ invariants! {
         "A lot had run out when the account last changed, and was not written off."
     ExpiryEarly "expiry-early"
         "Points were written off although their last day had not passed."
-    SpentUnavailable "spent-unavailable"
-        "Points paid on a day on which they were still pending, or had run out."
+    SpentWrongly "spent-wrongly"
+        "Points paid on a day on which they were still pending or had run out, or were owed \
+         although there were others that could pay."
     NextExpiryDiffers "next-expiry-differs"
         "The day on which points of an account run out next is not that of its lots; they will be \
          written off late."

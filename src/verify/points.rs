@@ -6,7 +6,7 @@ use super::accounts::History;
 use super::findings::Kind;
 use super::sql::{EntryRow, SwipeRow};
 use crate::domain::account::State;
-use crate::domain::ledger::{DEBT, EntryKind, Lots};
+use crate::domain::ledger::{DEBT, EntryKind, Lot, Lots};
 use crate::domain::swipe;
 
 /// What the entries so far have led to.
@@ -22,11 +22,17 @@ pub(super) struct Points {
 }
 
 impl Points {
-    pub(super) fn apply(&mut self, entries: &[EntryRow]) {
+    /// Adds entries. Whether a payment was owed although there were points that could pay:
+    /// lots that had run out were written off before.
+    pub(super) fn apply(&mut self, entries: &[EntryRow]) -> bool {
+        let mut owed_wrongly = false;
         for entry in entries {
             let (points, key) = (entry.points, entry.lot());
             if entry.kind == EntryKind::Redeem as i16 && key == DEBT {
                 self.owed_beside_points |= self.lots.iter().any(|lot| lot.points > 0);
+                let day = entry.business_date;
+                let could_pay = |lot: Lot| lot.points > 0 && lot.key.available_from <= day;
+                owed_wrongly |= self.lots.iter().any(could_pay);
             }
             self.lots.replay_entry(points, key);
             self.total += i128::from(points);
@@ -39,6 +45,7 @@ impl Points {
                 _ => {}
             }
         }
+        owed_wrongly
     }
 
     pub(super) fn lots(&self) -> &Lots {
@@ -151,7 +158,7 @@ fn check_spent(history: &mut History<'_>, version: i64, entry: &EntryRow) {
         && seen.is_none_or(|clock| lot_expires >= clock);
     history.require(
         holds,
-        Kind::SpentUnavailable,
+        Kind::SpentWrongly,
         version,
         format_args!("{points} points from {lot_available} to {lot_expires}"),
     );
