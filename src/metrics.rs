@@ -62,6 +62,8 @@ pub struct Metrics {
     pub http_connections_refused: IntCounter,
     /// Connections cut because the peer was too slow or silent for too long.
     pub http_connections_timed_out: IntCounter,
+    /// Swipes whose till gave something else for points than the programme says.
+    pub points_value_differs: IntCounter,
     /// Requests kept in the quarantine.
     pub quarantined: IntCounter,
 }
@@ -204,6 +206,11 @@ impl Metrics {
                 &registry,
                 "tillside_http_connections_timed_out_total",
                 "Connections cut because the peer was too slow.",
+            ),
+            points_value_differs: counter(
+                &registry,
+                "tillside_points_value_differs_total",
+                "Swipes whose till gave something else for points than the programme says.",
             ),
             quarantined: counter(
                 &registry,

@@ -45,8 +45,12 @@ pub struct Points {
     pub earned: i64,
     /// Of the balance, what cannot be spent yet.
     pub pending: i64,
-    /// Spent in this transaction.
+    /// Paid with in this transaction; negative on a void, which gives them back.
     pub spent: i64,
+    /// Of those, what was not there and is owed now; absent when all of them were.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schema(required = false)]
+    pub short: i64,
     /// Taken back by this transaction for what was returned.
     pub reversed: i64,
     /// All points after due expiries, pending ones included; negative when some are owed.
@@ -91,25 +95,29 @@ pub struct VoidReceipt<'a> {
     /// When the service recorded the void, by its own clock.
     #[schema(value_type = String, format = DateTime)]
     pub voided_at: Timestamp,
-    /// Points taken back (`reversed`) and given back (`earned`), and the account after it.
+    /// Points taken back (`reversed`), given back (`earned`) and, where points had paid, given
+    /// back too (`spent`, negative); and the account after it.
     pub points: Points,
     /// Sentences to print.
     pub messages: Vec<String>,
 }
 
 impl Points {
-    /// Points of a swipe and how the account stands after it.
-    pub fn of_account(earned: i64, reversed: i64, standing: &Standing) -> Self {
+    /// How an account's points stand, beside what its latest change did.
+    pub fn of_account(standing: &Standing) -> Self {
         Self {
-            earned,
             pending: standing.pending,
-            spent: 0,
-            reversed,
             balance: Some(standing.balance),
             spendable: Some(standing.spendable),
             next_expiry: standing.next_expiry.map(|(points, on)| NextExpiry { points, on }),
+            ..Self::default()
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(points: &i64) -> bool {
+    *points == 0
 }
 
 /// The id of an account as it is shown: `acc_` and 13 characters of Crockford's base 32.

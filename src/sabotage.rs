@@ -116,10 +116,10 @@ fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
             ("AS g (n)\n), learnt AS (", "AS g (n) ON CONFLICT DO NOTHING\n), learnt AS ("),
         ],
         Fault::ChildrenOnTheWrongSwipe => &[
-            ("FROM ($38::integer[])[g.n] + 1", "FROM ($38::integer[])[m.swipe_first] + 1"),
+            ("FROM ($40::integer[])[g.n] + 1", "FROM ($40::integer[])[m.swipe_first] + 1"),
             (
-                "FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n])",
-                "FOR ($38::integer[])[m.swipe_first + 1] - ($38::integer[])[m.swipe_first])",
+                "FOR ($40::integer[])[g.n + 1] - ($40::integer[])[g.n])",
+                "FOR ($40::integer[])[m.swipe_first + 1] - ($40::integer[])[m.swipe_first])",
             ),
         ],
         _ => &[],

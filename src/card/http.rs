@@ -84,7 +84,7 @@ fn card_out(app: &App, account: &Account) -> CardOut {
     CardOut {
         account: enrolled.then(|| account_text(account.account_id)),
         enrolled,
-        points: Points::of_account(0, 0, &standing),
+        points: Points::of_account(&standing),
         tier: None,
         coupons: [],
     }

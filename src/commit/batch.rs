@@ -23,6 +23,7 @@ pub(super) struct SwipeRow<'a> {
     pub(super) total_minor: i64,
     pub(super) earned: i64,
     pub(super) reversed: i64,
+    pub(super) spent: i64,
     pub(super) record: &'a [u8],
     pub(super) receipt: &'a [u8],
 }
@@ -60,6 +61,7 @@ struct AccountColumns {
     baskets: Vec<i32>,
     clock: Vec<Date>,
     lots: Vec<Vec<u8>>,
+    next_expiry: Vec<Option<Date>>,
     profile: Vec<Option<Vec<u8>>>,
     first: [Vec<i32>; 3],
     last: [Vec<i32>; 3],
@@ -88,6 +90,7 @@ struct SwipeColumns {
     total_minor: Vec<i64>,
     earned: Vec<i64>,
     reversed: Vec<i64>,
+    spent: Vec<i64>,
     records: Packed,
     receipts: Packed,
 }
@@ -167,6 +170,7 @@ impl Batch {
         columns.total_minor.push(row.total_minor);
         columns.earned.push(row.earned);
         columns.reversed.push(row.reversed);
+        columns.spent.push(row.spent);
         columns.records.push(row.record);
         columns.receipts.push(row.receipt);
     }
@@ -201,6 +205,7 @@ impl Batch {
         columns.baskets.push(after.baskets);
         columns.clock.push(after.clock);
         columns.lots.push(after.lots.encode());
+        columns.next_expiry.push(after.lots.first_expiry());
         columns.profile.push(profile);
         for (at, (began, end)) in self.began.into_iter().zip(ends).enumerate() {
             columns.first[at].push(began + 1);
@@ -210,7 +215,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 46] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 48] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         [
@@ -223,43 +228,45 @@ impl Batch {
             &a.baskets,
             &a.clock,
             &a.lots,
-            &a.profile,
-            &a.first[0], // $11
+            &a.next_expiry,
+            &a.profile, // $11
+            &a.first[0],
             &a.last[0],
             &a.first[1],
             &a.last[1],
             &a.first[2],
             &a.last[2],
-            &c.bucket, // $17
+            &c.bucket, // $18
             &c.workstation_no,
             &c.business_date,
             &c.sequence_number,
             &c.version,
             &c.void_version,
             &c.contents,
-            &s.version, // $24
+            &s.version, // $25
             &s.business_date,
             &s.workstation_no,
             &s.sequence_number,
             &s.kind,
             &s.epoch,
             &s.occurred_at,
-            recorded_at, // $31
+            recorded_at, // $32
             &s.total_minor,
             &s.earned,
             &s.reversed,
-            &s.records.bytes, // $35
+            &s.spent, // $36
+            &s.records.bytes,
             &s.records.offsets,
             &s.receipts.bytes,
             &s.receipts.offsets,
-            &e.version, // $39
+            &e.version, // $41
             &e.entry_no,
             &e.kind,
             &e.points,
             &e.lot_available,
             &e.lot_expires,
             &e.business_date,
-            encoding, // $46
+            encoding, // $48
         ]
     }
 

@@ -317,6 +317,7 @@ async fn write_account(
     let bucket = i16::from(bucket::of_account(account.account_id));
     let (expected, state) = (account.version - 1, account.state as i16);
     let (total, lots) = (account.lots.total(), account.lots.encode());
+    let next_expiry = account.lots.first_expiry();
     let moved = client
         .execute(
             sql::UPDATE_ACCOUNT,
@@ -330,6 +331,7 @@ async fn write_account(
                 &state,              // $7
                 &merged_into,        // $8
                 &lots,               // $9
+                &next_expiry,        // $10
             ],
         )
         .await

@@ -38,6 +38,7 @@ pub(super) struct Decided {
     pub(super) account_id: i64,
     pub(super) answer: Bytes,
     pub(super) voided: bool,
+    pub(super) value_differs: bool,
 }
 
 impl Decided {
@@ -192,13 +193,15 @@ impl Fold<'_> {
             total_minor: swipe.total_minor,
             earned: decision.earned,
             reversed: decision.reversed,
-            record: &record::encode(swipe, &lines),
+            spent: decision.spent,
+            record: &record::encode(swipe, &lines, decision.value_differs),
             receipt: &self.compressor.compress(&answer),
         });
         self.batch.entries(version, business_date, &decision.entries);
         let voided = kind == Kind::SaleAfterVoid;
         let account_id = hot.account.account_id;
-        self.decided.push(Decided { job: route.job, account_id, answer, voided });
+        let value_differs = decision.value_differs;
+        self.decided.push(Decided { job: route.job, account_id, answer, voided, value_differs });
         hot.account = decision.account;
     }
 
@@ -257,12 +260,14 @@ impl Fold<'_> {
             total_minor: -total_minor,
             earned: decision.earned,
             reversed: decision.reversed,
+            spent: decision.spent,
             record: &[],
             receipt: &self.compressor.compress(&answer),
         });
         self.batch.entries(version, business_date, &decision.entries);
         let account_id = hot.account.account_id;
-        self.decided.push(Decided { job: route.job, account_id, answer, voided: true });
+        let job = route.job;
+        self.decided.push(Decided { job, account_id, answer, voided: true, value_differs: false });
         hot.account = decision.account;
     }
 }
@@ -270,7 +275,10 @@ impl Fold<'_> {
 // ---------------------------------------------------------------------- answers
 
 fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
-    let (points, mut messages) = points_of(&decision.account, decision.earned, decision.reversed);
+    let (points, mut messages) = points_of(&decision.account, decision);
+    if swipe.points_spent > 0 && decision.spent == 0 {
+        messages.push("The points of this payment were not booked.".into());
+    }
     match kind {
         Kind::Training => messages.push("Training: nothing was booked.".into()),
         Kind::SaleAfterVoid => messages
@@ -305,7 +313,7 @@ fn void_receipt_of(
     holder: &Account,
     now: Timestamp,
 ) -> Bytes {
-    let (points, mut messages) = points_of(holder, decision.earned, decision.reversed);
+    let (points, mut messages) = points_of(holder, decision);
     if kind == Kind::Tombstone {
         messages.push("The sale has not arrived here yet; it will earn nothing.".into());
     }
@@ -319,9 +327,10 @@ fn void_receipt_of(
 }
 
 /// The points object, and what must be said about it.
-fn points_of(account: &Account, earned: i64, reversed: i64) -> (Points, Vec<String>) {
+fn points_of(account: &Account, decision: &Decision) -> (Points, Vec<String>) {
+    let Decision { earned, reversed, spent, short, .. } = *decision;
     if account.state == State::House {
-        return (Points { earned, reversed, ..Points::default() }, Vec::new());
+        return (Points { earned, reversed, spent, ..Points::default() }, Vec::new());
     }
     let standing = swipe::standing(account, account.clock);
     let mut messages = Vec::new();
@@ -331,7 +340,10 @@ fn points_of(account: &Account, earned: i64, reversed: i64) -> (Points, Vec<Stri
             standing.balance
         ));
     }
-    (Points::of_account(earned, reversed, &standing), messages)
+    if short > 0 {
+        messages.push(format!("{short} of the points that paid were not there; they are owed."));
+    }
+    (Points { earned, reversed, spent, short, ..Points::of_account(&standing) }, messages)
 }
 
 fn shown_account(account: &Account) -> Option<String> {

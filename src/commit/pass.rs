@@ -327,6 +327,7 @@ impl Pass<'_> {
         }
         for decided in decided {
             if moved.contains(&decided.account_id) {
+                metrics.points_value_differs.inc_by(decided.value_differs.into());
                 decided.answer(jobs);
             } else if sabotage::is(Fault::CacheTrustedForRefusals) {
                 jobs[decided.job].answer(Ok(Outcome::NameReused));

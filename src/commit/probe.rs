@@ -81,6 +81,7 @@ impl SampleBatch {
                     total_minor: 300,
                     earned: 3,
                     reversed: 1,
+                    spent: 0,
                     record: &[7; 200],
                     receipt: &[9; 400],
                 });

@@ -45,15 +45,15 @@ pub(super) const COMMIT_BATCH: &str = "
 WITH moved AS (
     UPDATE account AS a
     SET version = i.version, total_points = i.total_points, sales_minor = i.sales_minor,
-        baskets = i.baskets, clock = i.clock, lots = i.lots
+        baskets = i.baskets, clock = i.clock, lots = i.lots, next_expiry = i.next_expiry
     FROM (
         SELECT i.*, held.place
         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                    $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::bytea[],
-                    $11::integer[], $12::integer[], $13::integer[], $14::integer[],
-                    $15::integer[], $16::integer[])
+                    $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::date[],
+                    $11::bytea[], $12::integer[], $13::integer[], $14::integer[],
+                    $15::integer[], $16::integer[], $17::integer[])
             AS i (bucket, account_id, expected, version, total_points,
-                  sales_minor, baskets, clock, lots, profile,
+                  sales_minor, baskets, clock, lots, next_expiry, profile,
                   claim_first, claim_last, swipe_first, swipe_last,
                   entry_first, entry_last)
         CROSS JOIN LATERAL (
@@ -65,10 +65,10 @@ WITH moved AS (
                FROM generate_series(i.claim_first, i.claim_last) AS g (n)
                CROSS JOIN LATERAL (
                    SELECT 1 FROM swipe_key AS k
-                   WHERE k.bucket = ($17::smallint[])[g.n]
-                     AND k.workstation_no = ($18::integer[])[g.n]
-                     AND k.business_date = ($19::date[])[g.n]
-                     AND k.sequence_number = ($20::bigint[])[g.n]
+                   WHERE k.bucket = ($18::smallint[])[g.n]
+                     AND k.workstation_no = ($19::integer[])[g.n]
+                     AND k.business_date = ($20::date[])[g.n]
+                     AND k.sequence_number = ($21::bigint[])[g.n]
                    LIMIT 1
                ) AS taken
                LIMIT 1) IS NULL
@@ -79,34 +79,35 @@ WITH moved AS (
 ), claimed AS (
     INSERT INTO swipe_key (bucket, workstation_no, business_date, sequence_number, account_id,
                            version, void_version, content_hash)
-    SELECT ($17::smallint[])[g.n], ($18::integer[])[g.n], ($19::date[])[g.n], ($20::bigint[])[g.n],
-           m.account_id, ($21::bigint[])[g.n], ($22::bigint[])[g.n],
-           substring($23::bytea FROM (g.n - 1) * 17 + 1
-                     FOR CASE WHEN ($21::bigint[])[g.n] = 0 THEN 0 ELSE 17 END)
+    SELECT ($18::smallint[])[g.n], ($19::integer[])[g.n], ($20::date[])[g.n], ($21::bigint[])[g.n],
+           m.account_id, ($22::bigint[])[g.n], ($23::bigint[])[g.n],
+           substring($24::bytea FROM (g.n - 1) * 17 + 1
+                     FOR CASE WHEN ($22::bigint[])[g.n] = 0 THEN 0 ELSE 17 END)
     FROM moved AS m, generate_series(m.claim_first, m.claim_last) AS g (n)
 ), swiped AS (
     INSERT INTO swipe (bucket, account_id, version, business_date, workstation_no, sequence_number,
                        kind, epoch, occurred_at, recorded_at, total_minor, earned_points,
-                       reversed_points, record, receipt)
-    SELECT m.bucket, m.account_id, ($24::bigint[])[g.n], ($25::date[])[g.n],
-           ($26::integer[])[g.n], ($27::bigint[])[g.n], ($28::smallint[])[g.n],
-           ($29::integer[])[g.n], ($30::timestamptz[])[g.n], $31::timestamptz,
-           ($32::bigint[])[g.n], ($33::bigint[])[g.n], ($34::bigint[])[g.n],
-           substring($35::bytea FROM ($36::integer[])[g.n] + 1
-                     FOR ($36::integer[])[g.n + 1] - ($36::integer[])[g.n]),
+                       reversed_points, spent_points, record, receipt)
+    SELECT m.bucket, m.account_id, ($25::bigint[])[g.n], ($26::date[])[g.n],
+           ($27::integer[])[g.n], ($28::bigint[])[g.n], ($29::smallint[])[g.n],
+           ($30::integer[])[g.n], ($31::timestamptz[])[g.n], $32::timestamptz,
+           ($33::bigint[])[g.n], ($34::bigint[])[g.n], ($35::bigint[])[g.n],
+           ($36::bigint[])[g.n],
            substring($37::bytea FROM ($38::integer[])[g.n] + 1
-                     FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n])
+                     FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n]),
+           substring($39::bytea FROM ($40::integer[])[g.n] + 1
+                     FOR ($40::integer[])[g.n + 1] - ($40::integer[])[g.n])
     FROM moved AS m, generate_series(m.swipe_first, m.swipe_last) AS g (n)
 ), booked AS (
     INSERT INTO entry (bucket, account_id, version, entry_no, kind, points, lot_available,
                        lot_expires, business_date)
-    SELECT m.bucket, m.account_id, ($39::bigint[])[g.n], ($40::smallint[])[g.n],
-           ($41::smallint[])[g.n], ($42::bigint[])[g.n], ($43::date[])[g.n], ($44::date[])[g.n],
-           ($45::date[])[g.n]
+    SELECT m.bucket, m.account_id, ($41::bigint[])[g.n], ($42::smallint[])[g.n],
+           ($43::smallint[])[g.n], ($44::bigint[])[g.n], ($45::date[])[g.n], ($46::date[])[g.n],
+           ($47::date[])[g.n]
     FROM moved AS m, generate_series(m.entry_first, m.entry_last) AS g (n)
 ), learnt AS (
     INSERT INTO profile (bucket, account_id, version, encoding, data)
-    SELECT m.bucket, m.account_id, m.version, $46::smallint, m.profile
+    SELECT m.bucket, m.account_id, m.version, $48::smallint, m.profile
     FROM moved AS m
     WHERE m.profile IS NOT NULL
     ON CONFLICT (bucket, account_id) DO UPDATE
@@ -158,8 +159,8 @@ WITH wanted AS (
     RETURNING card, account_id
 ), opened AS (
     INSERT INTO account (bucket, account_id, version, total_points, sales_minor, baskets, clock,
-                         state, lots)
-    SELECT (account_id & 255)::smallint, account_id, 0, 0, 0, 0, $6::date, 0, $7::bytea
+                         state, lots, next_expiry)
+    SELECT (account_id & 255)::smallint, account_id, 0, 0, 0, 0, $6::date, 0, $7::bytea, NULL
     FROM linked
 )
 SELECT card, account_id, false AS opened FROM found
@@ -287,7 +288,8 @@ SELECT nextval('account_number_block')";
 pub(super) const UPDATE_ACCOUNT: &str = "
 -- commit::update_account
 UPDATE account
-SET version = $4, total_points = $5, clock = $6, state = $7, merged_into = $8, lots = $9
+SET version = $4, total_points = $5, clock = $6, state = $7, merged_into = $8, lots = $9,
+    next_expiry = $10
 WHERE bucket = $1 AND account_id = $2 AND version = $3";
 
 /// The entries of one version of one account.

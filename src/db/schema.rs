@@ -20,6 +20,7 @@ use crate::config::Chain;
 pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_spine", include_str!("../../migrations/0001_spine.sql")),
     ("0002_replay", include_str!("../../migrations/0002_replay.sql")),
+    ("0003_points", include_str!("../../migrations/0003_points.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

@@ -16,6 +16,9 @@ pub const EXTRAS_MAX: usize = 100;
 /// The largest amount of a line or an adjustment, in minor units.
 pub const AMOUNT_MINOR_MAX: i64 = 1_000_000_000_000;
 
+/// Most points that pay in one transaction.
+pub const POINTS_MAX: i64 = 1_000_000_000_000;
+
 /// One retail transaction, presented with a card or without.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Swipe {
@@ -43,7 +46,7 @@ pub struct Swipe {
     pub redemptions: Vec<Redemption>,
     /// Points that the till took as payment.
     pub points_spent: i64,
-    /// What those were worth, in minor units.
+    /// What it gave for those, in minor units; not a part of the total, like any tender.
     pub points_value_minor: i64,
 }
 
@@ -215,14 +218,19 @@ impl Swipe {
             findings.require(is_text(operator, 32), "/operator_id", "1 to 32 printable characters");
         }
         findings.require(
-            self.points_value_minor >= 0,
-            "/points_value_minor",
-            "must not be negative",
+            (0..=POINTS_MAX).contains(&self.points_spent),
+            "/points_spent",
+            "must lie within 0 and 1000000000000",
         );
         findings.require(
-            self.points_spent == 0,
-            "/points_spent",
-            "paying with points is not offered by this installation; send 0",
+            (0..=AMOUNT_MINOR_MAX).contains(&self.points_value_minor),
+            "/points_value_minor",
+            "must lie within 0 and 1000000000000",
+        );
+        findings.require(
+            self.points_spent != 0 || self.points_value_minor <= 0,
+            "/points_value_minor",
+            "no points were spent that could be worth something",
         );
         // Only sums of amounts within their limits cannot overflow.
         if findings.0.is_empty() {
@@ -343,7 +351,8 @@ mod tests {
         bad.lines.push(line(0, LineKind::Sale, AMOUNT_MINOR_MAX + 1, 0));
         bad.lines.push(Line { sku: "a\u{0}b".into(), ..line(4, LineKind::Sale, 0, 0) });
         bad.redemptions.push(Redemption { coupon: String::new(), discount_minor: -1 });
-        bad.points_spent = 1;
+        bad.points_spent = -1;
+        bad.points_value_minor = -1;
         assert_eq!(
             pointers(&bad),
             [
@@ -356,11 +365,32 @@ mod tests {
                 "/redemptions/0/coupon",
                 "/redemptions/0/discount_minor",
                 "/points_spent",
+                "/points_value_minor",
             ]
         );
         assert_eq!(pointers(&swipe(vec![], 0)), ["/lines"]);
         let many = (1..=501).map(|number| line(number, LineKind::Sale, 0, 0)).collect();
         assert_eq!(pointers(&swipe(many, 0)), ["/lines"]);
+    }
+
+    #[test]
+    fn points_that_pay_move_no_total_and_a_value_needs_points() {
+        let sale = swipe(vec![line(1, LineKind::Sale, 398, 0)], 398);
+        for (points_spent, points_value_minor, wrong) in [
+            (0, 0, None),
+            (100, 100, None),
+            (100, 0, None),
+            (POINTS_MAX, AMOUNT_MINOR_MAX, None),
+            (0, 1, Some("/points_value_minor")),
+            (1, -1, Some("/points_value_minor")),
+            (1, AMOUNT_MINOR_MAX + 1, Some("/points_value_minor")),
+            (-1, 0, Some("/points_spent")),
+            (POINTS_MAX + 1, 0, Some("/points_spent")),
+        ] {
+            let sale = Swipe { points_spent, points_value_minor, ..sale.clone() };
+            let wrong: Vec<&str> = wrong.into_iter().collect();
+            assert_eq!(pointers(&sale), wrong, "{points_spent} for {points_value_minor}");
+        }
     }
 
     #[test]

@@ -118,6 +118,12 @@ impl Lots {
         Some((points, due))
     }
 
+    /// The last day of the lot that runs out first; none when none ever does.
+    pub fn first_expiry(&self) -> Option<Date> {
+        let last_day = self.0.first()?.key.expires_on;
+        (last_day != NEVER).then_some(last_day)
+    }
+
     /// The lots in the order in which they are spent.
     pub fn iter(&self) -> impl Iterator<Item = Lot> + '_ {
         self.0.iter().copied()
@@ -162,6 +168,22 @@ impl Lots {
             left -= taken;
         }
         self.change(kind, -left, DEBT, entries);
+    }
+
+    /// Pays with points: soonest expiry first, from what is available on a business date. What
+    /// is not there is owed, and returned; points that are still pending pay for nothing.
+    pub fn spend(&mut self, points: i64, on: Date, entries: &mut Vec<Entry>) -> i64 {
+        let spendable =
+            |lot: &Lot| lot.points > 0 && lot.key.available_from <= on && on <= lot.key.expires_on;
+        let sources: Vec<Lot> = self.0.iter().copied().filter(spendable).collect();
+        let mut left = points;
+        for source in sources {
+            let spent = left.min(source.points);
+            self.change(EntryKind::Redeem, -spent, source.key, entries);
+            left -= spent;
+        }
+        self.change(EntryKind::Redeem, -left, DEBT, entries);
+        left
     }
 
     /// Takes everything out, debt included, and returns what was there.

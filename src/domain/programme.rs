@@ -1,4 +1,4 @@
-//! The rules by which purchases earn points. One value per epoch, never changed.
+//! The rules by which purchases earn points, and what points are worth. One value per epoch, never changed.
 //!
 //! The one rounding rule: fractions of a point are dropped, once, on the sum over a
 //! transaction; shares of single lines are cut from that sum so that they add up to it.
@@ -15,6 +15,9 @@ use super::product::{Product, Taxa};
 pub struct Rules {
     /// Points for every whole `per_minor` of eligible sales.
     pub earn: BaseRate,
+    /// What a point is worth when it pays.
+    #[serde(default)]
+    pub redeem: RedemptionRate,
     /// Names of departments that earn nothing.
     #[serde(default)]
     pub excluded_departments: Vec<String>,
@@ -37,11 +40,29 @@ pub struct BaseRate {
     pub per_minor: u32,
 }
 
+/// So much money for so many points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct RedemptionRate {
+    /// Points, 1 to 1,000,000.
+    pub points: u32,
+    /// Minor units of money, 0 to 1,000,000.
+    pub value_minor: u32,
+}
+
+impl Default for RedemptionRate {
+    /// A point is worth one minor unit.
+    fn default() -> Self {
+        Self { points: 1, value_minor: 1 }
+    }
+}
+
 impl Default for Rules {
-    /// One point per 100 minor units, gone at the end of the month two years later.
+    /// One point per 100 minor units, worth one, gone at the end of the month two years later.
     fn default() -> Self {
         Self {
             earn: BaseRate { points: 1, per_minor: 100 },
+            redeem: RedemptionRate::default(),
             excluded_departments: Vec::new(),
             excluded_categories: Vec::new(),
             expire_after_months: Some(24),
@@ -53,6 +74,7 @@ impl Default for Rules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programme {
     rate: BaseRate,
+    redeem: RedemptionRate,
     excluded_departments: Vec<u32>,
     excluded_categories: Vec<u32>,
     expire_after_months: Option<u8>,
@@ -64,6 +86,9 @@ pub enum RulesError {
     /// A rate outside its limits.
     #[error("earn: points must lie within 0 to 10000 and per_minor within 1 to 1000000")]
     Rate,
+    /// A redemption rate outside its limits.
+    #[error("redeem: points must lie within 1 to 1000000 and value_minor within 0 to 1000000")]
+    Redemption,
     /// A lifetime outside its limits.
     #[error("expire_after_months must lie within 1 to 120")]
     Expiry,
@@ -84,6 +109,10 @@ impl Programme {
         if points > 10_000 || !(1..=1_000_000).contains(&per_minor) {
             return Err(RulesError::Rate);
         }
+        let RedemptionRate { points, value_minor } = rules.redeem;
+        if !(1..=1_000_000).contains(&points) || value_minor > 1_000_000 {
+            return Err(RulesError::Redemption);
+        }
         if rules.expire_after_months.is_some_and(|months| !(1..=120).contains(&months)) {
             return Err(RulesError::Expiry);
         }
@@ -93,6 +122,7 @@ impl Programme {
         };
         Ok(Self {
             rate: rules.earn,
+            redeem: rules.redeem,
             excluded_departments: sorted(
                 rules.excluded_departments.iter().filter_map(|n| department_no(n)).collect(),
             ),
@@ -116,6 +146,13 @@ impl Programme {
         let exact = i128::from(amount_minor.max(0)) * i128::from(self.rate.points)
             / i128::from(self.rate.per_minor);
         i64::try_from(exact).expect("amounts and rates are bounded far below this")
+    }
+
+    /// What points are worth when they pay, in minor units; fractions are dropped.
+    pub fn value_minor_of(&self, points: i64) -> i64 {
+        let exact = i128::from(points.max(0)) * i128::from(self.redeem.value_minor)
+            / i128::from(self.redeem.points);
+        i64::try_from(exact).expect("points and rates are bounded far below this")
     }
 
     /// The lot into which a purchase of a business date earns.

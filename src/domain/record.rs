@@ -29,8 +29,10 @@ pub struct Record {
     pub redemptions: Vec<Redemption>,
     /// Points that the till took as payment.
     pub points_spent: i64,
-    /// What those were worth, in minor units.
+    /// What it gave for those, in minor units.
     pub points_value_minor: i64,
+    /// Whether the programme says another value for them.
+    pub value_differs: bool,
 }
 
 impl Record {
@@ -68,20 +70,23 @@ const ENCODING: u8 = 1;
 const HAS_ENTRY: u8 = 1;
 const OFFLINE: u8 = 2;
 const POINTS: u8 = 4;
+const VALUE_DIFFERS: u8 = 8;
 
 const RETURN: u8 = 1;
 const SOLD_ON: u8 = 2;
 const NO_POINTS: u8 = 4;
 const SENSITIVE: u8 = 8;
 
-/// Encodes what is remembered of a swipe. `decided` has one element for each line.
-pub fn encode(swipe: &Swipe, decided: &[(Product, i64)]) -> Vec<u8> {
+/// Encodes what is remembered of a swipe. `decided` has one element for each line;
+/// `value_differs` says that the till gave for points what the programme does not.
+pub fn encode(swipe: &Swipe, decided: &[(Product, i64)], value_differs: bool) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;
     out.byte(
         if swipe.entry_method.is_some() { HAS_ENTRY } else { 0 }
             | if swipe.offline { OFFLINE } else { 0 }
-            | if points { POINTS } else { 0 },
+            | if points { POINTS } else { 0 }
+            | if value_differs { VALUE_DIFFERS } else { 0 },
     );
     if let Some(method) = swipe.entry_method {
         out.byte(method as u8);
@@ -182,6 +187,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         redemptions,
         points_spent,
         points_value_minor,
+        value_differs: flags & VALUE_DIFFERS != 0,
     })
 }
 
@@ -271,13 +277,13 @@ mod tests {
             adjustments: vec![Adjustment { kind: AdjustmentKind::Rounding, amount_minor: -2 }],
             total_minor: -360,
             redemptions: vec![Redemption { coupon: "7K2M".into(), discount_minor: 40 }],
-            points_spent: 0,
+            points_spent: 30,
             points_value_minor: 25,
         };
         let taxa = Taxa { department_no: 1, category_no: 200, type_no: 3_000, brand_no: 2 };
         let known = Product { product_no: 70_000, taxa, no_points: true, sensitive: true };
         let decided = [(known, 3), (Product::default(), 2), (known, 0)];
-        let bytes = encode(&swipe, &decided);
+        let bytes = encode(&swipe, &decided, true);
         let record = decode(&bytes).expect("what was just written");
         assert_eq!(record.card, swipe.card);
         assert_eq!(record.entry_method, swipe.entry_method);
@@ -285,7 +291,8 @@ mod tests {
         assert!(record.offline);
         assert_eq!(record.adjustments, swipe.adjustments);
         assert_eq!(record.redemptions, swipe.redemptions);
-        assert_eq!((record.points_spent, record.points_value_minor), (0, 25));
+        assert_eq!((record.points_spent, record.points_value_minor), (30, 25));
+        assert!(record.value_differs);
         for ((line, (product, points)), back) in swipe.lines.iter().zip(decided).zip(&record.lines)
         {
             assert_eq!((back.line, &back.kind), (line.line, &line.kind));

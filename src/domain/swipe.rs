@@ -73,6 +73,28 @@ pub struct Decision {
     pub earned: i64,
     /// Points that this transaction took back.
     pub reversed: i64,
+    /// Points that paid in this transaction; negative where a void gave them back.
+    pub spent: i64,
+    /// The part of those that was not there, and is owed.
+    pub short: i64,
+    /// Whether the till gave something else for them than the programme says.
+    pub value_differs: bool,
+}
+
+impl Decision {
+    /// One that has changed nothing but the account's version and clock.
+    fn without_points(account: Account, entries: Vec<Entry>) -> Self {
+        Self {
+            account,
+            entries,
+            line_points: Vec::new(),
+            earned: 0,
+            reversed: 0,
+            spent: 0,
+            short: 0,
+            value_differs: false,
+        }
+    }
 }
 
 /// How an account's points stand at its clock.
@@ -106,6 +128,9 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
     let business_date = swipe.name.business_date;
     let (mut next, mut entries) = begin(account, business_date);
     let lot = facts.programme.lot_of(business_date);
+    // Before anything comes back or is earned: a basket does not pay with its own points.
+    let short = next.lots.spend(swipe.points_spent, next.clock, &mut entries);
+    let due_minor = facts.programme.value_minor_of(swipe.points_spent);
 
     let mut line_points = vec![0; swipe.lines.len()];
     let mut earned = Running::default();
@@ -138,6 +163,9 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
         line_points,
         earned: earned.points,
         reversed: reversed_known + reversed_by_rate.points,
+        spent: swipe.points_spent,
+        short,
+        value_differs: swipe.points_value_minor != due_minor,
     }
 }
 
@@ -151,7 +179,7 @@ pub fn decide_for_house(account: &Account, swipe: &Swipe, counts: bool) -> Decis
     }
     finish(&mut next, &mut entries);
     let line_points = vec![0; swipe.lines.len()];
-    Decision { account: next, entries, line_points, earned: 0, reversed: 0 }
+    Decision { line_points, ..Decision::without_points(next, entries) }
 }
 
 /// What must be known to undo a sale.
@@ -172,19 +200,26 @@ pub struct SaleToVoid<'a> {
 /// Undoes a sale on the account that it was recorded on.
 pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
     let (mut next, mut entries) = begin(account, sale.business_date);
-    let (mut taken, mut given) = (0, 0);
+    let (mut taken, mut given, mut restored) = (0, 0, 0);
     // Last first: a debt that the sale left is paid with what it had taken last, and each lot
     // gets back its own points, not the ones of a lot that lasts longer.
     for entry in sale.entries.iter().rev() {
-        let kind = EntryKind::ReverseEarn;
         // A debt that has been paid since cannot take points back: they go to the sale's lot.
         let lot = if entry.lot == DEBT { sale.lot } else { entry.lot };
-        if entry.points > 0 {
-            next.lots.take(kind, entry.points, Some(lot), &mut entries);
-            taken += entry.points;
-        } else {
-            next.lots.add(kind, -entry.points, lot, &mut entries);
-            given -= entry.points;
+        let points = entry.points.abs();
+        match entry.kind {
+            EntryKind::Redeem => {
+                next.lots.add(EntryKind::ReverseRedeem, points, lot, &mut entries);
+                restored += points;
+            }
+            _ if entry.points > 0 => {
+                next.lots.take(EntryKind::ReverseEarn, points, Some(lot), &mut entries);
+                taken += points;
+            }
+            _ => {
+                next.lots.add(EntryKind::ReverseEarn, points, lot, &mut entries);
+                given += points;
+            }
         }
     }
     if sale.counted {
@@ -192,7 +227,12 @@ pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
         next.baskets = next.baskets.saturating_sub(1);
     }
     finish(&mut next, &mut entries);
-    Decision { account: next, entries, line_points: Vec::new(), earned: given, reversed: taken }
+    Decision {
+        earned: given,
+        reversed: taken,
+        spent: -restored,
+        ..Decision::without_points(next, entries)
+    }
 }
 
 /// Hands on what a void left on an account that has been merged: its points, or its debt, are
@@ -207,7 +247,7 @@ pub fn hand_on(decision: &mut Decision, heir: &Account) -> (Account, Vec<Entry>)
 /// A void that came before its sale: leaves a mark on the house account and nothing else.
 pub fn decide_tombstone(account: &Account, business_date: Date) -> Decision {
     let (next, entries) = begin(account, business_date);
-    Decision { account: next, entries, line_points: Vec::new(), earned: 0, reversed: 0 }
+    Decision::without_points(next, entries)
 }
 
 /// The next version of an account, its clock moved on and its due expiries written.

@@ -85,9 +85,9 @@ SELECT * FROM unnest(
 const WRITE_HOUSE_ACCOUNTS: &str = "\
 -- import::Import::write_workstations
 INSERT INTO account (account_id, version, total_points, sales_minor, baskets, clock, bucket, state,
-    lots)
+    lots, next_expiry)
 SELECT account_id, 0, 0, 0, 0, $2::date /* clock */, account_id & 255,
-    $3::smallint /* state */, $4::bytea /* lots */
+    $3::smallint /* state */, $4::bytea /* lots */, NULL
 FROM unnest($1::bigint[] /* account_id */) i (account_id)";
 
 const TAKE_BLOCKS: &str = "\

@@ -80,13 +80,15 @@ pub struct SwipeIn<'a> {
     #[serde(borrow, default, deserialize_with = "objects")]
     #[schema(max_items = 100)]
     pub redemptions: Vec<RedemptionIn<'a>>,
-    /// Points that the till took as payment; 0 until the programme offers it.
+    /// Points that the till took as payment. A tender: it moves neither the total nor what the
+    /// basket earns. Points that were not there are owed; `points.short` on the receipt says so.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1000000000000_i64, example = 100)]
     pub points_spent: i64,
-    /// What those were worth, in minor units.
+    /// What the till gave for those, in minor units; 0 without them. Recorded as it is, also
+    /// where the programme says another value.
     #[serde(default)]
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, maximum = 1000000000000_i64, example = 100)]
     pub points_value_minor: i64,
 }
 

@@ -29,8 +29,8 @@ WITH opened AS (
     RETURNING house_account
 )
 INSERT INTO account (bucket, account_id, version, total_points, sales_minor, baskets, clock, state,
-                     lots)
-SELECT (house_account & 255)::smallint, house_account, 0, 0, 0, 0, $4, 2, $5 FROM opened";
+                     lots, next_expiry)
+SELECT (house_account & 255)::smallint, house_account, 0, 0, 0, 0, $4, 2, $5, NULL FROM opened";
 
 const KEYS: &str = "
 -- terminal::keys

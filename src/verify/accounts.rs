@@ -18,7 +18,7 @@ use super::points::{self, Points};
 use super::profiles::Learning;
 use super::sql::{Account, AccountRow, CardRow, EntryRow, NameRow, ProfileRow, SwipeRow};
 use super::{receipts, swipes};
-use crate::domain::account::State;
+use crate::domain::account::{CLOCK_START, State};
 use crate::domain::bucket;
 use crate::domain::ledger::{DEBT, Lots};
 use crate::domain::swipe;
@@ -54,7 +54,8 @@ pub(super) struct History<'a> {
     /// The version replayed last, and how many up to it had no row.
     version: i64,
     bare_versions: i64,
-    latest: Option<Date>,
+    /// The latest business date so far.
+    pub(super) latest: Option<Date>,
 }
 
 impl<'a> History<'a> {
@@ -163,7 +164,9 @@ impl<'a> History<'a> {
         );
         self.learning.reach(version);
         let hashes = names::check(self, version, names, swipes);
-        self.points.apply(entries);
+        let owed_wrongly = self.points.apply(entries);
+        let detail = "points are owed that were there";
+        self.require(!owed_wrongly, Kind::SpentWrongly, version, detail);
         for (swipe, content_hash) in swipes.iter().zip(hashes) {
             self.swipe(version, swipe, content_hash.as_deref(), entries);
         }
@@ -195,7 +198,7 @@ impl<'a> History<'a> {
         }
         points::check_entries(self, version, Some((kind, row)), entries);
         swipes::check(self, version, kind, row, content_hash);
-        receipts::check(self, version, kind, row);
+        receipts::check(self, version, kind, row, entries);
     }
 
     /// Compares the account's row with where its history has led.
@@ -278,10 +281,22 @@ impl<'a> History<'a> {
         self.require(!differ, Kind::LotsDiffer, None, detail);
         let sorted = lots.iter().zip(lots.iter().skip(1)).all(|(one, next)| one.key < next.key);
         let signs = lots.iter().all(|lot| match lot.key {
-            DEBT => lot.points < 0 && lots.iter().count() == 1,
+            DEBT => {
+                let alone = lots.iter().count() == 1;
+                lot.points < 0 && (alone || self.points.owed_beside_points())
+            }
             _ => lot.points > 0,
         });
         self.require(sorted && signs, Kind::LotImpossible, None, shown(&lots));
+        // What an older version wrote says that nobody has looked yet.
+        let next_expiry = lots.first_expiry();
+        let stored = row.next_expiry;
+        self.require(
+            stored == next_expiry || stored == Some(CLOCK_START),
+            Kind::NextExpiryDiffers,
+            None,
+            format_args!("it says {stored:?}, its lots {next_expiry:?}"),
+        );
         let expired = lots.iter().find(|lot| lot.key.expires_on < row.clock);
         if let Some(lot) = expired {
             let detail = format!("{} points until {}", lot.points, lot.key.expires_on);

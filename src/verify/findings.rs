@@ -47,11 +47,18 @@ invariants! {
     LotsDiffer "lots-differ"
         "The lots of an account are not what its entries leave behind."
     LotImpossible "lot-impossible"
-        "A lot is empty, out of order, negative without being the debt, or a debt beside points."
+        "A lot is empty, out of order, negative without being the debt, or a debt beside points that \
+         could have paid."
     LotExpired "lot-expired"
         "A lot had run out when the account last changed, and was not written off."
     ExpiryEarly "expiry-early"
         "Points were written off although their last day had not passed."
+    SpentWrongly "spent-wrongly"
+        "Points paid on a day on which they were still pending or had run out, or were owed \
+         although there were others that could pay."
+    NextExpiryDiffers "next-expiry-differs"
+        "The day on which points of an account run out next is not that of its lots; they will be \
+         written off late."
     VersionBehind "version-behind"
         "Rows stand above the version of their account; the next swipe will collide with them."
     VersionTwice "version-twice"
@@ -87,7 +94,7 @@ invariants! {
     EntryGap "entry-gap"
         "The entries of a version are not numbered without a gap: one was lost or added."
     PointsDiffer "points-differ"
-        "What a transaction says it earned or took back is not what its entries did."
+        "What a transaction says it earned, took back or spent is not what its entries did."
     NameWithoutSwipe "name-without-swipe"
         "A name is taken, but its transaction is not stored; a retry of it will fail."
     SwipeWithoutName "swipe-without-name"
@@ -108,7 +115,8 @@ invariants! {
     LinePointsDiffer "line-points-differ"
         "The points of the lines do not add up to those of the transaction."
     ProgrammeDiffers "programme-differs"
-        "The programme that was in force gives other points than were booked."
+        "The programme that was in force gives other points than were booked, or values points that \
+         paid otherwise than is noted."
     VoidDiffers "void-differs"
         "A void does not undo what its sale did."
     EpochUnknown "epoch-unknown"

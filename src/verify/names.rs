@@ -12,6 +12,7 @@ pub(super) struct OpenVoid {
     total_minor: i64,
     earned_points: i64,
     reversed_points: i64,
+    spent_points: i64,
 }
 
 /// The names and the transactions of one version. Returns for each transaction the hash of
@@ -36,8 +37,14 @@ pub(super) fn check(
         };
         check_kind(history, version, &name, row);
         if !name.is_void && name.void_version > name.version {
-            let SwipeRow { kind, epoch, total_minor, earned_points, reversed_points, .. } = *row;
-            let sale = OpenVoid { kind, epoch, total_minor, earned_points, reversed_points };
+            let sale = OpenVoid {
+                kind: row.kind,
+                epoch: row.epoch,
+                total_minor: row.total_minor,
+                earned_points: row.earned_points,
+                reversed_points: row.reversed_points,
+                spent_points: row.spent_points,
+            };
             history.open_voids.insert(name.void_version, sale);
         }
         let is_known = !name.is_void && content::is_known(&name.content_hash);
@@ -114,19 +121,23 @@ fn check_void(history: &mut History<'_>, version: i64, row: &SwipeRow) {
     let undone = row.total_minor == -sale.total_minor
         && row.epoch == sale.epoch
         && row.reversed_points == sale.earned_points
-        && row.earned_points == sale.reversed_points;
+        && row.earned_points == sale.reversed_points
+        && row.spent_points == -sale.spent_points;
     history.require(
         undone,
         Kind::VoidDiffers,
         version,
         format_args!(
-            "the sale of {} earned {} and took {} back, its void of {} gave {} and took {}",
+            "the sale of {} earned {}, took {} back and spent {}; its void of {} gave {}, took {} \
+             and spent {}",
             sale.total_minor,
             sale.earned_points,
             sale.reversed_points,
+            sale.spent_points,
             row.total_minor,
             row.earned_points,
             row.reversed_points,
+            row.spent_points,
         ),
     );
     if sale.kind == swipe::Kind::Sale as i16 {

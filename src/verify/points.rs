@@ -5,7 +5,8 @@ use jiff::civil::Date;
 use super::accounts::History;
 use super::findings::Kind;
 use super::sql::{EntryRow, SwipeRow};
-use crate::domain::ledger::{EntryKind, LotKey, Lots};
+use crate::domain::account::State;
+use crate::domain::ledger::{DEBT, EntryKind, Lot, Lots};
 use crate::domain::swipe;
 
 /// What the entries so far have led to.
@@ -16,24 +17,35 @@ pub(super) struct Points {
     transferred: i128,
     entries: u64,
     latest_expired: Option<Date>,
+    /// Whether a payment was owed while there were points that could not pay.
+    owed_beside_points: bool,
 }
 
 impl Points {
-    pub(super) fn apply(&mut self, entries: &[EntryRow]) {
+    /// Adds entries. Whether a payment was owed although there were points that could pay:
+    /// lots that had run out were written off before.
+    pub(super) fn apply(&mut self, entries: &[EntryRow]) -> bool {
+        let mut owed_wrongly = false;
         for entry in entries {
-            let EntryRow { points, lot_available, lot_expires, .. } = *entry;
-            let key = LotKey { available_from: lot_available, expires_on: lot_expires };
+            let (points, key) = (entry.points, entry.lot());
+            if entry.kind == EntryKind::Redeem as i16 && key == DEBT {
+                self.owed_beside_points |= self.lots.iter().any(|lot| lot.points > 0);
+                let day = entry.business_date;
+                let could_pay = |lot: Lot| lot.points > 0 && lot.key.available_from <= day;
+                owed_wrongly |= self.lots.iter().any(could_pay);
+            }
             self.lots.replay_entry(points, key);
             self.total += i128::from(points);
             self.entries += 1;
             match EntryKind::from_code(entry.kind) {
                 Some(EntryKind::Transfer) => self.transferred += i128::from(points),
                 Some(EntryKind::Expire) => {
-                    self.latest_expired = self.latest_expired.max(Some(lot_expires));
+                    self.latest_expired = self.latest_expired.max(Some(key.expires_on));
                 }
                 _ => {}
             }
         }
+        owed_wrongly
     }
 
     pub(super) fn lots(&self) -> &Lots {
@@ -54,6 +66,12 @@ impl Points {
         self.latest_expired
     }
 
+    /// Whether a payment was owed while there were points that could not pay. Only so a debt
+    /// comes to stand beside points.
+    pub(super) fn owed_beside_points(&self) -> bool {
+        self.owed_beside_points
+    }
+
     /// Whether there was no entry at all.
     pub(super) fn is_untouched(&self) -> bool {
         self.entries == 0
@@ -68,7 +86,7 @@ pub(super) fn check_entries(
     swipe: Option<(swipe::Kind, &SwipeRow)>,
     entries: &[EntryRow],
 ) {
-    use EntryKind::{Adjust, Earn, Expire, ReverseEarn, Transfer};
+    use EntryKind::{Adjust, Earn, Expire, Redeem, ReverseEarn, ReverseRedeem, Transfer};
     history.ledger.counts.entries += entries.len() as u64;
     let numbered = entries.iter().zip(0..).all(|(entry, number)| entry.entry_no == number);
     let numbers = || entries.iter().map(|entry| entry.entry_no.to_string()).collect::<Vec<_>>();
@@ -77,26 +95,30 @@ pub(super) fn check_entries(
     }
     let allowed: &[EntryKind] = match swipe {
         None => &[Expire, Adjust, Transfer],
-        Some((swipe::Kind::Sale, _)) => &[Expire, Earn, ReverseEarn],
+        Some((swipe::Kind::Sale, _)) => &[Expire, Redeem, Earn, ReverseEarn],
         // A void on an account that has been merged hands on what it leaves.
-        Some((swipe::Kind::Void, _)) => &[Expire, ReverseEarn, Transfer],
+        Some((swipe::Kind::Void, _)) => &[Expire, ReverseEarn, ReverseRedeem, Transfer],
         Some(_) => &[],
     };
-    let (mut earned, mut given, mut taken) = (0_i128, 0_i128, 0_i128);
+    let (mut earned, mut given, mut taken, mut spent) = (0_i128, 0_i128, 0_i128, 0_i128);
     for entry in entries {
         let points = i128::from(entry.points);
         let kind = EntryKind::from_code(entry.kind);
         let dated = swipe.is_none_or(|(_, row)| row.name.business_date == entry.business_date);
         let signed = match kind {
-            Some(Earn) => entry.points > 0,
-            Some(Expire) => entry.points < 0,
+            Some(Earn | ReverseRedeem) => entry.points > 0,
+            Some(Expire | Redeem) => entry.points < 0,
             _ => true,
         };
         match kind {
             Some(Earn) => earned += points,
             Some(ReverseEarn) if points > 0 => given += points,
             Some(ReverseEarn) => taken -= points,
+            Some(Redeem | ReverseRedeem) => spent -= points,
             _ => {}
+        }
+        if kind == Some(Redeem) {
+            check_spent(history, version, entry);
         }
         let expected = kind.is_some_and(|kind| allowed.contains(&kind)) && dated && signed;
         if !expected {
@@ -108,17 +130,36 @@ pub(super) fn check_entries(
     // A void gives back by the same kind of entry by which it takes.
     if let Some((_, row)) = swipe {
         let holds = i128::from(row.earned_points) == earned + given
-            && i128::from(row.reversed_points) == taken;
+            && i128::from(row.reversed_points) == taken
+            && i128::from(row.spent_points) == spent;
         history.require(
             holds,
             Kind::PointsDiffer,
             version,
             format_args!(
-                "it says {} earned and {} reversed, its entries {} and {taken}",
+                "it says {} earned, {} reversed and {} spent, its entries {}, {taken} and {spent}",
                 row.earned_points,
                 row.reversed_points,
+                row.spent_points,
                 earned + given,
             ),
         );
     }
+}
+
+/// Points that paid could do so on that day. The clock of the account lies nowhere before the
+/// latest date that its rows have shown, and nowhere after where it stands in the end; where a
+/// link may have moved it without a trace, only the latter can be asked.
+fn check_spent(history: &mut History<'_>, version: i64, entry: &EntryRow) {
+    let EntryRow { points, lot_available, lot_expires, .. } = *entry;
+    let (seen, end) = (history.latest, history.row.as_ref().map(|row| row.clock));
+    let latest_clock = if history.state == Some(State::Provisional) { seen } else { end };
+    let holds = latest_clock.is_none_or(|clock| lot_available <= clock)
+        && seen.is_none_or(|clock| lot_expires >= clock);
+    history.require(
+        holds,
+        Kind::SpentWrongly,
+        version,
+        format_args!("{points} points from {lot_available} to {lot_expires}"),
+    );
 }

@@ -5,8 +5,9 @@ use serde::Deserialize;
 
 use super::accounts::History;
 use super::findings::Kind;
-use super::sql::SwipeRow;
+use super::sql::{EntryRow, SwipeRow};
 use crate::domain::account::State;
+use crate::domain::ledger::{DEBT, EntryKind};
 use crate::domain::swipe;
 use crate::receipt::account_text;
 
@@ -24,11 +25,20 @@ struct Stored {
 struct StoredPoints {
     earned: i64,
     reversed: i64,
+    spent: i64,
+    #[serde(default)]
+    short: i64,
     balance: Option<i64>,
 }
 
 /// The receipt of one transaction. The points of its entries are applied already.
-pub(super) fn check(history: &mut History<'_>, version: i64, kind: swipe::Kind, row: &SwipeRow) {
+pub(super) fn check(
+    history: &mut History<'_>,
+    version: i64,
+    kind: swipe::Kind,
+    row: &SwipeRow,
+    entries: &[EntryRow],
+) {
     let answer = match history.ledger.receipts.decompress(&row.receipt) {
         Ok(answer) => answer,
         Err(error) => return history.require(false, Kind::ReceiptDamaged, version, error),
@@ -43,6 +53,10 @@ pub(super) fn check(history: &mut History<'_>, version: i64, kind: swipe::Kind, 
     };
     differs(stored.points.earned == row.earned_points, "points.earned");
     differs(stored.points.reversed == row.reversed_points, "points.reversed");
+    differs(stored.points.spent == row.spent_points, "points.spent");
+    let owed = entries.iter().filter(|entry| entry.kind == EntryKind::Redeem as i16);
+    let owed = owed.filter(|entry| entry.lot() == DEBT).map(|entry| i128::from(entry.points));
+    differs(i128::from(stored.points.short) == -owed.sum::<i128>(), "points.short");
     let said_at = match kind {
         swipe::Kind::Void | swipe::Kind::Tombstone => stored.voided_at,
         _ => stored.recorded_at,

@@ -19,6 +19,7 @@ use crate::catalogue::{self, Snapshot};
 use crate::config::Database;
 use crate::db::DbError;
 use crate::db::pool::{Dedicated, Session, connect_dedicated};
+use crate::domain::ledger::LotKey;
 use crate::error::Error;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
@@ -34,7 +35,7 @@ SELECT count(*) FROM account";
 const ACCOUNTS: &str = "
 -- verify::sql::accounts
 SELECT a.bucket, a.account_id, a.version, a.total_points, a.sales_minor, a.baskets, a.clock,
-       a.state, a.lots, t.state AS target_state
+       a.state, a.lots, a.next_expiry, t.state AS target_state
 FROM account AS a
 LEFT JOIN account AS t
        ON t.bucket = (a.merged_into & 255)::smallint AND t.account_id = a.merged_into
@@ -69,7 +70,8 @@ ORDER BY 1, 2, 3";
 const SWIPES: &str = "
 -- verify::sql::swipes
 SELECT bucket, account_id, version, business_date, workstation_no, sequence_number, kind, epoch,
-       occurred_at, recorded_at, total_minor, earned_points, reversed_points, record, receipt
+       occurred_at, recorded_at, total_minor, earned_points, reversed_points, spent_points, record,
+       receipt
 FROM swipe ORDER BY bucket, account_id, version";
 
 const ENTRIES: &str = "
@@ -89,6 +91,7 @@ pub(super) struct AccountRow {
     pub(super) clock: Date,
     pub(super) state: i16,
     pub(super) lots: Vec<u8>,
+    pub(super) next_expiry: Option<Date>,
     /// State of the account that it was merged into.
     pub(super) target_state: Option<i16>,
 }
@@ -131,6 +134,7 @@ pub(super) struct SwipeRow {
     pub(super) total_minor: i64,
     pub(super) earned_points: i64,
     pub(super) reversed_points: i64,
+    pub(super) spent_points: i64,
     pub(super) record: Vec<u8>,
     pub(super) receipt: Vec<u8>,
 }
@@ -142,6 +146,13 @@ pub(super) struct EntryRow {
     pub(super) lot_available: Date,
     pub(super) lot_expires: Date,
     pub(super) business_date: Date,
+}
+
+impl EntryRow {
+    /// The lot that it changes.
+    pub(super) fn lot(&self) -> LotKey {
+        LotKey { available_from: self.lot_available, expires_on: self.lot_expires }
+    }
 }
 
 /// Everything that is read, from one snapshot.
@@ -331,6 +342,7 @@ fn account_row(row: &Row) -> Result<(i64, AccountRow), tokio_postgres::Error> {
         clock: row.try_get("clock")?,
         state: row.try_get("state")?,
         lots: row.try_get("lots")?,
+        next_expiry: row.try_get("next_expiry")?,
         target_state: row.try_get("target_state")?,
     };
     Ok((0, value))
@@ -379,6 +391,7 @@ fn swipe_row(row: &Row) -> Result<(i64, SwipeRow), tokio_postgres::Error> {
         total_minor: row.try_get("total_minor")?,
         earned_points: row.try_get("earned_points")?,
         reversed_points: row.try_get("reversed_points")?,
+        spent_points: row.try_get("spent_points")?,
         record: row.try_get("record")?,
         receipt: row.try_get("receipt")?,
     };

@@ -41,6 +41,10 @@ pub(super) fn check(
         }
     }
     check_lines(history, version, row, &record);
+    let counts = kind == swipe::Kind::Sale && !history.is_house();
+    let spent = if counts { record.points_spent } else { 0 };
+    let detail = format_args!("the till took {spent} points, it says {}", row.spent_points);
+    history.require(row.spent_points == spent, Kind::PointsDiffer, version, detail);
     let Some(mut swipe) = rebuilt(history, row, &record) else {
         let known = history.ledger.reference.workstation(row.name.workstation_no).is_some();
         let detail = "one of its articles is not there";
@@ -145,6 +149,9 @@ fn check_programme(
     } else {
         swipe::decide(&Account::new(0, State::Enrolled), swipe, &facts)
     };
+    let noted = record.value_differs;
+    let detail = format_args!("{} for {} points", record.points_value_minor, record.points_spent);
+    history.require(decision.value_differs == noted, Kind::ProgrammeDiffers, version, detail);
     let names_a_sale = |kind: &LineKind| matches!(kind, LineKind::Return { sold_on: Some(_) });
     let all_decided = !record.lines.iter().any(|line| names_a_sale(&line.kind));
     for (line, points) in record.lines.iter().zip(&decision.line_points) {

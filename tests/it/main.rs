@@ -28,6 +28,7 @@ mod replay;
 mod round_trips;
 mod schema;
 mod signatures;
+mod spending;
 mod statement;
 mod swipe;
 mod verify;

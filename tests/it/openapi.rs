@@ -8,6 +8,7 @@ use tillside::router::terminals;
 use tillside::swipe::example;
 use tillside::till::Till;
 
+use crate::spending::paid;
 use crate::support::bodies::full_swipe;
 use crate::support::edge::{digest, told};
 use crate::support::service::{TestService, body, card, post, swipe};
@@ -236,6 +237,9 @@ async fn what_is_sent_and_answered_is_what_the_document_says() {
     assert_eq!(fields(&receipt), fields(&answer), "the example's answer has the same fields");
     assert_eq!(fields(&receipt["points"]), fields(&answer["points"]));
 
+    let short = body(&post(&till, &paid(swipe(5, Some(&card(1)), 398), 900)).await);
+    assert!(short["points"]["short"].is_number(), "{short}");
+    check("Receipt", &short);
     let without_card = body(&post(&till, &swipe(2, None, 398)).await);
     check("Receipt", &without_card);
     let void = till.post("/v1/swipes/0367/03/2026-03-14/2/void", "").await.expect("an answer");

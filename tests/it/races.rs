@@ -9,6 +9,7 @@ use serde_json::Value;
 use tillside::till::{Answer, Till};
 use tokio::sync::Barrier;
 
+use crate::spending::paid;
 use crate::support::flow::{
     at, audit, basket, name, points_of, returned, returned_from, slug, until,
 };
@@ -342,6 +343,36 @@ async fn one_card_at_fifty_tills_is_booked_in_some_order_exactly() {
         }
         assert_eq!(i64::try_from(receipts.len()).expect("small"), TILLS * EACH);
         assert_eq!(points_of(&service.sql().await, &card(1)).await, balance_before);
+        audit(&service).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixteen_tills_that_spend_the_same_points_spend_them_once() {
+    const SPENT: i64 = 10;
+    for caches in ALL {
+        let (service, replica) = replicas(caches, &[card(1)]).await;
+        let there = 20 * SPENT + 5;
+        post(&service.till(), &swipe(9_000, Some(&card(1)), 100 * there)).await;
+        let mut balances = Vec::new();
+        for round in 0..3 {
+            let sales =
+                (0..16).map(|n| paid(swipe(16 * round + n, Some(&card(1)), 0), SPENT)).collect();
+            for answer in at_once(&service, &replica, sales).await {
+                assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+                let points = &body(&answer)["points"];
+                let balance = points["balance"].as_i64().expect("a number");
+                // A receipt stands for itself: what was there before it paid, and no more.
+                let short = (-balance).clamp(0, SPENT);
+                assert_eq!(points["short"].as_i64().unwrap_or(0), short, "{caches:?}: {points}");
+                assert_eq!(points["spent"], SPENT);
+                balances.push(balance);
+            }
+        }
+        // One after another: every receipt begins where another one ended.
+        balances.sort_unstable_by_key(|balance| -balance);
+        let in_order: Vec<i64> = (1..=48).map(|n| there - SPENT * n).collect();
+        assert_eq!(balances, in_order, "{caches:?}");
         audit(&service).await;
     }
 }

@@ -263,6 +263,8 @@ async fn a_name_that_is_taken_refuses_every_other_content_and_changes_nothing() 
     no_card.as_object_mut().expect("an object").remove("card");
     let mut sold_nowhere = full_swipe(1);
     sold_nowhere["lines"][1].as_object_mut().expect("an object").remove("returns");
+    let mut paid = other("/points_spent", 9.into());
+    paid["points_value_minor"] = 9.into();
     let others = [
         other("/occurred_at", "2026-03-14T11:53:27-05:00".into()),
         other("/card", card(2).into()),
@@ -286,7 +288,8 @@ async fn a_name_that_is_taken_refuses_every_other_content_and_changes_nothing() 
         without_redemption,
         other("/redemptions/0/coupon", "7K2M9QXA4TRB3X".into()),
         other("/redemptions/0/discount_minor", 41.into()),
-        other("/points_value_minor", 1.into()),
+        paid,
+        other("/points_spent", 9.into()),
     ];
     for changed in &others {
         let answer = post(&till, changed).await;

@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tillside::config::Config;
 
+use crate::spending::paid;
 use crate::support::flow::{
     audit, basket, enrol, name, outcomes, points_of, post_batch, returned_from, void,
 };
@@ -63,6 +64,9 @@ async fn a_batch_is_one_statement_and_what_is_not_in_memory_one_more_each() {
     assert_eq!(cost, [numbers, "commit::resolve_cards", COMMIT], "cards that nobody has seen");
     let cost = cost_of(&service, &tap, &replica, 2, &swipes(100)).await;
     assert_eq!(cost, [COMMIT], "everything in memory");
+    let paying: Vec<Value> = swipes(150).into_iter().map(|swipe| paid(swipe, 2)).collect();
+    let cost = cost_of(&service, &tap, &replica, 6, &paying).await;
+    assert_eq!(cost, [COMMIT], "paid with points");
 
     let cold = service.replica_with(|config| config.database.url = tap.url()).await;
     Gate::close(&service, &cold, 3).await.open().await;

@@ -33,6 +33,7 @@ use crate::till::{Answer, Till, TillError};
 #[command(after_help = "\
 Examples:
   tillside swipe --card 2991000000025 --sku 10001=1.250 --sku 10040=2
+  tillside swipe --card 2991000000025 --sku 10040 --spend 100
   tillside swipe --no-card --sku 10040
   tillside swipe --card 2991000000025 --return 10040
   tillside swipe --server http://pos.example.com --keyid 0367/03.1 \\
@@ -50,6 +51,14 @@ pub(super) struct SwipeArgs {
     /// An article that is brought back, written the same. May be repeated.
     #[arg(long = "return", value_name = "SKU[=QTY[@PRICE]]")]
     returned: Vec<Item>,
+    /// Pay with so many points.
+    #[arg(long, value_name = "POINTS", default_value_t = 0, hide_default_value = true,
+          value_parser = clap::value_parser!(i64).range(0..), conflicts_with = "no_card")]
+    spend: i64,
+    /// What the till gives for them, in minor units; without it one for each point.
+    #[arg(long, value_name = "MINOR", requires = "spend",
+          value_parser = clap::value_parser!(i64).range(0..))]
+    spend_value: Option<i64>,
     /// Folder of the demo.
     #[arg(long, value_name = "DIR", default_value = ".tillside")]
     demo: PathBuf,
@@ -95,6 +104,8 @@ struct Swiped {
     currency: String,
     lines: Vec<PrintedLine>,
     total_minor: i64,
+    points_spent: i64,
+    points_value_minor: i64,
 }
 
 struct PrintedLine {
@@ -222,6 +233,8 @@ fn basket(
         currency: demo.map_or(&config.chain.currency, |demo| &demo.currency).clone(),
         lines,
         total_minor,
+        points_spent: args.spend,
+        points_value_minor: args.spend_value.unwrap_or(args.spend),
     })
 }
 
@@ -263,8 +276,8 @@ fn wire<'a>(
         adjustments: Vec::new(),
         total_minor: swiped.total_minor,
         redemptions: Vec::new(),
-        points_spent: 0,
-        points_value_minor: 0,
+        points_spent: swiped.points_spent,
+        points_value_minor: swiped.points_value_minor,
     })
 }
 

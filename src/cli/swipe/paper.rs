@@ -21,6 +21,9 @@ pub(super) struct Answer {
 struct Points {
     earned: i64,
     pending: i64,
+    spent: i64,
+    #[serde(default)]
+    short: i64,
     reversed: i64,
     balance: Option<i64>,
     spendable: Option<i64>,
@@ -56,9 +59,19 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
     }
     paper.rule();
     paper.pair(&format!("TOTAL {}", swiped.currency), &money(swiped.total_minor));
+    if swiped.points_spent != 0 {
+        let paid = format!("  paid with {} points", swiped.points_spent);
+        paper.pair(&paid, &money(swiped.points_value_minor));
+    }
     paper.rule();
     let points = &answer.points;
     paper.pair("Points earned", &points.earned.to_string());
+    if points.spent != 0 {
+        paper.pair("Points spent", &(-points.spent).to_string());
+    }
+    if points.short != 0 {
+        paper.pair("of these not there, and owed", &points.short.to_string());
+    }
     if points.reversed != 0 {
         paper.pair("Points taken back", &(-points.reversed).to_string());
     }
@@ -168,10 +181,12 @@ mod tests {
                 line("A name that is a little longer than a line has room", "1", 100, 100, true),
             ],
             total_minor: 375,
+            points_spent: 300,
+            points_value_minor: 300,
         };
         let answer = serde_json::from_str(
             r#"{"swipe":"101/01/2026-03-14/1","account":"acc_000000000A1KV","tier":null,
-                "points":{"earned":4,"pending":0,"spent":0,"reversed":1,"balance":120,
+                "points":{"earned":4,"pending":0,"spent":300,"short":20,"reversed":1,"balance":120,
                           "spendable":120,"next_expiry":{"points":55,"on":"2026-06-30"}},
                 "messages":["A sentence that does not fit on one line of this paper."]}"#,
         )
@@ -191,8 +206,11 @@ mod tests {
                                              -1.00
         ------------------------------------------
         TOTAL USD                             3.75
+          paid with 300 points                3.00
         ------------------------------------------
         Points earned                            4
+        Points spent                          -300
+        of these not there, and owed            20
         Points taken back                       -1
         Points balance                         120
         55 points expire after          2026-06-30

@@ -64,10 +64,11 @@ proptest! {
 
     #[test]
     fn a_record_is_the_swipe_with_what_was_decided(
-        swipe in a_swipe(), products in vec((a_product(), 0_i64..500), 12),
+        swipe in a_swipe(), products in vec((a_product(), 0_i64..500), 12), differs in any::<bool>(),
     ) {
         let decided = &products[..swipe.lines.len()];
-        let record = record::decode(&record::encode(&swipe, decided)).expect("just encoded");
+        let encoded = record::encode(&swipe, decided, differs);
+        let record = record::decode(&encoded).expect("just encoded");
         let lines = swipe.lines.iter().zip(decided).zip(&record.lines);
         for ((line, (product, points)), back) in lines {
             prop_assert_eq!((back.line, &back.kind), (line.line, &line.kind));
@@ -89,6 +90,7 @@ proptest! {
         prop_assert_eq!(record.redemptions, swipe.redemptions);
         prop_assert_eq!(record.points_spent, swipe.points_spent);
         prop_assert_eq!(record.points_value_minor, swipe.points_value_minor);
+        prop_assert_eq!(record.value_differs, differs);
     }
 
     #[test]
@@ -101,7 +103,7 @@ proptest! {
         bytes[0] = 1;
         let _ = record::decode(&bytes);
         let decided = vec![Default::default(); swipe.lines.len()];
-        let mut damaged = record::encode(&swipe, &decided);
+        let mut damaged = record::encode(&swipe, &decided, false);
         let at = at.index(damaged.len());
         damaged[at] = byte;
         let _ = record::decode(&damaged);

@@ -12,6 +12,7 @@ use crate::domain::ledger::{DEBT, Entry, EntryKind, Lot, LotKey, Lots, NEVER};
 enum Step {
     Add(i64, LotKey),
     Take(i64, Option<LotKey>),
+    Spend(i64, Date),
     Expire(Date),
     Empty,
 }
@@ -23,6 +24,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
             4 => (0_i64..300, key.clone()).prop_map(|(points, key)| Step::Add(points, key)),
             4 => (0_i64..400, option::of(key)).prop_map(|(points, key)| Step::Take(points, key)),
+            2 => (0_i64..400, a_date()).prop_map(|(points, on)| Step::Spend(points, on)),
             2 => a_date().prop_map(Step::Expire),
             1 => Just(Step::Empty),
         ];
@@ -34,6 +36,9 @@ fn run(lots: &mut Lots, step: &Step, entries: &mut Vec<Entry>) {
     match step {
         Step::Add(points, key) => lots.add(EntryKind::Earn, *points, *key, entries),
         Step::Take(points, key) => lots.take(EntryKind::Redeem, *points, *key, entries),
+        Step::Spend(points, on) => {
+            lots.spend(*points, *on, entries);
+        }
         Step::Expire(on) => lots.expire(*on, entries),
         Step::Empty => {
             lots.empty(EntryKind::Transfer, entries);
@@ -62,7 +67,9 @@ proptest! {
             prop_assert!(of_step.iter().all(|entry| entry.points != 0));
             match step {
                 Step::Add(points, _) => prop_assert_eq!(lots.total() - before, *points),
-                Step::Take(points, _) => prop_assert_eq!(before - lots.total(), *points),
+                Step::Take(points, _) | Step::Spend(points, _) => {
+                    prop_assert_eq!(before - lots.total(), *points);
+                }
                 Step::Expire(on) => {
                     prop_assert!(lots.iter().all(|lot| lot.key.expires_on >= *on));
                     prop_assert!(of_step.iter().all(|entry| entry.lot.expires_on < *on));
@@ -70,11 +77,15 @@ proptest! {
                 Step::Empty => prop_assert_eq!(&lots, &Lots::default()),
             }
 
-            // One lot for each key, in order; none empty; a debt is alone.
+            // One lot for each key, in order; none empty; a debt is alone, unless somebody paid
+            // while there were points that could not.
             let all: Vec<Lot> = lots.iter().collect();
             prop_assert!(all.windows(2).all(|pair| pair[0].key < pair[1].key));
             prop_assert!(all.iter().all(|lot| (lot.key == DEBT) == (lot.points < 0)));
-            prop_assert!(lots.debt() == 0 || all.len() == 1);
+            let paid = steps.iter().any(|step| matches!(step, Step::Spend(..)));
+            prop_assert!(lots.debt() == 0 || all.len() == 1 || paid);
+            let first = all.iter().map(|lot| lot.key.expires_on).find(|day| *day != NEVER);
+            prop_assert_eq!(lots.first_expiry(), first);
             prop_assert!((0..=lots.total() + lots.debt()).contains(&lots.spendable(on)));
             prop_assert_eq!(Lots::decode(&lots.encode()), Ok(lots.clone()));
         }

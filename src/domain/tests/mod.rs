@@ -7,6 +7,7 @@ mod content;
 mod encodings;
 mod ledger;
 mod profile;
+mod spending;
 mod swipe;
 
 use jiff::Timestamp;
@@ -23,7 +24,7 @@ use super::codec::date_of;
 use super::ledger::{LotKey, NEVER};
 use super::name::SwipeName;
 use super::product::{Product, Taxa};
-use super::programme::{BaseRate, Programme, Rules};
+use super::programme::{BaseRate, Programme, RedemptionRate, Rules};
 use super::quantity::Quantity;
 
 /// The department that [`programme`] excludes.
@@ -110,8 +111,9 @@ fn a_swipe() -> impl Strategy<Value = Swipe> {
     let parts = (a_name(), lines(a_kind()), vec(adjustment, 0..4), vec(redemption, 0..4));
     let texts = (option::of("[0-9]{13}"), option::of("[a-z é]{1,8}"));
     let rest = (option::of(select(methods.to_vec())), any::<bool>(), 0_i64..4_000_000_000_000_000);
-    (parts, texts, rest, 0_i64..3).prop_map(
-        |((name, lines, adjustments, redemptions), (card, operator_id), rest, value)| {
+    let points = prop_oneof![Just((0, 0)), (1_i64..900, 0_i64..900)];
+    (parts, texts, rest, points).prop_map(
+        |((name, lines, adjustments, redemptions), (card, operator_id), rest, points)| {
             let (entry_method, offline, micros) = rest;
             Swipe {
                 occurred_at: Timestamp::from_microsecond(micros).expect("in range"),
@@ -120,7 +122,8 @@ fn a_swipe() -> impl Strategy<Value = Swipe> {
                 entry_method,
                 offline,
                 redemptions,
-                points_value_minor: value,
+                points_spent: points.0,
+                points_value_minor: points.1,
                 ..swipe_of(name, lines, adjustments)
             }
         },
@@ -143,9 +146,11 @@ fn a_product() -> impl Strategy<Value = Product> {
 }
 
 fn a_programme() -> impl Strategy<Value = Programme> {
-    (0_u32..20, 1_u32..300, option::of(1_u8..30)).prop_map(|(points, per_minor, months)| {
+    let rates = (0_u32..20, 1_u32..300, 1_u32..50, 0_u32..50);
+    (rates, option::of(1_u8..30)).prop_map(|((points, per_minor, paid, value_minor), months)| {
         let rules = Rules {
             earn: BaseRate { points, per_minor },
+            redeem: RedemptionRate { points: paid, value_minor },
             excluded_departments: vec!["left out".into()],
             expire_after_months: months,
             ..Rules::default()

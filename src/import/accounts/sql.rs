@@ -46,8 +46,8 @@ JOIN card c ON c.bucket = i.bucket AND c.card = i.card
 LEFT JOIN account a ON a.bucket = (c.account_id & 255)::smallint AND a.account_id = c.account_id";
 
 const COPY_ACCOUNTS: &str = "\
-COPY account (account_id, version, total_points, sales_minor, baskets, clock, bucket, state, lots)
-FROM STDIN BINARY";
+COPY account (account_id, version, total_points, sales_minor, baskets, clock, bucket, state, lots,
+    next_expiry) FROM STDIN BINARY";
 const COPY_CARDS: &str = "COPY card (account_id, linked_at, bucket, card) FROM STDIN BINARY";
 const COPY_MEMBERS: &str = "\
 COPY member (bucket, account_id, member_no, given_name, family_name, birthday, email, phone,
@@ -96,6 +96,7 @@ impl Import<'_> {
             Type::INT2,
             Type::INT2,
             Type::BYTEA,
+            Type::DATE,
         ];
         let mut rows = Copy::begin(&self.0, COPY_ACCOUNTS, &types).await?;
         for account in accounts {
@@ -103,8 +104,20 @@ impl Import<'_> {
             let (bucket, lots) = (bucket_of(id), account.lots.encode());
             let total = account.lots.total();
             let version = if account.entries.is_empty() { 0 } else { FIRST_CHANGE };
-            rows.write(&[&id, &version, &total, &0i64, &0i32, &clock, &bucket, &ENROLLED, &lots])
-                .await?;
+            let next_expiry = account.lots.first_expiry();
+            rows.write(&[
+                &id,
+                &version,
+                &total,
+                &0i64,
+                &0i32,
+                &clock,
+                &bucket,
+                &ENROLLED,
+                &lots,
+                &next_expiry,
+            ])
+            .await?;
             progress(1);
         }
         rows.finish().await?;

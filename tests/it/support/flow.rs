@@ -215,6 +215,13 @@ pub(crate) async fn audit(service: &TestService) {
              WHERE coalesce(e.points, 0) <> s.earned_points - s.reversed_points",
         ),
         (
+            "what swipes say that was paid with points and what was booked",
+            "SELECT count(*) FROM swipe s LEFT JOIN (
+                 SELECT account_id, version, sum(points) AS points FROM entry WHERE kind IN (2, 4)
+                 GROUP BY account_id, version) e USING (account_id, version)
+             WHERE coalesce(e.points, 0) <> -s.spent_points",
+        ),
+        (
             "counters and swipes",
             "SELECT count(*) FROM account a LEFT JOIN (
                  SELECT s.account_id, sum(s.total_minor) AS minor, count(*) AS baskets

@@ -22,6 +22,7 @@ pub(super) fn filled_in(damage: &str) -> String {
         .replace("{chain}", &of_card(1))
         .replace("{returns}", &of_card(2))
         .replace("{expiry}", &of_card(5))
+        .replace("{paid}", &of_card(10))
         .replace("{enrolled}", &of_card(6))
         .replace("{opening}", &of_card(900))
         .replace("{house}", "(SELECT house_account FROM workstation WHERE workstation_no = 2)")
@@ -36,10 +37,13 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &["total-differs"],
     ),
     ("UPDATE account SET lots = '\\x01ff' WHERE account_id = {chain}", &["lots-damaged"]),
-    ("UPDATE account SET lots = '\\x0100' WHERE account_id = {chain}", &["lots-differ"]),
+    (
+        "UPDATE account SET lots = '\\x0100' WHERE account_id = {chain}",
+        &["lots-differ", "next-expiry-differs"],
+    ),
     (
         "UPDATE account SET lots = '\\x{negative}' WHERE account_id = {chain}",
-        &["lots-differ", "lot-impossible"],
+        &["lots-differ", "lot-impossible", "next-expiry-differs"],
     ),
     (
         "UPDATE account SET clock = '2030-01-01' WHERE account_id = {chain}",
@@ -51,6 +55,16 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &["clock-behind", "expiry-early"],
     ),
     ("UPDATE account SET clock = clock - 1 WHERE account_id = {chain}", &["clock-behind"]),
+    (
+        "UPDATE account SET next_expiry = next_expiry + 1 WHERE account_id = {chain}",
+        &["next-expiry-differs"],
+    ),
+    (
+        "UPDATE account SET next_expiry = NULL WHERE account_id = {opening}",
+        &["next-expiry-differs"],
+    ),
+    // What an older version wrote, and nobody has looked at yet.
+    ("UPDATE account SET next_expiry = '0001-01-01' WHERE account_id = {chain}", &[]),
     ("UPDATE account SET version = version - 1 WHERE account_id = {chain}", &["version-behind"]),
     ("UPDATE account SET version = version + 1 WHERE account_id = {chain}", &["version-missing"]),
     (
@@ -75,7 +89,7 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
     ("UPDATE account SET baskets = baskets + 1 WHERE account_id = {house}", &["baskets-differ"]),
     (
         "INSERT INTO entry SELECT {house}, 1, 5, lot_available, lot_expires, business_date,
-         ({house} & 255), 0, 6 FROM entry WHERE account_id = {chain} AND version = 1",
+         ({house} & 255), 0, 6 FROM entry WHERE account_id = {chain} AND version = 6",
         &["house-holds", "entry-unexpected", "lots-differ", "total-differs"],
     ),
     (
@@ -85,7 +99,7 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
     ("UPDATE account SET merged_into = 256 WHERE state = 3", &["merged-astray"]),
     (
         "UPDATE account SET lots = '\\x{expired}', total_points = 5 WHERE state = 3",
-        &["merged-holds", "lot-expired", "lots-differ", "total-differs"],
+        &["merged-holds", "lot-expired", "lots-differ", "next-expiry-differs", "total-differs"],
     ),
     (
         "UPDATE card SET account_id = {house} WHERE account_id = {enrolled}",
@@ -103,17 +117,17 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &["transfers-unbalanced"],
     ),
     (
-        "UPDATE entry SET kind = 4 WHERE account_id = {chain} AND version = 5",
+        "UPDATE entry SET kind = 4 WHERE account_id = {chain} AND version = 6",
         &["entry-unexpected", "points-differ"],
     ),
     (
         "UPDATE entry SET business_date = business_date - 1 WHERE account_id = {chain}
-      AND version = 5",
+      AND version = 6",
         &["entry-unexpected"],
     ),
-    ("UPDATE entry SET entry_no = 1 WHERE account_id = {chain} AND version = 5", &["entry-gap"]),
+    ("UPDATE entry SET entry_no = 1 WHERE account_id = {chain} AND version = 6", &["entry-gap"]),
     (
-        "DELETE FROM entry WHERE account_id = {chain} AND version = 5",
+        "DELETE FROM entry WHERE account_id = {chain} AND version = 6",
         &["points-differ", "lots-differ", "receipt-differs", "total-differs"],
     ),
     (
@@ -121,7 +135,44 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &["points-differ", "lots-differ", "receipt-differs", "total-differs"],
     ),
     (
-        "DELETE FROM swipe WHERE account_id = {chain} AND version = 20",
+        "UPDATE swipe SET spent_points = spent_points - 1 WHERE account_id = {chain}
+      AND version = 35",
+        &["points-differ", "receipt-differs"],
+    ),
+    (
+        "UPDATE entry SET lot_available = '2026-03-01' WHERE account_id = {chain} AND version = 35
+         AND kind = 2",
+        &["spent-wrongly", "lots-differ"],
+    ),
+    (
+        "UPDATE entry SET lot_expires = '2026-02-08' WHERE account_id = {chain} AND version = 35
+         AND kind = 2",
+        &["spent-wrongly", "lots-differ"],
+    ),
+    (
+        "UPDATE entry SET lot_available = '2030-01-01' WHERE account_id = {paid} AND kind = 2",
+        &["spent-wrongly", "lots-differ"],
+    ),
+    // A payment that is owed although the points were there.
+    (
+        "UPDATE entry SET lot_available = '0001-01-01', lot_expires = '9999-12-31'
+         WHERE account_id = {chain} AND version = 35 AND kind = 2",
+        &["spent-wrongly", "receipt-differs", "lots-differ"],
+    ),
+    ("UPDATE entry SET kind = 2 WHERE account_id = {paid} AND kind = 4", &["entry-unexpected"]),
+    (
+        "UPDATE swipe SET spent_points = 0 WHERE kind = 3 AND account_id = {paid}",
+        &["void-differs", "points-differ", "receipt-differs"],
+    ),
+    // That the till gave another value than was due, where it did not; the flags are the record's
+    // second byte.
+    (
+        "UPDATE swipe SET record = set_byte(record, 1, get_byte(record, 1) # 8)
+         WHERE account_id = {chain} AND version = 34",
+        &["programme-differs"],
+    ),
+    (
+        "DELETE FROM swipe WHERE account_id = {chain} AND version = 21",
         &[
             "name-without-swipe",
             "baskets-differ",
@@ -130,9 +181,9 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
             "profile-differs",
         ],
     ),
-    ("DELETE FROM swipe_key WHERE account_id = {chain} AND version = 20", &["swipe-without-name"]),
+    ("DELETE FROM swipe_key WHERE account_id = {chain} AND version = 21", &["swipe-without-name"]),
     (
-        "UPDATE swipe_key SET account_id = {returns} WHERE account_id = {chain} AND version = 20",
+        "UPDATE swipe_key SET account_id = {returns} WHERE account_id = {chain} AND version = 21",
         &["swipe-without-name", "name-without-swipe"],
     ),
     (
@@ -144,25 +195,25 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &["name-differs", "void-differs"],
     ),
     (
-        "UPDATE swipe_key SET bucket = bucket + 1 WHERE account_id = {chain} AND version = 20",
+        "UPDATE swipe_key SET bucket = bucket + 1 WHERE account_id = {chain} AND version = 21",
         &["bucket-wrong"],
     ),
     (
-        "UPDATE swipe_key SET content_hash = '' WHERE account_id = {chain} AND version = 20",
+        "UPDATE swipe_key SET content_hash = '' WHERE account_id = {chain} AND version = 21",
         &["hash-malformed"],
     ),
     (
         "UPDATE swipe_key SET content_hash = set_byte(content_hash, 5, 255 -
-         get_byte(content_hash, 5)) WHERE account_id = {chain} AND version = 20",
+         get_byte(content_hash, 5)) WHERE account_id = {chain} AND version = 21",
         &["content-differs"],
     ),
     (
         "UPDATE swipe SET occurred_at = occurred_at + interval '1 microsecond'
-      WHERE account_id = {chain} AND version = 20",
+      WHERE account_id = {chain} AND version = 21",
         &["content-differs"],
     ),
     (
-        "UPDATE swipe SET kind = 1 WHERE account_id = {chain} AND version = 20",
+        "UPDATE swipe SET kind = 1 WHERE account_id = {chain} AND version = 21",
         &[
             "swipe-misplaced",
             "baskets-differ",
