@@ -110,7 +110,7 @@ fn plan(binary: &Path, folder: PathBuf, seed: u64, fault: Option<Fault>) -> chao
         ]),
         wires: true,
         customers: 30,
-        points_spent: false,
+        points_spent: true,
     }
 }
 
