@@ -8,13 +8,14 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # `make run ARGS="--listen 0.0.0.0:8080"` passes arguments to `tillside demo`.
 ARGS ?=
 
-.PHONY: help run test lint journey clean-demo prepare
+.PHONY: help run test lint journey sabotage clean-demo prepare
 
 help:
 	@echo 'make run         gets what is missing, builds, starts the demo (Ctrl-C ends it)'
 	@echo 'make test        gets what is missing, runs the whole suite'
 	@echo 'make lint        formatting, clippy, documentation; as strict as the suite'
 	@echo 'make journey     replays a year of real supermarket baskets through the service'
+	@echo 'make sabotage    takes out one protection after the other: the tests must notice'
 	@echo 'make clean-demo  removes the data of the demo'
 
 # The profile is optimised but not linked as one: a first build takes a few minutes, not ten.
@@ -33,6 +34,12 @@ lint:
 
 journey: prepare
 	scripts/journey.sh
+
+# An unoptimised build with faults on purpose, kept apart from the real one.
+sabotage: prepare
+	cargo build --workspace --features tillside/sabotage
+	@mkdir -p target/sabotage && cp target/debug/tillside target/sabotage/tillside
+	target/debug/tillside-load sabotage --server target/sabotage/tillside
 
 # A demo started by root below a closed folder keeps its data elsewhere, behind a link.
 clean-demo:
