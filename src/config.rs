@@ -31,6 +31,8 @@ pub struct Config {
     pub database: Database,
     /// How swipes are grouped into commits.
     pub commit: Commit,
+    /// When points are written off.
+    pub ledger: Ledger,
     /// The accounts held in memory.
     pub cache: Cache,
     /// Keys that protect other keys.
@@ -244,6 +246,22 @@ impl Default for Commit {
     }
 }
 
+/// `[ledger]`: what the calendar writes.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ledger {
+    /// Days after which expired points are written off on accounts that nobody visits, so that
+    /// swipes which a till made offline before that still find them. Every visit writes off at
+    /// once what had run out by its business date.
+    pub expire_after_days: i32,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { expire_after_days: 3 }
+    }
+}
+
 /// `[cache]`: what is held in memory. It decides speed, never value.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -435,6 +453,10 @@ impl Config {
         require(
             self.commit.wait_max_ms > 0 && self.commit.lock_timeout_ms > 0,
             "commit.wait_max_ms and commit.lock_timeout_ms must not be 0",
+        );
+        require(
+            (0..=400).contains(&self.ledger.expire_after_days),
+            "ledger.expire_after_days must lie within 0 to 400",
         );
         require(
             (1..=3_600).contains(&self.signature.tolerance_s),

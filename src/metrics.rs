@@ -64,6 +64,10 @@ pub struct Metrics {
     pub http_connections_timed_out: IntCounter,
     /// Swipes whose till gave something else for points than the programme says.
     pub points_value_differs: IntCounter,
+    /// Accounts that nobody visited and whose points have run out.
+    pub expired_accounts: IntCounter,
+    /// Points that were written off on those.
+    pub expired_points: IntCounter,
     /// Requests kept in the quarantine.
     pub quarantined: IntCounter,
 }
@@ -211,6 +215,16 @@ impl Metrics {
                 &registry,
                 "tillside_points_value_differs_total",
                 "Swipes whose till gave something else for points than the programme says.",
+            ),
+            expired_accounts: counter(
+                &registry,
+                "tillside_expired_accounts_total",
+                "Accounts that nobody visited and whose points have run out.",
+            ),
+            expired_points: counter(
+                &registry,
+                "tillside_expired_points_total",
+                "Points written off on accounts that nobody visited.",
             ),
             quarantined: counter(
                 &registry,

@@ -120,15 +120,25 @@ fn is_zero(points: &i64) -> bool {
     *points == 0
 }
 
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
 /// The id of an account as it is shown: `acc_` and 13 characters of Crockford's base 32.
 pub fn account_text(account_id: i64) -> String {
-    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
     let mut text = String::from("acc_");
     for digit in (0..13).rev() {
         let at = (account_id.cast_unsigned() >> (digit * 5)) & 31;
         text.push(char::from(ALPHABET[usize::try_from(at).expect("five bits")]));
     }
     text
+}
+
+/// Reads [`account_text`] back.
+pub fn account_id(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix("acc_").filter(|digits| digits.len() == 13)?;
+    let digit = |digit: u8| ALPHABET.iter().position(|of| *of == digit);
+    let number =
+        digits.bytes().try_fold(0_u128, |number, it| Some(number << 5 | digit(it)? as u128));
+    i64::try_from(number?).ok()
 }
 
 /// The bytes of an answer: what is sent and what is stored.
@@ -225,5 +235,11 @@ mod tests {
     fn accounts_are_shown_with_thirteen_characters() {
         assert_eq!(account_text(0), "acc_0000000000000");
         assert_eq!(account_text(i64::MAX), "acc_7ZZZZZZZZZZZZ");
+        for account_id_of in [0, 1, 65_877, i64::MAX] {
+            assert_eq!(account_id(&account_text(account_id_of)), Some(account_id_of));
+        }
+        for text in ["", "acc_", "acc_8000000000000", "acc_000000000000U", "0000000000000"] {
+            assert_eq!(account_id(text), None, "{text}");
+        }
     }
 }

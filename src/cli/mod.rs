@@ -1,5 +1,6 @@
 //! The commands, one file each; this one reads the command line and starts the right one.
 
+mod account;
 mod demo;
 mod demo_file;
 pub mod import;
@@ -40,6 +41,7 @@ enum Command {
     Migrate(migrate::MigrateArgs),
     Import(import::ImportArgs),
     Terminal(terminal::TerminalArgs),
+    Account(account::AccountArgs),
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
@@ -73,6 +75,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Migrate(args) => migrate::run(args, &config).await,
         Command::Import(args) => Box::pin(import::run(args, &config)).await,
         Command::Terminal(args) => terminal::run(args, &config).await,
+        Command::Account(args) => Box::pin(account::run(args, &config)).await,
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,

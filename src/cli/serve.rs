@@ -15,6 +15,7 @@ use crate::app::App;
 use crate::config::Config;
 use crate::db::pool::connect_pool;
 use crate::db::schema::Readiness;
+use crate::expiry;
 use crate::http::admin::{self, Draining};
 use crate::http::server;
 use crate::metrics::Metrics;
@@ -123,6 +124,7 @@ impl Service {
             server::serve(admin_listener, admin, &admin_limits, admin_stopped).await;
         });
         let partitions = tokio::spawn(keep_partitions(Arc::clone(&app), stopped(stopping.clone())));
+        let expiries = tokio::spawn(expiry::keep_walking(Arc::clone(&app)));
         let (address, admin_address) = (listener.local_addr()?, limits.admin_listen);
         tracing::info!(%address, %admin_address, "serving");
 
@@ -135,6 +137,7 @@ impl Service {
         stop.send_replace(true);
         // When the last handle is gone the committers finish what they have admitted.
         partitions.abort();
+        expiries.abort();
         let _ = admin.await;
         drop(app);
         if tokio::time::timeout(COMMITTERS_TIMEOUT, committers.ended()).await.is_err() {

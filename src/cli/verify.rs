@@ -15,7 +15,7 @@ use crate::verify::{Audit, Counts, Report};
 /// Audit the database: replay every account and name what does not agree.
 ///
 /// Reads one snapshot, locks nothing and changes nothing; swipes may go on. Ends with 1 when an
-/// invariant is broken. Takes 8 connections while it runs. Needs database.url.
+/// invariant is broken. Takes 9 connections while it runs. Needs database.url.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// Print the report as JSON.
@@ -80,6 +80,7 @@ fn write_counts(f: &mut fmt::Formatter<'_>, counts: &Counts) -> fmt::Result {
         (i128::from(counts.sales), "sales"),
         (i128::from(counts.sales_not_counted), "training, and sales after their void"),
         (i128::from(counts.voids), "voids"),
+        (i128::from(counts.adjustments), "adjustments of points by people"),
         (i128::from(counts.entries), "entries of the points ledger"),
         (i128::from(counts.profiles), "checkpoints of profiles"),
         (counts.points_outstanding, "points outstanding"),

@@ -271,19 +271,19 @@ impl Committer {
     }
 }
 
-fn is_lost(error: &Error) -> bool {
+pub(super) fn is_lost(error: &Error) -> bool {
     matches!(error, Error::Database(error) if error.is_lost())
 }
 
 /// Another account has just taken the name (23505), or another session went first (40P01): the
 /// next round will see it.
-fn is_lost_race(error: &Error) -> bool {
+pub(super) fn is_lost_race(error: &Error) -> bool {
     let Error::Database(error) = error else { return false };
     matches!(error.sqlstate(), Some("23505" | "40P01"))
 }
 
 /// An account stayed locked by somebody else for longer than a committer waits.
-fn is_locked(error: &Error) -> bool {
+pub(super) fn is_locked(error: &Error) -> bool {
     let Error::Database(error) = error else { return false };
     error.sqlstate() == Some("55P03")
 }

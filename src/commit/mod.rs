@@ -14,6 +14,7 @@ mod admission;
 mod batch;
 mod cards;
 mod committer;
+mod desk;
 mod facts;
 mod fold;
 mod pass;
@@ -40,6 +41,7 @@ use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
+pub use desk::{Adjusted, Adjustment, Desk, Expired, Made, Whose};
 
 /// What a terminal wants written.
 #[derive(Clone, Debug)]

@@ -313,6 +313,36 @@ pub(super) const LINK_CARD: &str = "
 -- commit::link_card
 UPDATE card SET account_id = $3, linked_at = $4 WHERE bucket = $1 AND card = $2";
 
+/// Adjustments with an id, of one account and of those that have been merged into others.
+pub(super) const FIND_ADJUSTMENTS: &str = "
+-- commit::find_adjustments
+SELECT d.account_id, d.points, d.reason, d.business_date, d.made_at
+FROM adjustment AS d
+CROSS JOIN LATERAL (
+    SELECT 1 FROM account AS a
+    WHERE a.bucket = d.bucket AND a.account_id = d.account_id
+      AND (a.account_id = $2 OR a.merged_into IS NOT NULL)
+    LIMIT 1
+) AS a
+WHERE d.adjustment_id = $1";
+
+/// What a person corrected, with the version that it made.
+pub(super) const INSERT_ADJUSTMENT: &str = "
+-- commit::insert_adjustment
+INSERT INTO adjustment (bucket, account_id, version, adjustment_id, reason, actor, points,
+                        business_date, made_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+
+/// The next expiry of accounts of which nothing has to be written off: what an older version
+/// has not looked at. They stay at the version that was looked at, so no cache minds.
+pub(super) const NOTE_EXPIRIES: &str = "
+-- commit::note_expiries
+UPDATE account AS a
+SET next_expiry = i.next_expiry
+FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::date[])
+    AS i (bucket, account_id, version, next_expiry)
+WHERE a.bucket = i.bucket AND a.account_id = i.account_id AND a.version = i.version";
+
 /// The statements of one connection, prepared.
 pub(super) struct Statements {
     pub(super) commit_batch: Statement,

@@ -12,6 +12,7 @@ pub mod bucket;
 pub mod card;
 pub mod codec;
 pub mod content;
+pub mod desk;
 pub mod ledger;
 pub mod name;
 pub mod payment_card;

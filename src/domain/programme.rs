@@ -1,4 +1,5 @@
-//! The rules by which purchases earn points, and what points are worth. One value per epoch, never changed.
+//! The rules by which purchases earn points, and what points are worth. One value per epoch,
+//! never changed.
 //!
 //! The one rounding rule: fractions of a point are dropped, once, on the sum over a
 //! transaction; shares of single lines are cut from that sum so that they add up to it.

@@ -251,7 +251,7 @@ pub fn decide_tombstone(account: &Account, business_date: Date) -> Decision {
 }
 
 /// The next version of an account, its clock moved on and its due expiries written.
-fn begin(account: &Account, business_date: Date) -> (Account, Vec<Entry>) {
+pub(super) fn begin(account: &Account, business_date: Date) -> (Account, Vec<Entry>) {
     let mut next = account.clone();
     let mut entries = Vec::new();
     next.version += 1;
@@ -261,7 +261,7 @@ fn begin(account: &Account, business_date: Date) -> (Account, Vec<Entry>) {
 }
 
 /// Writes off what was put into a lot that had already run out: late points and restored ones.
-fn finish(next: &mut Account, entries: &mut Vec<Entry>) {
+pub(super) fn finish(next: &mut Account, entries: &mut Vec<Entry>) {
     next.lots.expire(next.clock, entries);
     debug_assert!(
         next.state != State::House || next.lots.total() == 0,

@@ -16,7 +16,9 @@ use super::findings::Kind;
 use super::names::{self, OpenVoid};
 use super::points::{self, Points};
 use super::profiles::Learning;
-use super::sql::{Account, AccountRow, CardRow, EntryRow, NameRow, ProfileRow, SwipeRow};
+use super::sql::{
+    Account, AccountRow, AdjustmentRow, CardRow, EntryRow, NameRow, ProfileRow, SwipeRow,
+};
 use super::{receipts, swipes};
 use crate::domain::account::{CLOCK_START, State};
 use crate::domain::bucket;
@@ -147,6 +149,7 @@ impl<'a> History<'a> {
         names: Vec<NameRow>,
         swipes: &[SwipeRow],
         entries: &[EntryRow],
+        adjustments: &[AdjustmentRow],
     ) {
         let moved = !swipes.is_empty() || !entries.is_empty();
         if moved {
@@ -173,6 +176,7 @@ impl<'a> History<'a> {
         if swipes.is_empty() {
             points::check_entries(self, version, None, entries);
         }
+        points::check_adjustments(self, version, entries, adjustments);
     }
 
     fn swipe(

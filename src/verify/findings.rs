@@ -95,6 +95,9 @@ invariants! {
         "The entries of a version are not numbered without a gap: one was lost or added."
     PointsDiffer "points-differ"
         "What a transaction says it earned, took back or spent is not what its entries did."
+    AdjustmentDiffers "adjustment-differs"
+        "What a person corrected is not what the entries of that version did, or one of the two \
+         is not there."
     NameWithoutSwipe "name-without-swipe"
         "A name is taken, but its transaction is not stored; a retry of it will fail."
     SwipeWithoutName "swipe-without-name"

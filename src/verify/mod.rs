@@ -67,6 +67,8 @@ pub struct Counts {
     pub sales_not_counted: u64,
     /// Voids, those before their sale included.
     pub voids: u64,
+    /// Points corrected by people.
+    pub adjustments: u64,
     /// Entries of the points ledger.
     pub entries: u64,
     /// Checkpoints of profiles.
@@ -146,7 +148,8 @@ impl Audit {
             let names = streams.names.take_version(account, version).await?;
             let swipes = streams.swipes.take_version(account, version).await?;
             let entries = streams.entries.take_version(account, version).await?;
-            history.version(version, names, &swipes, &entries);
+            let adjustments = streams.adjustments.take_version(account, version).await?;
+            history.version(version, names, &swipes, &entries, &adjustments);
         }
         // More than one row cannot be, by the key; were it otherwise, this would not end.
         while streams.profiles.take(account).await?.is_some() {}

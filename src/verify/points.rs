@@ -4,7 +4,7 @@ use jiff::civil::Date;
 
 use super::accounts::History;
 use super::findings::Kind;
-use super::sql::{EntryRow, SwipeRow};
+use super::sql::{AdjustmentRow, EntryRow, SwipeRow};
 use crate::domain::account::State;
 use crate::domain::ledger::{DEBT, EntryKind, Lot, Lots};
 use crate::domain::swipe;
@@ -145,6 +145,30 @@ pub(super) fn check_entries(
             ),
         );
     }
+}
+
+/// What people corrected at a version is what its entries did. Opening points of an imported
+/// account are such entries too; they stand at the first version and nobody adjusted them.
+pub(super) fn check_adjustments(
+    history: &mut History<'_>,
+    version: i64,
+    entries: &[EntryRow],
+    adjustments: &[AdjustmentRow],
+) {
+    history.ledger.counts.adjustments += adjustments.len() as u64;
+    let mut booked = entries.iter().filter(|entry| entry.kind == EntryKind::Adjust as i16);
+    let adjusted: i128 = booked.clone().map(|entry| i128::from(entry.points)).sum();
+    let holds = match adjustments {
+        [] => version == 1 || booked.next().is_none(),
+        [one] => {
+            let dated = booked.all(|entry| entry.business_date == one.business_date);
+            adjusted == i128::from(one.points) && dated
+        }
+        _ => false,
+    };
+    let said: Vec<i64> = adjustments.iter().map(|adjustment| adjustment.points).collect();
+    let detail = format_args!("adjusted by {said:?}, its entries by {adjusted}");
+    history.require(holds, Kind::AdjustmentDiffers, version, detail);
 }
 
 /// Points that paid could do so on that day. The clock of the account lies nowhere before the

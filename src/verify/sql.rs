@@ -80,6 +80,11 @@ SELECT bucket, account_id, version, entry_no, kind, points, lot_available, lot_e
        business_date
 FROM entry ORDER BY bucket, account_id, version, entry_no";
 
+const ADJUSTMENTS: &str = "
+-- verify::sql::adjustments
+SELECT bucket, account_id, version, points, business_date
+FROM adjustment ORDER BY bucket, account_id, version";
+
 /// Where a row belongs: bucket and account.
 pub(super) type Account = (i16, i64);
 
@@ -148,6 +153,11 @@ pub(super) struct EntryRow {
     pub(super) business_date: Date,
 }
 
+pub(super) struct AdjustmentRow {
+    pub(super) points: i64,
+    pub(super) business_date: Date,
+}
+
 impl EntryRow {
     /// The lot that it changes.
     pub(super) fn lot(&self) -> LotKey {
@@ -166,6 +176,7 @@ pub(super) struct Streams {
     pub(super) names: Rows<NameRow>,
     pub(super) swipes: Rows<SwipeRow>,
     pub(super) entries: Rows<EntryRow>,
+    pub(super) adjustments: Rows<AdjustmentRow>,
     /// Holds the snapshot while the others begin.
     _first: Dedicated,
 }
@@ -189,7 +200,7 @@ impl Streams {
         let reference = catalogue::load_for_audit(client).await?;
         let row = client.query_one(COUNT_ACCOUNTS, &[]).await.map_err(DbError::from)?;
         let accounts_count = row.get::<_, i64>(0).unsigned_abs();
-        let (accounts, members, cards, profiles, names, swipes, entries) = tokio::try_join!(
+        let (accounts, members, cards, profiles, names, swipes, entries, adjustments) = tokio::try_join!(
             from.rows(ACCOUNTS, BY_KEY, account_row),
             from.rows(MEMBERS, BY_KEY, |_| Ok((0, ()))),
             from.rows(CARDS, SORTED, card_row),
@@ -197,6 +208,7 @@ impl Streams {
             from.rows(NAMES, SORTED, name_row),
             from.rows(SWIPES, BY_KEY, swipe_row),
             from.rows(ENTRIES, BY_KEY, entry_row),
+            from.rows(ADJUSTMENTS, BY_KEY, adjustment_row),
         )?;
         Ok(Self {
             reference,
@@ -208,6 +220,7 @@ impl Streams {
             names,
             swipes,
             entries,
+            adjustments,
             _first: first,
         })
     }
@@ -222,6 +235,7 @@ impl Streams {
             self.names.account(),
             self.swipes.account(),
             self.entries.account(),
+            self.adjustments.account(),
         ]
         .into_iter()
         .flatten()
@@ -234,6 +248,7 @@ impl Streams {
             self.names.version(account),
             self.swipes.version(account),
             self.entries.version(account),
+            self.adjustments.version(account),
         ];
         versions.into_iter().flatten().min()
     }
@@ -396,6 +411,11 @@ fn swipe_row(row: &Row) -> Result<(i64, SwipeRow), tokio_postgres::Error> {
         receipt: row.try_get("receipt")?,
     };
     Ok((row.try_get("version")?, value))
+}
+
+fn adjustment_row(row: &Row) -> Result<(i64, AdjustmentRow), tokio_postgres::Error> {
+    let (points, business_date) = (row.try_get("points")?, row.try_get("business_date")?);
+    Ok((row.try_get("version")?, AdjustmentRow { points, business_date }))
 }
 
 fn entry_row(row: &Row) -> Result<(i64, EntryRow), tokio_postgres::Error> {

@@ -91,12 +91,14 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 19] = [
+const METRICS: [(&str, &str); 22] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
     ("tillside_cache_lookups_total", "counter"),
     ("tillside_committer_connections_total", "counter"),
+    ("tillside_expired_accounts_total", "counter"),
+    ("tillside_expired_points_total", "counter"),
     ("tillside_held_up_total", "counter"),
     ("tillside_http_connections", "gauge"),
     ("tillside_http_connections_refused_total", "counter"),
@@ -104,6 +106,7 @@ const METRICS: [(&str, &str); 19] = [
     ("tillside_locked_passes_total", "counter"),
     ("tillside_outcomes_total", "counter"),
     ("tillside_phase_seconds", "histogram"),
+    ("tillside_points_value_differs_total", "counter"),
     ("tillside_pool_connections", "gauge"),
     ("tillside_pool_waiting", "gauge"),
     ("tillside_problems_total", "counter"),

@@ -64,7 +64,9 @@ proptest! {
 
     #[test]
     fn a_record_is_the_swipe_with_what_was_decided(
-        swipe in a_swipe(), products in vec((a_product(), 0_i64..500), 12), differs in any::<bool>(),
+        swipe in a_swipe(),
+        products in vec((a_product(), 0_i64..500), 12),
+        differs in any::<bool>(),
     ) {
         let decided = &products[..swipe.lines.len()];
         let encoded = record::encode(&swipe, decided, differs);

@@ -221,7 +221,8 @@ proptest! {
         for entry in entries.iter().rev().skip(1) {
             prop_assert!(lots.iter().all(|lot| lot.key != entry.lot));
         }
-        let kept = |lots: &Lots| -> Vec<Lot> { lots.iter().filter(|lot| !could(lot.key)).collect() };
+        let kept =
+            |lots: &Lots| -> Vec<Lot> { lots.iter().filter(|lot| !could(lot.key)).collect() };
         prop_assert_eq!(kept(&lots), kept(&before));
     }
 
