@@ -15,6 +15,7 @@ mod framing;
 mod generated_bodies;
 mod import;
 mod keys;
+mod model;
 mod openapi;
 mod operations;
 mod orders;

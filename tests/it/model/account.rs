@@ -64,9 +64,9 @@ pub(crate) struct Standing {
 }
 
 impl Account {
-    pub(crate) fn new(enrolled: bool) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
-            enrolled,
+            enrolled: false,
             merged_into: None,
             version: 0,
             clock: Date::MIN,
@@ -160,9 +160,9 @@ impl Account {
         let (usable, pending): (Vec<Lot>, Vec<Lot>) =
             then.lots.iter().partition(|lot| lot.key.available_from <= then.clock);
         let sum = |lots: &[Lot]| lots.iter().map(|lot| lot.points).sum::<i64>();
-        let soonest = usable.first().map(|lot| lot.key.expires_on).filter(|on| *on != Date::MAX);
-        let next_expiry = soonest.map(|on| {
-            let ending = usable.iter().filter(|lot| lot.key.expires_on == on);
+        let soonest = then.lots.first().map(|lot| lot.key.expires_on);
+        let next_expiry = soonest.filter(|on| *on != Date::MAX).map(|on| {
+            let ending = then.lots.iter().filter(|lot| lot.key.expires_on == on);
             (ending.map(|lot| lot.points).sum(), on)
         });
         Standing {

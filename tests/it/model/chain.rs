@@ -17,12 +17,17 @@ pub(crate) struct Programme {
     pub(crate) months: i64,
 }
 
-/// A transaction as a till sends it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Purchase {
-    /// With the date its name.
-    pub(crate) number: i64,
+/// What a transaction is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name {
     pub(crate) business_date: Date,
+    pub(crate) number: i64,
+}
+
+/// A transaction as a till sends it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Purchase {
+    pub(crate) name: Name,
     pub(crate) card: Option<u8>,
     pub(crate) training: bool,
     pub(crate) lines: Vec<Line>,
@@ -49,7 +54,10 @@ pub(crate) enum Way {
     /// Brought back by somebody who does not say from where.
     Back,
     /// Brought back from a line of a transaction.
-    BackFrom { number: i64, business_date: Date, line: usize },
+    BackFrom {
+        name: Name,
+        line: usize,
+    },
 }
 
 /// The points of a receipt.
@@ -86,13 +94,14 @@ pub(crate) enum Refused {
 /// What is remembered under a name.
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
-    pub(crate) number: i64,
-    pub(crate) business_date: Date,
+    pub(crate) name: Name,
     /// Nothing when only its void has come so far.
     pub(crate) purchase: Option<Purchase>,
     /// The account that it was booked on.
     pub(crate) account: Option<usize>,
     pub(crate) voided: bool,
+    /// Lines of which something was brought back.
+    pub(crate) returned: Vec<usize>,
     /// Points of each line.
     points: Vec<i64>,
     /// What it moved, write-offs apart.
@@ -128,6 +137,31 @@ impl Programme {
     }
 }
 
+impl Named {
+    fn new(name: Name) -> Self {
+        Self {
+            name,
+            purchase: None,
+            account: None,
+            voided: false,
+            returned: Vec::new(),
+            points: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+}
+
+impl Purchase {
+    /// What the customer pays: points that are spent are a way to pay and change nothing.
+    pub(crate) fn total_minor(&self) -> i64 {
+        let signed = |line: &Line| match line.way {
+            Way::Sold => line.net_minor(),
+            Way::Back | Way::BackFrom { .. } => -line.net_minor(),
+        };
+        self.lines.iter().map(signed).sum::<i64>() + self.tax_minor
+    }
+}
+
 impl Line {
     pub(crate) fn net_minor(&self) -> i64 {
         self.amount_minor - self.discount_minor
@@ -140,8 +174,8 @@ impl Chain {
         Self { programme, today, accounts, cards, names, adjustments: Vec::new() }
     }
 
-    pub(crate) fn named(&self, number: i64) -> Option<&Named> {
-        self.names.iter().find(|named| named.number == number)
+    pub(crate) fn named(&self, name: Name) -> Option<&Named> {
+        self.names.iter().find(|named| named.name == name)
     }
 
     pub(crate) fn account_of(&self, card: u8) -> Option<usize> {
@@ -158,31 +192,23 @@ impl Chain {
 
     /// A till sends a transaction, for the first time or again.
     pub(crate) fn swipe(&mut self, purchase: &Purchase) -> Answer {
-        let nobody = Receipt::default();
-        if let Some(at) = self.names.iter().position(|named| named.number == purchase.number) {
-            let named = &mut self.names[at];
+        if let Some(named) = self.names.iter_mut().find(|named| named.name == purchase.name) {
             return match &named.purchase {
                 Some(known) if known == purchase => Answer::Again { voided: named.voided },
                 Some(_) => Answer::OtherContent,
                 None => {
                     named.points = vec![0; purchase.lines.len()];
                     named.purchase = Some(purchase.clone());
-                    Answer::Done { receipt: nobody, voided: true }
+                    Answer::Done { receipt: Receipt::default(), voided: true }
                 }
             };
         }
-        let mut named = Named {
-            number: purchase.number,
-            business_date: purchase.business_date,
-            purchase: Some(purchase.clone()),
-            account: None,
-            voided: false,
-            points: vec![0; purchase.lines.len()],
-            entries: Vec::new(),
-        };
-        let mut receipt = nobody;
+        let mut named = Named::new(purchase.name);
+        named.purchase = Some(purchase.clone());
+        named.points = vec![0; purchase.lines.len()];
+        let mut receipt = Receipt::default();
         if let Some(card) = purchase.card.filter(|_| !purchase.training) {
-            let account = self.account_of(card).unwrap_or_else(|| self.open(card, false));
+            let account = self.account_of(card).unwrap_or_else(|| self.open(card));
             named.account = Some(account);
             receipt = self.buy(account, purchase, &mut named);
         }
@@ -193,103 +219,102 @@ impl Chain {
     /// Points pay, what comes back takes its points, what is sold earns.
     fn buy(&mut self, account: usize, purchase: &Purchase, named: &mut Named) -> Receipt {
         let mut receipt = Receipt { spent: purchase.points_spent, ..Receipt::default() };
-        let mut sold_minor = 0;
+        let own = self.programme.lot_of(purchase.name.business_date);
+        let (mut sold_minor, mut back_minor) = (0, 0);
         let mut taken = Vec::new();
-        for (line, points) in purchase.lines.iter().zip(&mut named.points) {
-            match line.way {
-                Way::Sold => {
-                    // A line has what the sum is worth more with it than without.
-                    let before = self.programme.points_for(sold_minor);
-                    sold_minor += if line.no_points { 0 } else { line.net_minor() };
-                    *points = self.programme.points_for(sold_minor) - before;
-                    receipt.earned += *points;
+        // A line has what the sum is worth more with it than without.
+        let more_with = |sum_minor: &mut i64, line: &Line, programme: Programme| {
+            let before = programme.points_for(*sum_minor);
+            *sum_minor += if line.no_points { 0 } else { line.net_minor() };
+            programme.points_for(*sum_minor) - before
+        };
+        for (at, line) in purchase.lines.iter().enumerate() {
+            named.points[at] = match (line.way, self.line_of(line)) {
+                (Way::Sold, _) => more_with(&mut sold_minor, line, self.programme),
+                (_, Some((points, lot))) => {
+                    taken.push((points, lot));
+                    points
                 }
-                Way::Back | Way::BackFrom { .. } => {
-                    let (worth, preferred) = self.worth_of(line);
-                    *points = worth;
-                    receipt.reversed += worth;
-                    taken.push((worth, preferred));
-                }
+                (_, None) => more_with(&mut back_minor, line, self.programme),
+            };
+            if let Way::BackFrom { name, line } = line.way
+                && let Some(sale) = self.names.iter_mut().find(|named| named.name == name)
+            {
+                sale.returned.push(line);
             }
         }
-        let lot = self.programme.lot_of(purchase.business_date);
+        receipt.earned = self.programme.points_for(sold_minor);
+        taken.push((self.programme.points_for(back_minor), own));
+        receipt.reversed = taken.iter().map(|(points, _)| points).sum();
+
         let account = &mut self.accounts[account];
-        account.begin(purchase.business_date);
+        account.begin(purchase.name.business_date);
         let first = account.entries.len();
         receipt.short = account.redeem(purchase.points_spent);
-        for (points, preferred) in taken {
-            account.take(Kind::ReverseEarn, points, preferred);
+        for (points, lot) in taken {
+            account.take(Kind::ReverseEarn, points, Some(lot));
         }
-        account.put(Kind::Earn, receipt.earned, lot);
+        account.put(Kind::Earn, receipt.earned, own);
         named.entries = account.entries[first..].to_vec();
         account.write_off();
         receipt.standing = Some(account.standing(account.clock));
         receipt
     }
 
-    /// What a line that comes back takes: the points of the line that it was sold on, by
-    /// quantity, or what it would earn when nobody knows.
-    fn worth_of(&self, line: &Line) -> (i64, Option<Key>) {
-        let (number, from) = match line.way {
-            Way::BackFrom { number, line, .. } => (number, line),
-            _ => (0, 0),
+    /// Where it is known on which line something was sold: its points by quantity, and its lot.
+    fn line_of(&self, line: &Line) -> Option<(i64, Key)> {
+        let Way::BackFrom { name, line: number } = line.way else { return None };
+        let named = self.named(name)?;
+        let sold = named.purchase.as_ref()?.lines.get(number - 1)?;
+        let points = match named.points[number - 1] {
+            _ if named.voided => 0,
+            all if line.quantity >= sold.quantity => all,
+            all => all * line.quantity / sold.quantity,
         };
-        let Some((named, sale)) =
-            self.named(number).and_then(|named| Some((named, named.purchase.as_ref()?)))
-        else {
-            let minor = if line.no_points { 0 } else { line.net_minor() };
-            return (self.programme.points_for(minor), None);
-        };
-        if named.voided {
-            return (0, None);
-        }
-        let points = named.points[from - 1] * line.quantity / sale.lines[from - 1].quantity;
-        (points, Some(self.programme.lot_of(named.business_date)))
+        Some((points, self.programme.lot_of(name.business_date)))
     }
 
     /// A till takes back a whole transaction, which may not have come yet.
-    pub(crate) fn void(&mut self, number: i64, business_date: Date) -> Answer {
-        let Some(at) = self.names.iter().position(|named| named.number == number) else {
-            self.names.push(Named {
-                number,
-                business_date,
-                purchase: None,
-                account: None,
-                voided: true,
-                points: Vec::new(),
-                entries: Vec::new(),
-            });
+    pub(crate) fn void(&mut self, name: Name) -> Answer {
+        let Some(named) = self.names.iter_mut().find(|named| named.name == name) else {
+            self.names.push(Named { voided: true, ..Named::new(name) });
             return Answer::Done { receipt: Receipt::default(), voided: true };
         };
-        if self.names[at].voided {
+        if named.voided {
             return Answer::Again { voided: true };
         }
-        self.names[at].voided = true;
-        let named = self.names[at].clone();
+        named.voided = true;
+        let entries = named.entries.clone();
         let mut receipt = Receipt::default();
-        if let Some(account) = named.account {
-            let own = self.programme.lot_of(business_date);
-            let heir = self.heir_of(account);
-            let account = &mut self.accounts[heir];
-            account.begin(business_date);
-            for entry in named.entries.iter().rev() {
-                let points = entry.points.abs();
+        if let Some(at) = named.account {
+            let own = self.programme.lot_of(name.business_date);
+            let mut account = self.accounts[at].clone();
+            account.begin(name.business_date);
+            for entry in entries.iter().rev() {
+                let (points, lot) = (entry.points.abs(), entry.lot.unwrap_or(own));
                 match entry.kind {
                     Kind::Earn => {
-                        account.take(Kind::ReverseEarn, points, entry.lot);
+                        account.take(Kind::ReverseEarn, points, Some(lot));
                         receipt.reversed += points;
                     }
-                    Kind::Redeem => {
-                        account.put(Kind::ReverseRedeem, points, entry.lot.unwrap_or(own));
-                    }
+                    Kind::Redeem => account.put(Kind::ReverseRedeem, points, lot),
                     _ => {
-                        account.put(Kind::Earn, points, entry.lot.unwrap_or(own));
+                        account.put(Kind::ReverseEarn, points, lot);
                         receipt.earned += points;
                     }
                 }
             }
             account.write_off();
-            receipt.standing = Some(account.standing(account.clock));
+            // The history stays where it is; points and debts belong to who has the card now.
+            if let Some(heir) = account.merged_into {
+                let heir = &mut self.accounts[heir];
+                heir.begin(account.clock);
+                account.give_to(heir);
+                heir.write_off();
+            }
+            self.accounts[at] = account;
+            let now = &self.accounts[self.heir_of(at)];
+            receipt.standing = Some(now.standing(now.clock));
         }
         Answer::Done { receipt, voided: true }
     }
@@ -313,42 +338,33 @@ impl Chain {
     }
 
     /// Writes off what has run out on an account that nobody visits.
-    pub(crate) fn sweep(&mut self, account: usize, date: Date) {
+    pub(crate) fn sweep(&mut self, account: usize, date: Date) -> Answer {
         let account = &mut self.accounts[account];
-        if account.lots.first().is_some_and(|lot| lot.key.expires_on < account.clock.max(date)) {
+        let now = account.clock.max(date);
+        let due = account.lots.first().is_some_and(|lot| lot.key.expires_on < now);
+        if due {
             account.begin(date);
         }
+        Answer::Card(Ok(due))
     }
 
     /// Somebody enrols with a card, or puts it on the account of another card.
     pub(crate) fn enrol(&mut self, card: u8, link_to: Option<u8>) -> Answer {
-        let today = self.today;
-        let target = match link_to.filter(|target| *target != card) {
-            Some(target) => match self.account_of(target) {
-                Some(account) => Some(account),
-                None => return Answer::Card(Err(Refused::NoSuchTarget)),
-            },
-            None => None,
-        };
-        let own = self.account_of(card);
-        let account = match (own, target) {
-            (Some(own), Some(target)) if own != target => {
-                if self.accounts[own].enrolled {
-                    return Answer::Card(Err(Refused::OfAnotherAccount));
-                }
-                self.merge(own, target);
-                return Answer::Card(Ok(true));
+        let target = link_to.map(|target| self.account_of(target));
+        if target == Some(None) {
+            return Answer::Card(Err(Refused::NoSuchTarget));
+        }
+        let own = self.account_of(card).unwrap_or_else(|| self.open(card));
+        let enrolled = self.accounts[own].enrolled;
+        match target.flatten().filter(|target| *target != own) {
+            Some(_) if enrolled => return Answer::Card(Err(Refused::OfAnotherAccount)),
+            None if enrolled => return Answer::Card(Ok(false)),
+            Some(target) => self.merge(own, target),
+            None => {
+                self.accounts[own].enrolled = true;
+                self.accounts[own].version += 1;
             }
-            (None, Some(target)) => {
-                self.cards.push((card, target));
-                target
-            }
-            (Some(own), _) if self.accounts[own].enrolled => return Answer::Card(Ok(false)),
-            (Some(own), _) => own,
-            (None, None) => self.open(card, true),
-        };
-        self.accounts[account].enrolled = true;
-        self.accounts[account].begin(today);
+        }
         Answer::Card(Ok(true))
     }
 
@@ -356,11 +372,11 @@ impl Chain {
     fn merge(&mut self, from: usize, to: usize) {
         let mut left = self.accounts[from].clone();
         let heir = &mut self.accounts[to];
-        let date = self.today.max(left.clock).max(heir.clock);
-        left.begin(date);
-        heir.begin(date);
-        heir.enrolled = true;
+        left.begin(self.today);
+        heir.begin(self.today);
         left.give_to(heir);
+        heir.write_off();
+        heir.enrolled = true;
         left.merged_into = Some(to);
         self.accounts[from] = left;
         for (_, account) in self.cards.iter_mut().filter(|(_, account)| *account == from) {
@@ -368,8 +384,8 @@ impl Chain {
         }
     }
 
-    fn open(&mut self, card: u8, enrolled: bool) -> usize {
-        self.accounts.push(Account::new(enrolled));
+    fn open(&mut self, card: u8) -> usize {
+        self.accounts.push(Account::new());
         self.cards.push((card, self.accounts.len() - 1));
         self.accounts.len() - 1
     }
