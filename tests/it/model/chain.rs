@@ -152,6 +152,11 @@ impl Named {
 }
 
 impl Purchase {
+    /// The card, unless it is for nobody.
+    pub(crate) fn customer(&self) -> Option<u8> {
+        self.card.filter(|_| !self.training)
+    }
+
     /// What the customer pays: points that are spent are a way to pay and change nothing.
     pub(crate) fn total_minor(&self) -> i64 {
         let signed = |line: &Line| match line.way {
@@ -192,22 +197,26 @@ impl Chain {
 
     /// A till sends a transaction, for the first time or again.
     pub(crate) fn swipe(&mut self, purchase: &Purchase) -> Answer {
-        if let Some(named) = self.names.iter_mut().find(|named| named.name == purchase.name) {
-            return match &named.purchase {
-                Some(known) if known == purchase => Answer::Again { voided: named.voided },
-                Some(_) => Answer::OtherContent,
-                None => {
-                    named.points = vec![0; purchase.lines.len()];
-                    named.purchase = Some(purchase.clone());
-                    Answer::Done { receipt: Receipt::default(), voided: true }
-                }
-            };
+        if let Some(at) = self.names.iter().position(|named| named.name == purchase.name) {
+            let named = &mut self.names[at];
+            match &named.purchase {
+                Some(known) if known == purchase => return Answer::Again { voided: named.voided },
+                Some(_) => return Answer::OtherContent,
+                None => {}
+            }
+            named.points = vec![0; purchase.lines.len()];
+            named.purchase = Some(purchase.clone());
+            // Nothing is booked, but the card has been seen.
+            if let Some(card) = purchase.customer() {
+                self.account_of(card).unwrap_or_else(|| self.open(card));
+            }
+            return Answer::Done { receipt: Receipt::default(), voided: true };
         }
         let mut named = Named::new(purchase.name);
         named.purchase = Some(purchase.clone());
         named.points = vec![0; purchase.lines.len()];
         let mut receipt = Receipt::default();
-        if let Some(card) = purchase.card.filter(|_| !purchase.training) {
+        if let Some(card) = purchase.customer() {
             let account = self.account_of(card).unwrap_or_else(|| self.open(card));
             named.account = Some(account);
             receipt = self.buy(account, purchase, &mut named);
