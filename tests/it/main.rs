@@ -16,6 +16,7 @@ mod framing;
 mod generated_bodies;
 mod import;
 mod keys;
+mod lost_answers;
 mod model;
 mod openapi;
 mod operations;
