@@ -34,6 +34,8 @@ pub(crate) struct Purchase {
     /// Tax on top: part of the total, earns nothing.
     pub(crate) tax_minor: i64,
     pub(crate) points_spent: i64,
+    /// What the till gave for them.
+    pub(crate) points_value_minor: i64,
 }
 
 /// An article sold or brought back; its number is its place, from 1.
@@ -65,7 +67,9 @@ pub(crate) enum Way {
 pub(crate) struct Receipt {
     pub(crate) earned: i64,
     pub(crate) reversed: i64,
+    /// Points that paid; below zero what a void gives back of them.
     pub(crate) spent: i64,
+    /// The part of them that was not there.
     pub(crate) short: i64,
     /// Of the customer's account; nothing when it was for nobody.
     pub(crate) standing: Option<Standing>,
@@ -306,7 +310,10 @@ impl Chain {
                         account.take(Kind::ReverseEarn, points, Some(lot));
                         receipt.reversed += points;
                     }
-                    Kind::Redeem => account.put(Kind::ReverseRedeem, points, lot),
+                    Kind::Redeem => {
+                        account.put(Kind::ReverseRedeem, points, lot);
+                        receipt.spent -= points;
+                    }
                     _ => {
                         account.put(Kind::ReverseEarn, points, lot);
                         receipt.earned += points;

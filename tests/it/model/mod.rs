@@ -107,6 +107,8 @@ fn run<F: FnMut(&Operation, &Answer, &Chain)>(
 const ALL: &[&str] = &[
     "a sale",
     "a debt",
+    "a payment with points",
+    "more points than there are",
     "the same again",
     "other content",
     "a sale after its void",
@@ -124,6 +126,8 @@ fn what_happened(operation: &Operation, answer: &Answer) -> &'static str {
         (Operation::Swipe(_), Answer::Done { voided: true, .. }) => "a sale after its void",
         (Operation::Swipe(_), Answer::Done { receipt, .. }) => match receipt.standing {
             None => "a sale for nobody",
+            Some(_) if receipt.short > 0 => "more points than there are",
+            Some(_) if receipt.spent > 0 => "a payment with points",
             Some(standing) if standing.balance < 0 => "a debt",
             Some(_) => "a sale",
         },

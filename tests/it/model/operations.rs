@@ -19,8 +19,8 @@ const TODAY: Date = Date::constant(2026, 3, 14);
 /// Cards that a case plays with.
 pub(crate) const CARDS: u8 = 5;
 
-/// Spending, adjustments and sweeps are drawn only where the product has them.
-pub(crate) const POINTS_MOVE: bool = false;
+/// Adjustments and sweeps are drawn only where the product has them.
+const ADJUSTS: bool = false;
 
 /// One call of a till, of people, or of the clock.
 #[derive(Clone, PartialEq)]
@@ -89,7 +89,7 @@ impl ReferenceStateMachine for Chain {
             ways.push((4, select(sales).prop_map(Operation::Void).boxed()));
         }
         let used: Vec<u8> = chain.cards.iter().map(|(card, _)| *card).collect();
-        if POINTS_MOVE && !used.is_empty() {
+        if ADJUSTS && !used.is_empty() {
             let next = i64::try_from(chain.adjustments.len()).expect("a short case");
             let adjust = (0..=next, select(used.clone()), fresh.clone(), -30..50_i64);
             let adjust = adjust.prop_map(|(id, card, name, points)| {
@@ -174,17 +174,20 @@ fn purchase(chain: &Chain) -> impl Strategy<Value = Purchase> + use<> {
     };
     let card = prop_oneof![15 => (0..CARDS).prop_map(Some), 1 => Just(None)];
     let training = prop::bool::weighted(0.04);
-    let spent = match POINTS_MOVE {
-        true => prop_oneof![3 => Just(0), 1 => 1..40_i64].boxed(),
-        false => Just(0).boxed(),
-    };
+    // What the till gave for points is its own affair, whatever the programme says.
+    let paid = prop_oneof![
+        3 => Just((0_i64, 0_i64)),
+        1 => (1..40_i64).prop_map(|points| (points, points)),
+        1 => (1..4_000_i64, 0..100_i64),
+    ];
     let tax_minor = prop_oneof![2 => Just(0_i64), 1 => 0..200_i64];
     let lines = prop::collection::vec(line(), 1..4);
     let bought = returnable(chain);
-    (name, card, training, spent, tax_minor, lines).prop_map(
-        move |(name, card, training, points_spent, tax_minor, drawn)| {
+    (name, card, training, paid, tax_minor, lines).prop_map(
+        move |(name, card, training, paid, tax_minor, drawn)| {
+            let (points_spent, points_value_minor) = paid;
             let lines = drawn.into_iter().map(|line| line.of(card, &bought)).collect();
-            Purchase { name, card, training, lines, tax_minor, points_spent }
+            Purchase { name, card, training, lines, tax_minor, points_spent, points_value_minor }
         },
     )
 }
@@ -281,7 +284,7 @@ impl fmt::Debug for Purchase {
             write!(f, " training")?;
         }
         if self.points_spent > 0 {
-            write!(f, " spends {}", self.points_spent)?;
+            write!(f, " spends {} for {}", self.points_spent, self.points_value_minor)?;
         }
         for line in &self.lines {
             let Line { quantity, amount_minor, discount_minor, .. } = line;

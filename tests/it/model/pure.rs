@@ -111,8 +111,8 @@ impl Domain {
         let receipt = Receipt {
             earned: decision.earned,
             reversed: decision.reversed,
-            spent: 0,
-            short: 0,
+            spent: decision.spent,
+            short: decision.short,
             standing: Some(stands(&booked.account)),
         };
         assert_eq!(receipt, *expected);
@@ -164,8 +164,8 @@ impl Domain {
         let receipt = Receipt {
             earned: decision.earned,
             reversed: decision.reversed,
-            spent: 0,
-            short: 0,
+            spent: decision.spent,
+            short: decision.short,
             standing: Some(stands(&self.accounts[heir].account)),
         };
         assert_eq!(receipt, *expected);
@@ -317,6 +317,6 @@ fn swipe(purchase: &Purchase) -> Swipe {
         total_minor: purchase.total_minor(),
         redemptions: Vec::new(),
         points_spent: purchase.points_spent,
-        points_value_minor: purchase.points_spent,
+        points_value_minor: purchase.points_value_minor,
     }
 }

@@ -323,7 +323,8 @@ impl Case {
             "training": purchase.training, "lines": lines,
             "adjustments": [{ "kind": "tax", "amount_minor": purchase.tax_minor }],
             "total_minor": purchase.total_minor(),
-            "points_spent": purchase.points_spent, "points_value_minor": purchase.points_spent,
+            "points_spent": purchase.points_spent,
+            "points_value_minor": purchase.points_value_minor,
         });
         if let Some(number) = purchase.card {
             wire["card"] = self.card(number).into();
