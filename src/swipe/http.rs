@@ -9,6 +9,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderName, HeaderValue, StatusCode};
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
@@ -69,7 +70,7 @@ pub async fn record(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let signed = app.read_signed(request).await?;
     let deadline = Instant::now() + Duration::from_millis(signed.deadline_ms);
     let parsing = std::time::Instant::now();
-    let parsed = parse_swipe(&app, &signed.terminal, &signed.body);
+    let parsed = swipe_in(&app, &signed.terminal, &signed.body).await;
     app.metrics.phases.parse.observe(parsing.elapsed().as_secs_f64());
     let outcome = match parsed {
         Ok((swipe, workstation)) => {
@@ -96,10 +97,33 @@ pub async fn record(State(app): State<Arc<App>>, request: Request) -> Result<Res
 }
 
 /// The command in a body, and the workstation that it names: the terminal's own.
+///
+/// What is recorded is answered for ever: a transaction whose date has left the window since is
+/// looked up under its name before it is refused.
+async fn swipe_in(
+    app: &App,
+    terminal: &Terminal,
+    body: &[u8],
+) -> Result<(Box<Swipe>, Arc<Workstation>), Problem> {
+    let late = match parse_swipe(app, terminal, body, app.business_date_window()) {
+        Err(problem) if problem.slug() == Slug::TimestampOutOfRange => problem,
+        parsed => return parsed,
+    };
+    let Ok((swipe, workstation)) = parse_swipe(app, terminal, body, None) else {
+        return Err(late);
+    };
+    let found = sql::find(&app.pool, &NameKey::new(&workstation, &swipe.name)).await;
+    match found.map_err(crate::error::Error::from)? {
+        Some(sql::Found { receipt: Some(_), .. }) => Ok((swipe, workstation)),
+        Some(sql::Found { receipt: None, .. }) | None => Err(late),
+    }
+}
+
 fn parse_swipe(
     app: &App,
     terminal: &Terminal,
     body: &[u8],
+    window: Option<(Date, Date)>,
 ) -> Result<(Box<Swipe>, Arc<Workstation>), Problem> {
     let wire: SwipeIn<'_> = body::parse(body)?;
     if wire.store_id != *terminal.store_id || wire.workstation_id != *terminal.workstation_id {
@@ -108,11 +132,7 @@ fn parse_swipe(
     let snapshot = app.catalogue.current();
     let workstation =
         snapshot.workstation(&wire.store_id, &wire.workstation_id).ok_or(Slug::TerminalMismatch)?;
-    let rules = Rules {
-        currency: &app.config.chain.currency,
-        cards: &app.cards,
-        window: app.business_date_window(),
-    };
+    let rules = Rules { currency: &app.config.chain.currency, cards: &app.cards, window };
     let swipe = wire.into_swipe(workstation, &rules)?;
     Ok((Box::new(swipe), Arc::clone(workstation)))
 }
@@ -221,7 +241,7 @@ pub async fn record_batch(
     let mut swipes = Vec::new();
     let mut voids = Vec::new();
     for (at, item) in batch.items.iter().enumerate() {
-        match parse_item(&app, &signed.terminal, item.get().as_bytes()) {
+        match parse_item(&app, &signed.terminal, item.get().as_bytes()).await {
             Ok((command @ Command::Record(_), workstation)) => {
                 swipes.push((at, command, workstation))
             }
@@ -274,7 +294,7 @@ fn parse_batch(body: &[u8]) -> Result<BatchIn<'_>, Problem> {
     Err(Problem::invalid(Slug::ValidationFailed, vec![finding]))
 }
 
-fn parse_item(
+async fn parse_item(
     app: &App,
     terminal: &Terminal,
     item: &[u8],
@@ -286,7 +306,7 @@ fn parse_item(
     };
     match body::parse::<BatchItemIn<'_>>(item)? {
         BatchItemIn { swipe: Some(swipe), void: None } => {
-            let parsed = parse_swipe(app, terminal, swipe.get().as_bytes());
+            let parsed = swipe_in(app, terminal, swipe.get().as_bytes()).await;
             let (swipe, workstation) = parsed.map_err(|problem| problem.within("/swipe"))?;
             Ok((Command::Record(swipe), workstation))
         }

@@ -10,46 +10,10 @@ use tillside::till::{Answer, Till};
 use tokio::sync::Barrier;
 
 use crate::spending::paid;
-use crate::support::flow::{
-    at, audit, basket, name, points_of, returned, returned_from, slug, until,
-};
+use crate::support::caches::{ALL, Caches, replicas};
+use crate::support::flow::{audit, basket, name, points_of, returned, returned_from, slug, until};
 use crate::support::gate::{Gate, answers, spawn_post};
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
-
-/// What the caches of two replicas are like when a race begins.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Caches {
-    /// Nobody knows anything.
-    Cold,
-    /// There are none.
-    Off,
-    /// The second replica believes in versions that the first one has left behind.
-    Stale,
-}
-
-const ALL: [Caches; 3] = [Caches::Cold, Caches::Off, Caches::Stale];
-
-/// Two replicas whose caches of these cards are as asked for.
-async fn replicas(caches: Caches, cards: &[String]) -> (TestService, Replica) {
-    let service = TestService::start_with(|config| {
-        if caches == Caches::Off {
-            config.cache.accounts_max = 0;
-            config.cache.cards_max = 0;
-        }
-    })
-    .await;
-    let replica = service.replica().await;
-    if caches == Caches::Stale {
-        for (card, sequence) in cards.iter().zip(0..) {
-            for (replica, workstation) in [(&replica, "03"), (&service.replica, "01")] {
-                let nothing = at(swipe(sequence, Some(card), 0), "0406", workstation);
-                let answer = post(&replica.till("0406", workstation), &nothing).await;
-                assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
-            }
-        }
-    }
-    (service, replica)
-}
 
 /// Posts all swipes at the same moment, from tills of both replicas by turns.
 async fn at_once(service: &TestService, replica: &Replica, swipes: Vec<Value>) -> Vec<Answer> {
@@ -145,18 +109,20 @@ async fn one_name_for_the_cards_of_two_accounts_is_recorded_for_one_of_them() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_card_that_two_replicas_see_for_the_first_time_gets_one_account() {
-    let (service, replica) = replicas(Caches::Cold, &[]).await;
-    for round in 0..10 {
-        let swipes: Vec<Value> = (0..16)
-            .map(|n| swipe(round * 100 + n, Some(&card(round.unsigned_abs())), 100))
-            .collect();
-        let answers = at_once(&service, &replica, swipes).await;
-        assert_eq!(count(&answers, StatusCode::CREATED), 16);
+    for caches in [Caches::Cold, Caches::Off] {
+        let (service, replica) = replicas(caches, &[]).await;
+        for round in 0..10 {
+            let swipes: Vec<Value> = (0..16)
+                .map(|n| swipe(round * 100 + n, Some(&card(round.unsigned_abs())), 100))
+                .collect();
+            let answers = at_once(&service, &replica, swipes).await;
+            assert_eq!(count(&answers, StatusCode::CREATED), 16, "{caches:?}");
+        }
+        assert_eq!(service.count("SELECT count(*) FROM account WHERE state = 0").await, 10);
+        let points = "SELECT count(*) FROM account WHERE state = 0 AND total_points = 16";
+        assert_eq!(service.count(points).await, 10, "{caches:?}");
+        audit(&service).await;
     }
-    assert_eq!(service.count("SELECT count(*) FROM account WHERE state = 0").await, 10);
-    let points = "SELECT count(*) FROM account WHERE state = 0 AND total_points = 16";
-    assert_eq!(service.count(points).await, 10);
-    audit(&service).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -299,55 +265,6 @@ async fn a_sale_that_turns_out_to_be_none_is_not_what_others_return() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_card_at_fifty_tills_is_booked_in_some_order_exactly() {
-    const TILLS: i64 = 50;
-    const EACH: i64 = 20;
-    for caches in ALL {
-        let (service, replica) = replicas(caches, &[card(1)]).await;
-        let tills = [service.till(), replica.till("0367", "03")];
-        let barrier = Arc::new(Barrier::new(usize::try_from(TILLS).expect("small")));
-        let mut tasks = tokio::task::JoinSet::new();
-        for (n, till) in (0..TILLS).zip(tills.iter().cycle().cloned()) {
-            let barrier = Arc::clone(&barrier);
-            tasks.spawn(async move {
-                barrier.wait().await;
-                let mut receipts = Vec::new();
-                for sequence in 0..EACH {
-                    let minor = 100 * ((n + sequence) % 7);
-                    let sale = swipe(1_000 * n + sequence, Some(&card(1)), minor);
-                    let answer = post(&till, &sale).await;
-                    assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
-                    receipts.push(points_in(&answer));
-                }
-                receipts
-            });
-        }
-        let mut receipts: Vec<(i64, i64)> = Vec::new();
-        while let Some(of_till) = tasks.join_next().await {
-            let of_till = of_till.expect("nobody was refused");
-            assert!(of_till.is_sorted(), "a till sees its own purchases in order");
-            receipts.extend(of_till);
-        }
-        // Sorted by balance the receipts are one history: each begins where another ended.
-        receipts.sort_by_key(|(balance, earned)| (*balance, *earned != 0));
-        let mut balance_before = 0;
-        let mut by_balance: HashMap<i64, i64> = HashMap::new();
-        for (balance, earned) in &receipts {
-            *by_balance.entry(*balance).or_default() += earned;
-        }
-        for (balance, _) in &receipts {
-            if *balance != balance_before {
-                assert_eq!(balance_before + by_balance[balance], *balance, "{caches:?}");
-                balance_before = *balance;
-            }
-        }
-        assert_eq!(i64::try_from(receipts.len()).expect("small"), TILLS * EACH);
-        assert_eq!(points_of(&service.sql().await, &card(1)).await, balance_before);
-        audit(&service).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn sixteen_tills_that_spend_the_same_points_spend_them_once() {
     const SPENT: i64 = 10;
     for caches in ALL {
@@ -375,13 +292,6 @@ async fn sixteen_tills_that_spend_the_same_points_spend_them_once() {
         assert_eq!(balances, in_order, "{caches:?}");
         audit(&service).await;
     }
-}
-
-/// Balance and points earned of a receipt.
-fn points_in(answer: &Answer) -> (i64, i64) {
-    let points = &body(answer)["points"];
-    let number = |field: &str| points[field].as_i64().expect("a number");
-    (number("balance"), number("earned"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

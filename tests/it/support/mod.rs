@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub(crate) mod bodies;
+pub(crate) mod caches;
 pub(crate) mod database;
 pub(crate) mod edge;
 pub(crate) mod explain;

@@ -1,0 +1,408 @@
+//! The model: accounts, cards and names of one chain, and what each call of a till does to them.
+//!
+//! Written from the rules of points alone, as `account.rs` is, and with the same interdiction.
+//! It knows one retailer's programme: a base rate, and months until points run out.
+
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+
+use super::account::{Account, Entry, Key, Kind, Standing};
+
+/// How purchases earn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Programme {
+    pub(crate) points: i64,
+    pub(crate) per_minor: i64,
+    /// Points run out at the end of the month so many months later; 0: never.
+    pub(crate) months: i64,
+}
+
+/// What a transaction is called.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Name {
+    pub(crate) business_date: Date,
+    pub(crate) number: i64,
+}
+
+/// A transaction as a till sends it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Purchase {
+    pub(crate) name: Name,
+    pub(crate) card: Option<u8>,
+    pub(crate) training: bool,
+    pub(crate) lines: Vec<Line>,
+    /// Tax on top: part of the total, earns nothing.
+    pub(crate) tax_minor: i64,
+    pub(crate) points_spent: i64,
+    /// What the till gave for them.
+    pub(crate) points_value_minor: i64,
+}
+
+/// An article sold or brought back; its number is its place, from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// The article earns nothing, by the catalogue.
+    pub(crate) no_points: bool,
+    pub(crate) quantity: i64,
+    pub(crate) amount_minor: i64,
+    pub(crate) discount_minor: i64,
+    pub(crate) way: Way,
+}
+
+/// Which way an article goes over the counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    Sold,
+    /// Brought back by somebody who does not say from where.
+    Back,
+    /// Brought back from a line of a transaction.
+    BackFrom {
+        name: Name,
+        line: usize,
+    },
+}
+
+/// The points of a receipt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    pub(crate) earned: i64,
+    pub(crate) reversed: i64,
+    /// Points that paid; below zero what a void gives back of them.
+    pub(crate) spent: i64,
+    /// The part of them that was not there.
+    pub(crate) short: i64,
+    /// Of the customer's account; nothing when it was for nobody.
+    pub(crate) standing: Option<Standing>,
+}
+
+/// What the service must answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It was done now. A sale that came after its void is marked.
+    Done { receipt: Receipt, voided: bool },
+    /// It was done before: the bytes that were answered then.
+    Again { voided: bool },
+    /// The name stands for something else.
+    OtherContent,
+    /// What happened to cards and ids: done now, done before, or refused.
+    Card(Result<bool, Refused>),
+}
+
+/// Why a card was not enrolled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    NoSuchTarget,
+    OfAnotherAccount,
+}
+
+/// What is remembered under a name.
+#[derive(Clone, Debug)]
+pub(crate) struct Named {
+    pub(crate) name: Name,
+    /// Nothing when only its void has come so far.
+    pub(crate) purchase: Option<Purchase>,
+    /// The account that it was booked on.
+    pub(crate) account: Option<usize>,
+    pub(crate) voided: bool,
+    /// Lines of which something was brought back.
+    pub(crate) returned: Vec<usize>,
+    /// Points of each line.
+    points: Vec<i64>,
+    /// What it moved, write-offs apart.
+    entries: Vec<Entry>,
+}
+
+/// One installation.
+#[derive(Clone, Debug)]
+pub(crate) struct Chain {
+    pub(crate) programme: Programme,
+    /// The server's date: enrolments and look-ups go by it.
+    pub(crate) today: Date,
+    pub(crate) accounts: Vec<Account>,
+    /// The account of each card that somebody has used.
+    pub(crate) cards: Vec<(u8, usize)>,
+    pub(crate) names: Vec<Named>,
+    pub(crate) adjustments: Vec<i64>,
+}
+
+impl Programme {
+    /// Fractions of a point are dropped.
+    fn points_for(&self, minor: i64) -> i64 {
+        minor.max(0) * self.points / self.per_minor
+    }
+
+    fn lot_of(&self, date: Date) -> Key {
+        let available_from = date.first_of_month();
+        let expires_on = match self.months {
+            0 => Date::MAX,
+            months => (available_from + months.months()).last_of_month(),
+        };
+        Key { expires_on, available_from }
+    }
+}
+
+impl Named {
+    fn new(name: Name) -> Self {
+        Self {
+            name,
+            purchase: None,
+            account: None,
+            voided: false,
+            returned: Vec::new(),
+            points: Vec::new(),
+            entries: Vec::new(),
+        }
+    }
+}
+
+impl Purchase {
+    /// The card, unless it is for nobody.
+    pub(crate) fn customer(&self) -> Option<u8> {
+        self.card.filter(|_| !self.training)
+    }
+
+    /// What the customer pays: points that are spent are a way to pay and change nothing.
+    pub(crate) fn total_minor(&self) -> i64 {
+        let signed = |line: &Line| match line.way {
+            Way::Sold => line.net_minor(),
+            Way::Back | Way::BackFrom { .. } => -line.net_minor(),
+        };
+        self.lines.iter().map(signed).sum::<i64>() + self.tax_minor
+    }
+}
+
+impl Line {
+    pub(crate) fn net_minor(&self) -> i64 {
+        self.amount_minor - self.discount_minor
+    }
+}
+
+impl Chain {
+    pub(crate) fn new(programme: Programme, today: Date) -> Self {
+        let (accounts, cards, names) = (Vec::new(), Vec::new(), Vec::new());
+        Self { programme, today, accounts, cards, names, adjustments: Vec::new() }
+    }
+
+    pub(crate) fn named(&self, name: Name) -> Option<&Named> {
+        self.names.iter().find(|named| named.name == name)
+    }
+
+    pub(crate) fn account_of(&self, card: u8) -> Option<usize> {
+        self.cards.iter().find(|(known, _)| *known == card).map(|(_, account)| *account)
+    }
+
+    /// The account that has the points of this one now.
+    pub(crate) fn heir_of(&self, mut account: usize) -> usize {
+        while let Some(heir) = self.accounts[account].merged_into {
+            account = heir;
+        }
+        account
+    }
+
+    /// A till sends a transaction, for the first time or again.
+    pub(crate) fn swipe(&mut self, purchase: &Purchase) -> Answer {
+        if let Some(at) = self.names.iter().position(|named| named.name == purchase.name) {
+            let named = &mut self.names[at];
+            match &named.purchase {
+                Some(known) if known == purchase => return Answer::Again { voided: named.voided },
+                Some(_) => return Answer::OtherContent,
+                None => {}
+            }
+            named.points = vec![0; purchase.lines.len()];
+            named.purchase = Some(purchase.clone());
+            // Nothing is booked, but the card has been seen.
+            if let Some(card) = purchase.customer() {
+                self.account_of(card).unwrap_or_else(|| self.open(card));
+            }
+            return Answer::Done { receipt: Receipt::default(), voided: true };
+        }
+        let mut named = Named::new(purchase.name);
+        named.purchase = Some(purchase.clone());
+        named.points = vec![0; purchase.lines.len()];
+        let mut receipt = Receipt::default();
+        if let Some(card) = purchase.customer() {
+            let account = self.account_of(card).unwrap_or_else(|| self.open(card));
+            named.account = Some(account);
+            receipt = self.buy(account, purchase, &mut named);
+        }
+        self.names.push(named);
+        Answer::Done { receipt, voided: false }
+    }
+
+    /// Points pay, what comes back takes its points, what is sold earns.
+    fn buy(&mut self, account: usize, purchase: &Purchase, named: &mut Named) -> Receipt {
+        let mut receipt = Receipt { spent: purchase.points_spent, ..Receipt::default() };
+        let own = self.programme.lot_of(purchase.name.business_date);
+        let (mut sold_minor, mut back_minor) = (0, 0);
+        let mut taken = Vec::new();
+        // A line has what the sum is worth more with it than without.
+        let more_with = |sum_minor: &mut i64, line: &Line, programme: Programme| {
+            let before = programme.points_for(*sum_minor);
+            *sum_minor += if line.no_points { 0 } else { line.net_minor() };
+            programme.points_for(*sum_minor) - before
+        };
+        for (at, line) in purchase.lines.iter().enumerate() {
+            named.points[at] = match (line.way, self.line_of(line)) {
+                (Way::Sold, _) => more_with(&mut sold_minor, line, self.programme),
+                (_, Some((points, lot))) => {
+                    taken.push((points, lot));
+                    points
+                }
+                (_, None) => more_with(&mut back_minor, line, self.programme),
+            };
+            if let Way::BackFrom { name, line } = line.way
+                && let Some(sale) = self.names.iter_mut().find(|named| named.name == name)
+            {
+                sale.returned.push(line);
+            }
+        }
+        receipt.earned = self.programme.points_for(sold_minor);
+        taken.push((self.programme.points_for(back_minor), own));
+        receipt.reversed = taken.iter().map(|(points, _)| points).sum();
+
+        let account = &mut self.accounts[account];
+        account.begin(purchase.name.business_date);
+        let first = account.entries.len();
+        receipt.short = account.redeem(purchase.points_spent);
+        for (points, lot) in taken {
+            account.take(Kind::ReverseEarn, points, Some(lot));
+        }
+        account.put(Kind::Earn, receipt.earned, own);
+        named.entries = account.entries[first..].to_vec();
+        account.write_off();
+        receipt.standing = Some(account.standing(account.clock));
+        receipt
+    }
+
+    /// Where it is known on which line something was sold: its points by quantity, and its lot.
+    fn line_of(&self, line: &Line) -> Option<(i64, Key)> {
+        let Way::BackFrom { name, line: number } = line.way else { return None };
+        let named = self.named(name)?;
+        let sold = named.purchase.as_ref()?.lines.get(number - 1)?;
+        let points = match named.points[number - 1] {
+            _ if named.voided => 0,
+            all if line.quantity >= sold.quantity => all,
+            all => all * line.quantity / sold.quantity,
+        };
+        Some((points, self.programme.lot_of(name.business_date)))
+    }
+
+    /// A till takes back a whole transaction, which may not have come yet.
+    pub(crate) fn void(&mut self, name: Name) -> Answer {
+        let Some(named) = self.names.iter_mut().find(|named| named.name == name) else {
+            self.names.push(Named { voided: true, ..Named::new(name) });
+            return Answer::Done { receipt: Receipt::default(), voided: true };
+        };
+        if named.voided {
+            return Answer::Again { voided: true };
+        }
+        named.voided = true;
+        let entries = named.entries.clone();
+        let mut receipt = Receipt::default();
+        if let Some(at) = named.account {
+            let own = self.programme.lot_of(name.business_date);
+            let mut account = self.accounts[at].clone();
+            account.begin(name.business_date);
+            for entry in entries.iter().rev() {
+                let (points, lot) = (entry.points.abs(), entry.lot.unwrap_or(own));
+                match entry.kind {
+                    Kind::Earn => {
+                        account.take(Kind::ReverseEarn, points, Some(lot));
+                        receipt.reversed += points;
+                    }
+                    Kind::Redeem => {
+                        account.put(Kind::ReverseRedeem, points, lot);
+                        receipt.spent -= points;
+                    }
+                    _ => {
+                        account.put(Kind::ReverseEarn, points, lot);
+                        receipt.earned += points;
+                    }
+                }
+            }
+            account.write_off();
+            // The history stays where it is; points and debts belong to who has the card now.
+            if let Some(heir) = account.merged_into {
+                let heir = &mut self.accounts[heir];
+                heir.begin(account.clock);
+                account.give_to(heir);
+                heir.write_off();
+            }
+            self.accounts[at] = account;
+            let now = &self.accounts[self.heir_of(at)];
+            receipt.standing = Some(now.standing(now.clock));
+        }
+        Answer::Done { receipt, voided: true }
+    }
+
+    /// People give or take points, once under one id.
+    pub(crate) fn adjust(&mut self, id: i64, account: usize, date: Date, points: i64) -> Answer {
+        if self.adjustments.contains(&id) {
+            return Answer::Card(Ok(false));
+        }
+        self.adjustments.push(id);
+        let lot = self.programme.lot_of(date);
+        let account = &mut self.accounts[account];
+        account.begin(date);
+        if points > 0 {
+            account.put(Kind::Adjust, points, lot);
+        } else {
+            account.take(Kind::Adjust, -points, None);
+        }
+        account.write_off();
+        Answer::Card(Ok(true))
+    }
+
+    /// Writes off what has run out on an account that nobody visits.
+    pub(crate) fn sweep(&mut self, account: usize, date: Date) -> Answer {
+        let account = &mut self.accounts[account];
+        let now = account.clock.max(date);
+        let due = account.lots.first().is_some_and(|lot| lot.key.expires_on < now);
+        if due {
+            account.begin(date);
+        }
+        Answer::Card(Ok(due))
+    }
+
+    /// Somebody enrols with a card, or puts it on the account of another card.
+    pub(crate) fn enrol(&mut self, card: u8, link_to: Option<u8>) -> Answer {
+        let target = link_to.map(|target| self.account_of(target));
+        if target == Some(None) {
+            return Answer::Card(Err(Refused::NoSuchTarget));
+        }
+        let own = self.account_of(card).unwrap_or_else(|| self.open(card));
+        let enrolled = self.accounts[own].enrolled;
+        match target.flatten().filter(|target| *target != own) {
+            Some(_) if enrolled => return Answer::Card(Err(Refused::OfAnotherAccount)),
+            None if enrolled => return Answer::Card(Ok(false)),
+            Some(target) => self.merge(own, target),
+            None => {
+                self.accounts[own].enrolled = true;
+                self.accounts[own].version += 1;
+            }
+        }
+        Answer::Card(Ok(true))
+    }
+
+    /// Moves the points and the cards of one account to another.
+    fn merge(&mut self, from: usize, to: usize) {
+        let mut left = self.accounts[from].clone();
+        let heir = &mut self.accounts[to];
+        left.begin(self.today);
+        heir.begin(self.today);
+        left.give_to(heir);
+        heir.write_off();
+        heir.enrolled = true;
+        left.merged_into = Some(to);
+        self.accounts[from] = left;
+        for (_, account) in self.cards.iter_mut().filter(|(_, account)| *account == from) {
+            *account = to;
+        }
+    }
+
+    fn open(&mut self, card: u8) -> usize {
+        self.accounts.push(Account::new());
+        self.cards.push((card, self.accounts.len() - 1));
+        self.accounts.len() - 1
+    }
+}

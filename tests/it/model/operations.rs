@@ -1,0 +1,312 @@
+//! What may happen to the model, drawn at random: the reference of the state machines.
+//!
+//! Decides what is drawn and what is left out; never what follows from it.
+
+use std::fmt;
+
+use jiff::civil::Date;
+use jiff::{Span, ToSpan as _};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use proptest::strategy::Union;
+use proptest_state_machine::ReferenceStateMachine;
+
+use super::chain::{Answer, Chain, Line, Name, Programme, Purchase, Way};
+
+/// The server's date, where there is no server.
+const TODAY: Date = Date::constant(2026, 3, 14);
+
+/// Cards that a case plays with.
+pub(crate) const CARDS: u8 = 5;
+
+/// Adjustments and sweeps are drawn only where the product has them.
+const ADJUSTS: bool = false;
+
+/// One call of a till, of people, or of the clock.
+#[derive(Clone, PartialEq)]
+pub(crate) enum Operation {
+    /// A transaction: new, once more, or something else under its name.
+    Swipe(Purchase),
+    /// The void of a transaction, which may not have come yet.
+    Void(Name),
+    /// An enrolment, or a link to the account of another card.
+    Enrol { card: u8, link_to: Option<u8> },
+    /// Points given or taken by people, under an id.
+    Adjust { id: i64, card: u8, date: Date, points: i64 },
+    /// What has run out is written off, on an account that nobody visits.
+    Sweep { card: u8, date: Date },
+}
+
+impl Operation {
+    /// Lets it happen to the model.
+    pub(crate) fn apply(&self, chain: &mut Chain) -> Answer {
+        let account = |chain: &Chain, card: u8| chain.account_of(card).expect("a precondition");
+        match self {
+            Self::Swipe(purchase) => chain.swipe(purchase),
+            Self::Void(name) => chain.void(*name),
+            Self::Enrol { card, link_to } => chain.enrol(*card, *link_to),
+            Self::Adjust { id, card, date, points } => {
+                chain.adjust(*id, account(chain, *card), *date, *points)
+            }
+            Self::Sweep { card, date } => chain.sweep(account(chain, *card), *date),
+        }
+    }
+}
+
+impl ReferenceStateMachine for Chain {
+    type State = Self;
+    type Transition = Operation;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        programme().prop_map(|programme| Chain::new(programme, TODAY)).boxed()
+    }
+
+    fn transitions(chain: &Self) -> BoxedStrategy<Operation> {
+        let known: Vec<Purchase> =
+            chain.names.iter().filter_map(|named| named.purchase.clone()).collect();
+        let sales: Vec<Name> = known.iter().map(|purchase| purchase.name).collect();
+        let fresh = name(chain);
+        let mut ways = vec![
+            (20, purchase(chain).prop_map(Operation::Swipe).boxed()),
+            (1, fresh.clone().prop_map(Operation::Void).boxed()),
+            (1, (0..CARDS).prop_map(|card| Operation::Enrol { card, link_to: None }).boxed()),
+            (
+                1,
+                (0..CARDS, 0..CARDS)
+                    .prop_map(|(card, to)| Operation::Enrol { card, link_to: Some(to) })
+                    .boxed(),
+            ),
+        ];
+        if !known.is_empty() {
+            ways.push((2, select(known.clone()).prop_map(Operation::Swipe).boxed()));
+            let other = (select(known), 1..500_i64, prop::option::of(0..CARDS));
+            let other = other.prop_map(|(mut purchase, minor, card)| {
+                purchase.tax_minor += minor;
+                purchase.card = card.or(purchase.card);
+                Operation::Swipe(purchase)
+            });
+            ways.push((1, other.boxed()));
+            ways.push((4, select(sales).prop_map(Operation::Void).boxed()));
+        }
+        let used: Vec<u8> = chain.cards.iter().map(|(card, _)| *card).collect();
+        if ADJUSTS && !used.is_empty() {
+            let next = i64::try_from(chain.adjustments.len()).expect("a short case");
+            let adjust = (0..=next, select(used.clone()), fresh.clone(), -30..50_i64);
+            let adjust = adjust.prop_map(|(id, card, name, points)| {
+                let date = name.business_date;
+                Operation::Adjust { id, card, date, points }
+            });
+            let sweep = (select(used), fresh)
+                .prop_map(|(card, name)| Operation::Sweep { card, date: name.business_date });
+            ways.push((2, adjust.boxed()));
+            ways.push((1, sweep.boxed()));
+        }
+        Union::new_weighted(ways).boxed()
+    }
+
+    fn apply(mut chain: Self, operation: &Operation) -> Self {
+        operation.apply(&mut chain);
+        chain
+    }
+
+    fn preconditions(chain: &Self, operation: &Operation) -> bool {
+        match operation {
+            Operation::Swipe(purchase) => {
+                match chain.named(purchase.name).and_then(|named| named.purchase.as_ref()) {
+                    Some(known) if known == purchase => true,
+                    // Known gap: the card of what is refused is remembered.
+                    Some(_) => purchase.customer().is_none_or(|it| chain.account_of(it).is_some()),
+                    None => returns_are_in_order(chain, purchase),
+                }
+            }
+            // Known gap: a return, then a void of its sale.
+            Operation::Void(name) => {
+                chain.named(*name).is_none_or(|named| named.voided || named.returned.is_empty())
+            }
+            Operation::Enrol { card, link_to } => *link_to != Some(*card),
+            Operation::Adjust { card, points, .. } => {
+                *points != 0 && chain.account_of(*card).is_some()
+            }
+            Operation::Sweep { card, .. } => chain.account_of(*card).is_some(),
+        }
+    }
+}
+
+/// Each line comes back once, to the account that it was bought on. Known gaps: more often, and
+/// to another one.
+fn returns_are_in_order(chain: &Chain, purchase: &Purchase) -> bool {
+    let account = purchase.customer().and_then(|card| chain.account_of(card));
+    let mut seen = Vec::new();
+    purchase.lines.iter().all(|line| {
+        let Way::BackFrom { name, line: number } = line.way else { return true };
+        let Some(named) = chain.named(name) else { return true };
+        let Some(sale) = &named.purchase else { return false };
+        let once = !named.returned.contains(&number) && !seen.contains(&(name, number));
+        seen.push((name, number));
+        let sold = sale.lines.get(number.wrapping_sub(1)).is_some_and(|it| it.way == Way::Sold);
+        let own = named.account.map(|account| chain.heir_of(account));
+        once && sold && own.is_some() && own == account
+    })
+}
+
+/// A name that nothing stands under yet. Days go on with the case, with some that come late.
+fn name(chain: &Chain) -> impl Strategy<Value = Name> + Clone + use<> {
+    let number = chain.names.iter().map(|named| named.name.number).max().unwrap_or(0) + 1;
+    let days: i64 = 7 * i64::try_from(chain.names.len()).expect("a short case");
+    let now = chain.today.saturating_add(Span::new().days(days - 500));
+    let near = (-60..30_i64).prop_map(move |days| now.saturating_add(days.days()));
+    let at_month_end = (near.clone(), 0..3_i64)
+        .prop_map(|(date, days)| date.last_of_month().saturating_add((days - 1).days()));
+    prop_oneof![3 => near, 1 => at_month_end]
+        .prop_map(move |business_date| Name { business_date, number })
+}
+
+fn purchase(chain: &Chain) -> impl Strategy<Value = Purchase> + use<> {
+    let tombstones: Vec<Name> = chain
+        .names
+        .iter()
+        .filter(|named| named.purchase.is_none())
+        .map(|named| named.name)
+        .collect();
+    let name = match tombstones.is_empty() {
+        true => name(chain).boxed(),
+        false => prop_oneof![4 => name(chain), 1 => select(tombstones)].boxed(),
+    };
+    let card = prop_oneof![15 => (0..CARDS).prop_map(Some), 1 => Just(None)];
+    let training = prop::bool::weighted(0.04);
+    // What the till gave for points is its own affair, whatever the programme says.
+    let paid = prop_oneof![
+        3 => Just((0_i64, 0_i64)),
+        1 => (1..40_i64).prop_map(|points| (points, points)),
+        1 => (1..4_000_i64, 0..100_i64),
+    ];
+    let tax_minor = prop_oneof![2 => Just(0_i64), 1 => 0..200_i64];
+    let lines = prop::collection::vec(line(), 1..4);
+    let bought = returnable(chain);
+    (name, card, training, paid, tax_minor, lines).prop_map(
+        move |(name, card, training, paid, tax_minor, drawn)| {
+            let (points_spent, points_value_minor) = paid;
+            let lines = drawn.into_iter().map(|line| line.of(card, &bought)).collect();
+            Purchase { name, card, training, lines, tax_minor, points_spent, points_value_minor }
+        },
+    )
+}
+
+/// A line as it is drawn: which article comes back depends on the card.
+#[derive(Clone, Debug)]
+struct Drawn {
+    line: Line,
+    /// Which of the things that this customer has bought comes back.
+    back: Option<Index>,
+}
+
+impl Drawn {
+    fn of(self, card: Option<u8>, bought: &[(u8, Way, i64)]) -> Line {
+        let mut line = self.line;
+        let own: Vec<_> = bought.iter().filter(|(of, ..)| Some(*of) == card).collect();
+        if let Some(back) = self.back.filter(|_| !own.is_empty()) {
+            let (_, way, quantity) = own[back.index(own.len())];
+            line.way = *way;
+            line.quantity = line.quantity.min(*quantity);
+        }
+        line
+    }
+}
+
+fn line() -> impl Strategy<Value = Drawn> {
+    let quantity = prop_oneof![
+        4 => Just(1_000_i64), 4 => Just(3_000), 1 => Just(0), 2 => 1..5_000_i64,
+    ];
+    let amount = prop_oneof![12 => 0..1_500_i64, 1 => Just(0), 1 => 0..1_000_000_000_i64];
+    let discount = prop_oneof![3 => Just(0_i64), 1 => 0..=100_i64];
+    let nowhere = Way::BackFrom {
+        name: Name { business_date: Date::constant(2026, 1, 1), number: 0 },
+        line: 1,
+    };
+    let way = prop_oneof![14 => Just(Way::Sold), 2 => Just(Way::Back), 1 => Just(nowhere)];
+    let back = prop::option::weighted(0.2, any::<Index>());
+    (prop::bool::weighted(0.1), quantity, amount, discount, way, back).prop_map(
+        |(no_points, quantity, amount_minor, percent, way, back)| {
+            let discount_minor = amount_minor * percent / 100;
+            let line = Line { no_points, quantity, amount_minor, discount_minor, way };
+            Drawn { line, back }
+        },
+    )
+}
+
+/// What was bought with each card and has not come back yet, with its quantity.
+fn returnable(chain: &Chain) -> Vec<(u8, Way, i64)> {
+    let mut lines = Vec::new();
+    for (card, account) in &chain.cards {
+        for named in &chain.names {
+            let own = named.account.map(|account| chain.heir_of(account));
+            let (Some(sale), true) = (&named.purchase, own == Some(*account)) else { continue };
+            for (line, sold) in (1..).zip(&sale.lines) {
+                if sold.way == Way::Sold && !named.returned.contains(&line) {
+                    let way = Way::BackFrom { name: named.name, line };
+                    lines.push((*card, way, sold.quantity));
+                }
+            }
+        }
+    }
+    lines
+}
+
+impl fmt::Debug for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.business_date, self.number)
+    }
+}
+
+/// One operation on one line: what a failing case is read as.
+impl fmt::Debug for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Swipe(purchase) => write!(f, "swipe {purchase:?}"),
+            Self::Void(name) => write!(f, "void {name:?}"),
+            Self::Enrol { card, link_to: None } => write!(f, "enrol card {card}"),
+            Self::Enrol { card, link_to: Some(to) } => write!(f, "link card {card} to {to}"),
+            Self::Adjust { id, card, date, points } => {
+                write!(f, "adjust card {card} by {points} on {date} under {id}")
+            }
+            Self::Sweep { card, date } => write!(f, "sweep card {card} on {date}"),
+        }
+    }
+}
+
+impl fmt::Debug for Purchase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.name)?;
+        if let Some(card) = self.card {
+            write!(f, " card {card}")?;
+        }
+        if self.training {
+            write!(f, " training")?;
+        }
+        if self.points_spent > 0 {
+            write!(f, " spends {} for {}", self.points_spent, self.points_value_minor)?;
+        }
+        for line in &self.lines {
+            let Line { quantity, amount_minor, discount_minor, .. } = line;
+            match line.way {
+                Way::Sold => write!(f, ", sold")?,
+                Way::Back => write!(f, ", back")?,
+                Way::BackFrom { name, line } => write!(f, ", back from {name:?} line {line}")?,
+            }
+            let points = if line.no_points { " without points" } else { "" };
+            write!(f, " {quantity}/1000 for {amount_minor} less {discount_minor}{points}")?;
+        }
+        if self.tax_minor > 0 {
+            write!(f, ", tax {}", self.tax_minor)?;
+        }
+        Ok(())
+    }
+}
+
+/// Programmes of all kinds: rates that divide and rates that do not, points that last and
+/// points that hardly do.
+fn programme() -> impl Strategy<Value = Programme> {
+    let rate = prop_oneof![Just((1, 100)), Just((3, 200)), Just((7, 130)), Just((10_000, 1))];
+    let months = prop_oneof![2 => Just(24), 1 => Just(0), 2 => 1..7_i64];
+    (rate, months).prop_map(|((points, per_minor), months)| Programme { points, per_minor, months })
+}
