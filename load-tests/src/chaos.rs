@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -141,13 +141,10 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
     }
     let drain = draining.elapsed();
 
-    let mut wire: BTreeMap<String, u64> = BTreeMap::new();
-    for replica in &world.replicas {
-        for (place, proxy) in [("tills", &replica.front), ("PostgreSQL", &replica.back)] {
-            for (kind, count) in proxy.counts() {
-                *wire.entry(format!("{place}: {kind}")).or_default() += count;
-            }
-        }
+    let mut wire = world.wire_faults();
+    // Not a fault but a finding of the proxy: both answers to one request must be the same.
+    if let Some(differing) = wire.remove("tills: duplicate_differs").filter(|count| *count > 0) {
+        findings.push(format!("{differing} times two answers to one request were not the same"));
     }
     let url = world.postgres.url();
     let mut verdict = oracle::judge(&journal_path, url, &plan.world.binary, &world.config).await?;
@@ -162,7 +159,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
         seconds,
         blows: deeds.blows.iter().map(|(blow, count)| (blow.name(), *count)).collect(),
         wire,
-        not_run: BTreeMap::new(),
+        not_run: deeds.not_run.iter().map(|(blow, why)| (blow.name(), why.clone())).collect(),
         problems: tally.problems(),
         unknown: tally.unknown.load(Ordering::Relaxed),
         first_success_ms: first_success.as_millis(),
@@ -171,7 +168,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
         verdict,
         findings,
     };
-    world.end().await;
+    world.end().await?;
     Ok(report)
 }
 
@@ -179,7 +176,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
 ///
 /// # Errors
 /// When files cannot be removed.
-pub fn tidy_up(folder: &PathBuf, report: &Report) -> Result<(), HarnessError> {
+pub fn tidy_up(folder: &Path, report: &Report) -> Result<(), HarnessError> {
     if report.holds() {
         std::fs::remove_dir_all(folder).map_err(HarnessError::doing("removing the folder"))?;
     }
@@ -212,12 +209,13 @@ async fn ended(tills: &mut JoinSet<()>, findings: &mut Vec<String>) {
 /// Kinds of faults that were to come and did not: the run has shown nothing about them.
 fn untested(plan: &Plan, deeds: &Deeds, wire: &BTreeMap<String, u64>) -> Vec<String> {
     let wanted: Vec<Blow> = match &plan.schedule {
-        Schedule::Counted(counts) => counts.iter().map(|(blow, _)| *blow).collect(),
+        Schedule::Counted { blows, .. } => blows.iter().map(|(blow, _)| *blow).collect(),
         Schedule::Lasting(_) => Blow::ALL.map(|(blow, _)| blow).to_vec(),
         Schedule::Peace(_) => Vec::new(),
     };
     let never = |what: &str| format!("{what}: it never happened, so nothing is known about it");
-    let blows = wanted.into_iter().filter(|blow| !deeds.blows.contains_key(blow));
+    let happened = |blow: &Blow| deeds.blows.contains_key(blow) || deeds.not_run.contains_key(blow);
+    let blows = wanted.into_iter().filter(|blow| !happened(blow));
     let blows = blows.map(|blow| never(blow.name()));
     let quiet = wire.iter().filter(|(_, count)| plan.wires && **count == 0);
     blows.chain(quiet.map(|(kind, _)| never(kind))).collect()

@@ -1,10 +1,12 @@
 //! The database of a world, and the ways in which it goes down.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tillside::db::private::{PrivatePostgres, PrivateSettings};
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 
 use crate::error::HarnessError;
@@ -56,6 +58,26 @@ impl Postgres {
             running.ended().await;
         }
         self.come_back().await
+    }
+
+    /// Whether it has gone down by itself.
+    pub async fn has_ended(&self) -> bool {
+        match &self.running {
+            Some(running) => timeout(Duration::ZERO, running.ended()).await.is_ok(),
+            None => true,
+        }
+    }
+
+    /// The process id of its postmaster.
+    ///
+    /// # Errors
+    /// When it is down.
+    pub fn process_id(&self) -> Result<i32, HarnessError> {
+        let doing = "reading the process id of PostgreSQL";
+        let text = fs::read_to_string(self.folder().join("data/postmaster.pid"));
+        let text = text.map_err(HarnessError::doing(doing))?;
+        let first = text.lines().next().unwrap_or_default();
+        first.trim().parse().map_err(HarnessError::doing(doing))
     }
 
     /// Brings it back when it has gone down.
