@@ -82,6 +82,8 @@ pub struct Replica {
 pub struct World {
     /// Where everything is kept.
     pub folder: PathBuf,
+    /// The `tillside` binary.
+    pub binary: PathBuf,
     /// The database.
     pub postgres: Postgres,
     /// The replicas.
@@ -126,8 +128,13 @@ impl World {
             let replica = start_replica(plan, number, &addresses, config.clone(), &postgres);
             replicas.push(replica.await?);
         }
-        let folder = folder.clone();
-        Ok(Self { folder, postgres, replicas, workstations, config: direct, disk })
+        let (folder, binary) = (folder.clone(), plan.binary.clone());
+        Ok(Self { folder, binary, postgres, replicas, workstations, config: direct, disk })
+    }
+
+    /// Where the tills write down what they know.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal")
     }
 
     /// The disk of PostgreSQL, when it has one of its own.

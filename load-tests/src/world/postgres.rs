@@ -96,7 +96,11 @@ impl Postgres {
     /// # Errors
     /// When the server is down.
     pub async fn connect(&self) -> Result<Client, HarnessError> {
-        connect(&self.url).await
+        let connected = tokio_postgres::connect(&self.url, NoTls).await;
+        let connected = connected.map_err(HarnessError::doing("connecting to PostgreSQL"));
+        let (client, connection) = connected?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     /// Stops it in order.
@@ -105,18 +109,6 @@ impl Postgres {
             running.stop().await;
         }
     }
-}
-
-/// Connects, and leaves the driver to the runtime.
-///
-/// # Errors
-/// When nobody answers there.
-pub async fn connect(url: &str) -> Result<Client, HarnessError> {
-    let connected = tokio_postgres::connect(url, NoTls).await;
-    let (client, connection) =
-        connected.map_err(HarnessError::doing("connecting to PostgreSQL"))?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 async fn launch(folder: &Path, binary: &Path) -> Result<PrivatePostgres, HarnessError> {
