@@ -43,8 +43,6 @@ pub struct Plan {
     pub wires: bool,
     /// Customers with a card.
     pub customers: u64,
-    /// Whether customers pay with points.
-    pub points_spent: bool,
 }
 
 /// What came of a run.
@@ -102,7 +100,7 @@ impl Report {
 /// When the run itself could not be made, or could not be judged.
 pub async fn run(plan: &Plan, tell: impl FnMut(String)) -> Result<Report, HarnessError> {
     let mut world = World::make(&plan.world).await?;
-    let report = attack(plan, &mut world, tell).await;
+    let report = Box::pin(attack(plan, &mut world, tell)).await;
     world.end().await?;
     report
 }
@@ -122,7 +120,7 @@ pub async fn attack(
     let (close, closing) = watch::channel(false);
     let journal = Journal::create(&journal_path);
     let journal = journal.map_err(HarnessError::doing("beginning the journal"))?;
-    let shop = Shop { points_spent: plan.points_spent, ..Shop::new(plan.customers, today) };
+    let shop = Shop::new(plan.customers, today);
     let hot_card = shop.cards[0].clone();
     let tally = Arc::new(Tally::default());
     let floor = Arc::new(Floor {

@@ -58,9 +58,6 @@ struct ChaosArgs {
     /// How many customers have a card.
     #[arg(long, default_value_t = 2_000)]
     customers: u64,
-    /// Whether customers pay with points.
-    #[arg(long)]
-    points_spent: bool,
     /// No faults: whether everything is right in peace.
     #[arg(long)]
     without_faults: bool,
@@ -123,7 +120,6 @@ async fn run_chaos(args: ChaosArgs) -> Result<bool, Box<dyn Error>> {
         schedule: if args.without_faults { Schedule::Peace(time) } else { Schedule::Lasting(time) },
         wires: !args.without_faults,
         customers: args.customers,
-        points_spent: args.points_spent,
     };
     let running = chaos::run(&plan, |line| print(&line));
     let report = tokio::select! {

@@ -6,6 +6,7 @@
 //! breaks: when it returns, everything runs and every wire is whole.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,8 +29,10 @@ const TERMINATE_PATIENCE: Duration = Duration::from_secs(25);
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
 /// How long to wait until an error that was asked for has been met.
 const INJECTION_PATIENCE: Duration = Duration::from_secs(5);
-/// Between blows.
-const PAUSE_MS: std::ops::Range<u64> = 50..500;
+/// Between blows, when there is little time.
+const SHORT_PAUSE_MS: Range<u64> = 50..500;
+/// Between blows, so that tills get something done as well.
+const LONG_PAUSE_MS: Range<u64> = 50..4_000;
 /// How long the wires stay as they are when nothing else happens.
 const TANGLED: Duration = Duration::from_millis(500);
 /// The highest chances of faults between tills and service.
@@ -53,7 +56,7 @@ const POSTGRES_MOST: Faults = Faults {
     delay_ms: 5,
 };
 /// How long somebody holds a lock, or stands still.
-const HOLD_MS: std::ops::Range<u64> = 200..2_000;
+const HOLD_MS: Range<u64> = 200..2_000;
 
 /// One kind of blow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -154,6 +157,8 @@ pub struct Nemesis<'a> {
     tally: Arc<Tally>,
     /// The card of the busiest account.
     hot_card: String,
+    /// Between blows.
+    pause_ms: Range<u64>,
     deeds: Deeds,
     /// Strangers who hold something for a while.
     strangers: JoinSet<()>,
@@ -163,7 +168,15 @@ impl<'a> Nemesis<'a> {
     /// A nemesis for a world.
     pub fn new(world: &'a mut World, seed: u64, tally: Arc<Tally>, hot_card: String) -> Self {
         let rng = Rng::with_seed(seed);
-        Self { world, rng, tally, hot_card, deeds: Deeds::default(), strangers: JoinSet::new() }
+        Self {
+            world,
+            rng,
+            tally,
+            hot_card,
+            pause_ms: SHORT_PAUSE_MS,
+            deeds: Deeds::default(),
+            strangers: JoinSet::new(),
+        }
     }
 
     /// Lets the blows of a schedule fall, and mends everything.
@@ -191,6 +204,7 @@ impl<'a> Nemesis<'a> {
                 }
             }
             Schedule::Lasting(time) => {
+                self.pause_ms = LONG_PAUSE_MS;
                 while started.elapsed() < *time {
                     let blow = self.draw();
                     self.fall(blow, wires).await?;
@@ -222,7 +236,8 @@ impl<'a> Nemesis<'a> {
         if wires {
             self.tangle_wires();
         }
-        sleep(Duration::from_millis(self.rng.u64(PAUSE_MS))).await;
+        let pause_ms = self.rng.u64(self.pause_ms.clone());
+        sleep(Duration::from_millis(pause_ms)).await;
         match self.strike(blow).await? {
             None => *self.deeds.blows.entry(blow).or_default() += 1,
             Some(NotRun(why)) => {

@@ -31,8 +31,9 @@ fn plan(name: &str, schedule: Schedule, tills: usize) -> Plan {
     tell(&format!("seed {seed}, in {}", folder.display()));
     let binary = launcher().to_owned();
     let wires = matches!(schedule, Schedule::Counted { .. });
-    let world = world::Plan { folder, disk_mib: None, binary, servers: 2, tills, seed };
-    Plan { world, schedule, wires, customers: 200, points_spent: false }
+    let world =
+        world::Plan { folder, disk_mib: None, binary, servers: 2, tills, seed, sabotage: None };
+    Plan { world, schedule, wires, customers: 200 }
 }
 
 #[expect(clippy::print_stdout, reason = "shown by the runner when the test fails")]

@@ -224,9 +224,16 @@ fn compare_row(cases: &mut Cases, row: &sql::Recorded, verdict: &mut Verdict) {
         );
         verdict.find(Fault::Miscounted, text);
     }
-    if !is_void {
+    let said = earned - spent - reversed;
+    if is_void {
+        // A void that came before its sale has nothing to undo.
+        let undone = if row.kind == 3 { -points } else { 0 };
+        if row.points != undone {
+            let text = format!("{what} {name}: books {}, and has to undo {points}", row.points);
+            verdict.find(Fault::Miscounted, text);
+        }
+    } else {
         let expected = if voided_first { 0 } else { points };
-        let said = earned - spent - reversed;
         if said != expected || row.points != expected {
             let text = format!(
                 "{what} {name}: worth {expected} points by what was sold; its receipt says \
