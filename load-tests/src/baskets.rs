@@ -21,8 +21,6 @@ pub struct Shop {
     pub cards: Vec<String>,
     /// How many in a hundred swipes are the first customer's.
     pub hot_percent: u8,
-    /// Whether customers pay with points.
-    pub points_spent: bool,
     /// The business dates on which things happen, the last of them today.
     pub dates: Vec<Date>,
 }
@@ -67,7 +65,6 @@ impl Shop {
         Self {
             cards: (0..customers).map(card).collect(),
             hot_percent: 20,
-            points_spent: false,
             dates: vec![yesterday, today],
         }
     }
@@ -98,7 +95,7 @@ impl Shop {
         }
         let tax_minor = rng.i64(0..50);
         let total_minor = lines.total_minor + tax_minor;
-        let spends = self.points_spent && card.is_some() && rng.u8(0..100) < 30;
+        let spends = card.is_some() && rng.u8(0..100) < 30;
         let spent = if spends { rng.i64(1..200) } else { 0 };
         let training = rng.u8(0..100) < 2;
 
@@ -246,7 +243,7 @@ mod tests {
 
     #[test]
     fn what_a_message_says_adds_up() {
-        let shop = Shop { points_spent: true, ..Shop::new(50, date(2026, 3, 14)) };
+        let shop = Shop::new(50, date(2026, 3, 14));
         let workstation = Workstation {
             store_id: "0001".into(),
             workstation_id: "01".into(),

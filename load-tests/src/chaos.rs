@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,8 +43,6 @@ pub struct Plan {
     pub wires: bool,
     /// Customers with a card.
     pub customers: u64,
-    /// Whether customers pay with points.
-    pub points_spent: bool,
 }
 
 /// What came of a run.
@@ -64,6 +62,8 @@ pub struct Report {
     pub problems: BTreeMap<String, u64>,
     /// Attempts after which a till did not know.
     pub unknown: u64,
+    /// How often one transaction was sent sixteen times at once, to all replicas.
+    pub storms: u64,
     /// The longest time from PostgreSQL's being back to the first new record, in milliseconds.
     pub first_success_ms: u128,
     /// How often that was measured.
@@ -93,18 +93,34 @@ impl Report {
     }
 }
 
-/// Runs a plan. What it finds stands in the report; `tell` gets a line now and then.
+/// Makes a world, attacks it, and ends it. What is found stands in the report; `tell` gets a
+/// line now and then.
 ///
 /// # Errors
 /// When the run itself could not be made, or could not be judged.
-pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, HarnessError> {
+pub async fn run(plan: &Plan, tell: impl FnMut(String)) -> Result<Report, HarnessError> {
     let mut world = World::make(&plan.world).await?;
-    let journal_path = world.folder.join("journal");
+    let report = Box::pin(attack(plan, &mut world, tell)).await;
+    world.end().await?;
+    report
+}
+
+/// As [`run`], in a world that is there and stays there. The journal is begun anew, so a world
+/// is attacked once.
+///
+/// # Errors
+/// As [`run`].
+pub async fn attack(
+    plan: &Plan,
+    world: &mut World,
+    mut tell: impl FnMut(String),
+) -> Result<Report, HarnessError> {
+    let journal_path = world.journal();
     let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
     let (close, closing) = watch::channel(false);
     let journal = Journal::create(&journal_path);
     let journal = journal.map_err(HarnessError::doing("beginning the journal"))?;
-    let shop = Shop { points_spent: plan.points_spent, ..Shop::new(plan.customers, today) };
+    let shop = Shop::new(plan.customers, today);
     let hot_card = shop.cards[0].clone();
     let tally = Arc::new(Tally::default());
     let floor = Arc::new(Floor {
@@ -119,7 +135,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
     let mut tills = tills::open(&floor, &world.workstations, plan.world.seed)?;
 
     let nemesis_seed = plan.world.seed.wrapping_add(1);
-    let nemesis = Nemesis::new(&mut world, nemesis_seed, Arc::clone(&tally), hot_card);
+    let nemesis = Nemesis::new(world, nemesis_seed, Arc::clone(&tally), hot_card);
     let deeds = watched(nemesis.run(&plan.schedule, plan.wires), |seconds| {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         tell(format!(
@@ -141,45 +157,40 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
     }
     let drain = draining.elapsed();
 
-    let mut wire: BTreeMap<String, u64> = BTreeMap::new();
-    for replica in &world.replicas {
-        for (place, proxy) in [("tills", &replica.front), ("PostgreSQL", &replica.back)] {
-            for (kind, count) in proxy.counts() {
-                *wire.entry(format!("{place}: {kind}")).or_default() += count;
-            }
-        }
+    let mut wire = world.wire_faults();
+    // Not a fault but a finding of the proxy: both answers to one request must be the same.
+    if let Some(differing) = wire.remove("tills: duplicate_differs").filter(|count| *count > 0) {
+        findings.push(format!("{differing} times two answers to one request were not the same"));
     }
-    let url = world.postgres.url();
-    let mut verdict = oracle::judge(&journal_path, url, &plan.world.binary, &world.config).await?;
+    let mut verdict = oracle::judge(world).await?;
     let (first_success, first_success_count) = tally.first_success();
     if first_success > FIRST_SUCCESS_MAX {
         let what = format!("the first till was served {first_success:?} after PostgreSQL was back");
         verdict.find(Fault::Stuck, what);
     }
     findings.extend(untested(plan, &deeds, &wire));
-    let report = Report {
+    Ok(Report {
         seed: plan.world.seed,
         seconds,
         blows: deeds.blows.iter().map(|(blow, count)| (blow.name(), *count)).collect(),
         wire,
-        not_run: BTreeMap::new(),
+        not_run: deeds.not_run.iter().map(|(blow, why)| (blow.name(), why.clone())).collect(),
         problems: tally.problems(),
         unknown: tally.unknown.load(Ordering::Relaxed),
+        storms: tally.storms.load(Ordering::Relaxed),
         first_success_ms: first_success.as_millis(),
         first_success_count,
         drain_ms: drain.as_millis(),
         verdict,
         findings,
-    };
-    world.end().await;
-    Ok(report)
+    })
 }
 
 /// Keeps the evidence of a run that failed, and removes a run that did not.
 ///
 /// # Errors
 /// When files cannot be removed.
-pub fn tidy_up(folder: &PathBuf, report: &Report) -> Result<(), HarnessError> {
+pub fn tidy_up(folder: &Path, report: &Report) -> Result<(), HarnessError> {
     if report.holds() {
         std::fs::remove_dir_all(folder).map_err(HarnessError::doing("removing the folder"))?;
     }
@@ -212,12 +223,13 @@ async fn ended(tills: &mut JoinSet<()>, findings: &mut Vec<String>) {
 /// Kinds of faults that were to come and did not: the run has shown nothing about them.
 fn untested(plan: &Plan, deeds: &Deeds, wire: &BTreeMap<String, u64>) -> Vec<String> {
     let wanted: Vec<Blow> = match &plan.schedule {
-        Schedule::Counted(counts) => counts.iter().map(|(blow, _)| *blow).collect(),
+        Schedule::Counted { blows, .. } => blows.iter().map(|(blow, _)| *blow).collect(),
         Schedule::Lasting(_) => Blow::ALL.map(|(blow, _)| blow).to_vec(),
         Schedule::Peace(_) => Vec::new(),
     };
     let never = |what: &str| format!("{what}: it never happened, so nothing is known about it");
-    let blows = wanted.into_iter().filter(|blow| !deeds.blows.contains_key(blow));
+    let happened = |blow: &Blow| deeds.blows.contains_key(blow) || deeds.not_run.contains_key(blow);
+    let blows = wanted.into_iter().filter(|blow| !happened(blow));
     let blows = blows.map(|blow| never(blow.name()));
     let quiet = wire.iter().filter(|(_, count)| plan.wires && **count == 0);
     blows.chain(quiet.map(|(kind, _)| never(kind))).collect()
@@ -239,6 +251,8 @@ impl fmt::Display for Report {
         row(refused, "refused, as they must be")?;
         row(unanswered, "never answered")?;
         row(&self.unknown, "attempts after which a till did not know")?;
+        row(&self.storms, "transactions sent sixteen times at once")?;
+        row(&self.verdict.tills_of_busiest_card, "tills that used the busiest card")?;
         for (problem, count) in &self.problems {
             row(count, &format!("answered {problem}"))?;
         }

@@ -7,12 +7,14 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nix::errno::Errno;
+use nix::fcntl::posix_fallocate;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{Pid, geteuid};
@@ -22,6 +24,9 @@ const INJECTED_FOR: &str = "20s";
 
 /// What is made to fail.
 const SYSCALLS: &str = "fdatasync,fsync,pwrite64";
+
+/// What a disk hands out at least.
+const BLOCK_BYTES: u64 = 4_096;
 
 /// How often a disk is topped up while others free what is on it.
 const FILLS_MAX: usize = 100;
@@ -68,28 +73,32 @@ impl SmallDisk {
         &self.mount
     }
 
-    /// Leaves no free byte, until [`SmallDisk::free`].
+    /// Leaves no free block, until [`SmallDisk::free`]. Blocks are taken and not written, so a
+    /// large disk is full as soon as a small one.
     ///
     /// # Errors
     /// When the disk fails otherwise, or what others free on it does not come to an end.
     pub fn fill(&self) -> io::Result<()> {
-        let mut filler = OpenOptions::new().create(true).append(true).open(self.filler())?;
-        let zeros = vec![0; 1024 * 1024];
+        let filler = OpenOptions::new().create(true).append(true).open(self.filler())?;
         for _ in 0..FILLS_MAX {
-            for piece in [&zeros[..], &zeros[..4096]] {
-                let full = loop {
-                    if let Err(error) = filler.write(piece) {
-                        break error;
-                    }
-                };
-                if full.kind() != io::ErrorKind::StorageFull {
-                    return Err(full);
+            let free = statvfs(&self.mount)?;
+            let mut piece = free.blocks_available() * free.fragment_size();
+            if piece == 0 {
+                return Ok(());
+            }
+            // What is free is not all to be had: the file's own map of blocks takes some.
+            while piece >= BLOCK_BYTES {
+                let end = filler.metadata()?.len();
+                let (from, length) = (i64::try_from(end), i64::try_from(piece));
+                let (from, length) =
+                    (from.map_err(io::Error::other)?, length.map_err(io::Error::other)?);
+                match posix_fallocate(&filler, from, length) {
+                    Ok(()) => {}
+                    Err(Errno::ENOSPC) => piece /= 2,
+                    Err(error) => return Err(error.into()),
                 }
             }
             filler.sync_all()?;
-            if statvfs(&self.mount)?.blocks_available() == 0 {
-                return Ok(());
-            }
         }
         Err(io::Error::other("the disk does not stay full: others free what is on it"))
     }

@@ -10,6 +10,9 @@ use tillside::sabotage::Fault;
 use tillside_load::nemesis::Schedule;
 use tillside_load::{chaos, sabotage, world};
 
+/// The disk of PostgreSQL: more than a run of an hour writes. It takes what is written.
+const DISK_MIB: u64 = 16 * 1_024;
+
 /// Tillside under load and under attack. Everything runs on this machine and ends by itself.
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
@@ -55,9 +58,6 @@ struct ChaosArgs {
     /// How many customers have a card.
     #[arg(long, default_value_t = 2_000)]
     customers: u64,
-    /// Whether customers pay with points.
-    #[arg(long)]
-    points_spent: bool,
     /// No faults: whether everything is right in peace.
     #[arg(long)]
     without_faults: bool,
@@ -110,7 +110,7 @@ async fn run_chaos(args: ChaosArgs) -> Result<bool, Box<dyn Error>> {
     let plan = chaos::Plan {
         world: world::Plan {
             folder: folder.clone(),
-            data: None,
+            disk_mib: Some(DISK_MIB),
             binary: args.server.canonicalize()?,
             servers: 2,
             tills: args.tills,
@@ -120,9 +120,13 @@ async fn run_chaos(args: ChaosArgs) -> Result<bool, Box<dyn Error>> {
         schedule: if args.without_faults { Schedule::Peace(time) } else { Schedule::Lasting(time) },
         wires: !args.without_faults,
         customers: args.customers,
-        points_spent: args.points_spent,
     };
-    let report = chaos::run(&plan, |line| print(&line)).await?;
+    let running = chaos::run(&plan, |line| print(&line));
+    let report = tokio::select! {
+        report = running => report?,
+        // Everything ends, and is unmounted, as it is dropped.
+        _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
+    };
     print(&report);
     if let Some(file) = args.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;

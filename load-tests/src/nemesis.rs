@@ -6,16 +6,18 @@
 //! breaks: when it returns, everything runs and every wire is whole.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep};
 use tokio_postgres::Client;
 
+use crate::disk::{NotRun, inject_eio};
 use crate::error::HarnessError;
 use crate::proxy::Faults;
 use crate::tally::Tally;
@@ -25,10 +27,36 @@ use crate::world::World;
 const TERMINATE_PATIENCE: Duration = Duration::from_secs(25);
 /// How long PostgreSQL may recover by itself after a backend was killed.
 const RECOVERY_PATIENCE: Duration = Duration::from_secs(60);
-/// Between blows.
-const PAUSE_MS: std::ops::Range<u64> = 50..500;
+/// How long to wait until an error that was asked for has been met.
+const INJECTION_PATIENCE: Duration = Duration::from_secs(5);
+/// Between blows, when there is little time.
+const SHORT_PAUSE_MS: Range<u64> = 50..500;
+/// Between blows, so that tills get something done as well.
+const LONG_PAUSE_MS: Range<u64> = 50..4_000;
+/// How long the wires stay as they are when nothing else happens.
+const TANGLED: Duration = Duration::from_millis(500);
+/// The highest chances of faults between tills and service.
+const TILLS_MOST: Faults = Faults {
+    cut_before_request: 0.10,
+    cut_after_request: 0.15,
+    black_hole: 0.01,
+    slow: 0.05,
+    reset: 0.08,
+    duplicate: 0.15,
+    delay_ms: 20,
+};
+/// The same between service and PostgreSQL, for each statement.
+const POSTGRES_MOST: Faults = Faults {
+    cut_before_request: 0.01,
+    cut_after_request: 0.02,
+    black_hole: 0.001,
+    slow: 0.01,
+    reset: 0.01,
+    duplicate: 0.0,
+    delay_ms: 5,
+};
 /// How long somebody holds a lock, or stands still.
-const HOLD_MS: std::ops::Range<u64> = 200..2_000;
+const HOLD_MS: Range<u64> = 200..2_000;
 
 /// One kind of blow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -53,11 +81,15 @@ pub enum Blow {
     TableLock,
     /// A stranger's transaction that is left open.
     IdleInTransaction,
+    /// No room on the disk of PostgreSQL for a while.
+    FullDisk,
+    /// The disk of PostgreSQL reports errors for a while.
+    DiskErrors,
 }
 
 impl Blow {
     /// All of them, with how often each comes up in a long run.
-    pub const ALL: [(Self, u8); 10] = [
+    pub const ALL: [(Self, u8); 12] = [
         (Self::ServerKill, 25),
         (Self::ServerStop, 8),
         (Self::ServerTerm, 10),
@@ -68,6 +100,8 @@ impl Blow {
         (Self::RowLock, 8),
         (Self::TableLock, 8),
         (Self::IdleInTransaction, 7),
+        (Self::FullDisk, 3),
+        (Self::DiskErrors, 3),
     ];
 
     /// How it is called in reports.
@@ -83,21 +117,23 @@ impl Blow {
             Self::RowLock => "busiest account locked by a stranger",
             Self::TableLock => "all accounts locked by a stranger",
             Self::IdleInTransaction => "transaction of a stranger left open",
+            Self::FullDisk => "disk of PostgreSQL full",
+            Self::DiskErrors => "disk of PostgreSQL reporting errors (EIO)",
         }
-    }
-
-    /// Whether PostgreSQL goes down in it.
-    pub fn downs_postgres(self) -> bool {
-        matches!(self, Self::PostgresStop | Self::PostmasterKill | Self::BackendKill)
     }
 }
 
 /// Which blows fall.
 #[derive(Clone, Debug)]
 pub enum Schedule {
-    /// So many of each, shuffled.
-    Counted(Vec<(Blow, usize)>),
-    /// As they come, for this long.
+    /// So many of each, shuffled; then faulty wires only, until there were so many faults there.
+    Counted {
+        /// The blows.
+        blows: Vec<(Blow, usize)>,
+        /// Faults on the wires, at least.
+        wire_faults: u64,
+    },
+    /// One of each, then as they come, for this long.
     Lasting(Duration),
     /// None, for this long.
     Peace(Duration),
@@ -108,6 +144,8 @@ pub enum Schedule {
 pub struct Deeds {
     /// Blows by kind.
     pub blows: BTreeMap<Blow, u64>,
+    /// What this machine cannot do, and why.
+    pub not_run: BTreeMap<Blow, String>,
     /// What a blow brought to light that must not be.
     pub findings: Vec<String>,
 }
@@ -119,6 +157,8 @@ pub struct Nemesis<'a> {
     tally: Arc<Tally>,
     /// The card of the busiest account.
     hot_card: String,
+    /// Between blows.
+    pause_ms: Range<u64>,
     deeds: Deeds,
     /// Strangers who hold something for a while.
     strangers: JoinSet<()>,
@@ -128,7 +168,15 @@ impl<'a> Nemesis<'a> {
     /// A nemesis for a world.
     pub fn new(world: &'a mut World, seed: u64, tally: Arc<Tally>, hot_card: String) -> Self {
         let rng = Rng::with_seed(seed);
-        Self { world, rng, tally, hot_card, deeds: Deeds::default(), strangers: JoinSet::new() }
+        Self {
+            world,
+            rng,
+            tally,
+            hot_card,
+            pause_ms: SHORT_PAUSE_MS,
+            deeds: Deeds::default(),
+            strangers: JoinSet::new(),
+        }
     }
 
     /// Lets the blows of a schedule fall, and mends everything.
@@ -136,18 +184,28 @@ impl<'a> Nemesis<'a> {
     /// # Errors
     /// When something does not come back.
     pub async fn run(mut self, schedule: &Schedule, wires: bool) -> Result<Deeds, HarnessError> {
+        let mut blows: Vec<Blow> = match schedule {
+            Schedule::Counted { blows, .. } => {
+                blows.iter().flat_map(|(blow, count)| vec![*blow; *count]).collect()
+            }
+            Schedule::Lasting(_) => Blow::ALL.map(|(blow, _)| blow).to_vec(),
+            Schedule::Peace(_) => Vec::new(),
+        };
+        self.rng.shuffle(&mut blows);
+        let started = Instant::now();
+        for blow in blows {
+            self.fall(blow, wires).await?;
+        }
         match schedule {
-            Schedule::Counted(counts) => {
-                let each = |(blow, count): &(Blow, usize)| vec![*blow; *count];
-                let mut blows: Vec<Blow> = counts.iter().flat_map(each).collect();
-                self.rng.shuffle(&mut blows);
-                for blow in blows {
-                    self.fall(blow, wires).await?;
+            Schedule::Counted { wire_faults, .. } => {
+                while wires && self.world.wire_faults().values().sum::<u64>() < *wire_faults {
+                    self.tangle_wires();
+                    sleep(TANGLED).await;
                 }
             }
             Schedule::Lasting(time) => {
-                let end = Instant::now() + *time;
-                while Instant::now() < end {
+                self.pause_ms = LONG_PAUSE_MS;
+                while started.elapsed() < *time {
                     let blow = self.draw();
                     self.fall(blow, wires).await?;
                 }
@@ -178,33 +236,39 @@ impl<'a> Nemesis<'a> {
         if wires {
             self.tangle_wires();
         }
-        sleep(Duration::from_millis(self.rng.u64(PAUSE_MS))).await;
-        self.strike(blow).await?;
-        *self.deeds.blows.entry(blow).or_default() += 1;
+        let pause_ms = self.rng.u64(self.pause_ms.clone());
+        sleep(Duration::from_millis(pause_ms)).await;
+        match self.strike(blow).await? {
+            None => *self.deeds.blows.entry(blow).or_default() += 1,
+            Some(NotRun(why)) => {
+                self.deeds.not_run.insert(blow, why);
+            }
+        }
         Ok(())
     }
 
-    /// Other faults on every wire; now and then one is whole.
+    /// Other faults on every wire; now and then one is whole. Tills see many, because they can
+    /// bear them at the same time; each one towards PostgreSQL stops a whole committer.
     fn tangle_wires(&mut self) {
+        let rng = &mut self.rng;
         for replica in &self.world.replicas {
-            for wire in [&replica.front, &replica.back] {
-                let rng = &mut self.rng;
-                let quiet = rng.u8(0..4) == 0;
-                let scale = if quiet { 0.0 } else { 1.0 };
+            for (wire, most) in [(&replica.front, TILLS_MOST), (&replica.back, POSTGRES_MOST)] {
+                let scale = if rng.u8(0..4) == 0 { 0.0 } else { rng.f64() };
                 wire.set_faults(Faults {
-                    cut_before_request: scale * rng.f64() * 0.04,
-                    cut_after_request: scale * rng.f64() * 0.04,
-                    black_hole: scale * rng.f64() * 0.004,
-                    slow: scale * rng.f64() * 0.01,
-                    reset: scale * rng.f64() * 0.02,
-                    duplicate: scale * rng.f64() * 0.04,
-                    delay_ms: if rng.u8(0..3) == 0 { rng.u64(0..20) } else { 0 },
+                    cut_before_request: scale * most.cut_before_request,
+                    cut_after_request: scale * most.cut_after_request,
+                    black_hole: scale * most.black_hole,
+                    slow: scale * most.slow,
+                    reset: scale * most.reset,
+                    duplicate: scale * most.duplicate,
+                    delay_ms: if rng.u8(0..4) == 0 { rng.u64(0..=most.delay_ms) } else { 0 },
                 });
             }
         }
     }
 
-    async fn strike(&mut self, blow: Blow) -> Result<(), HarnessError> {
+    /// One blow, and everything mended after it; or the reason why it cannot be struck here.
+    async fn strike(&mut self, blow: Blow) -> Result<Option<NotRun>, HarnessError> {
         let hold = Duration::from_millis(self.rng.u64(HOLD_MS));
         let number = self.rng.usize(0..self.world.replicas.len());
         let server = &mut self.world.replicas[number].server;
@@ -259,8 +323,40 @@ impl<'a> Nemesis<'a> {
                     drop(client);
                 });
             }
+            Blow::FullDisk => return self.fill_disk(hold).await,
+            Blow::DiskErrors => return self.inject_errors().await,
         }
-        Ok(())
+        Ok(None)
+    }
+
+    /// PostgreSQL refuses what makes tables grow, and gives up when its log cannot grow.
+    async fn fill_disk(&mut self, hold: Duration) -> Result<Option<NotRun>, HarnessError> {
+        let Some(disk) = self.world.disk() else {
+            return Ok(Some(self.world.no_disk()));
+        };
+        block_in_place(|| disk.fill()).map_err(HarnessError::doing("filling the disk"))?;
+        sleep(hold).await;
+        disk.free().map_err(HarnessError::doing("freeing the disk"))?;
+        self.recovered().await?;
+        Ok(None)
+    }
+
+    /// PostgreSQL gives up when it cannot flush, and recovers from what was flushed before.
+    async fn inject_errors(&mut self) -> Result<Option<NotRun>, HarnessError> {
+        let postmaster = self.world.postgres.process_id()?;
+        let injection = match block_in_place(|| inject_eio(postmaster)) {
+            Ok(injection) => injection,
+            Err(why) => return Ok(Some(why)),
+        };
+        let until = Instant::now() + INJECTION_PATIENCE;
+        while injection.injected() == 0 && Instant::now() < until {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let injected = injection.injected();
+        block_in_place(|| drop(injection));
+        self.recovered().await?;
+        let why = || NotRun("nothing was written while errors were injected".to_owned());
+        Ok((injected == 0).then(why))
     }
 
     async fn kill_backend(&mut self) -> Result<(), HarnessError> {
@@ -278,16 +374,23 @@ impl<'a> Nemesis<'a> {
         kill(Pid::from_raw(number), Signal::SIGKILL)
             .map_err(HarnessError::doing("killing a backend"))?;
         // Our own connection ends when the postmaster has noticed.
-        let noticed = Instant::now() + RECOVERY_PATIENCE;
-        while !client.is_closed() && Instant::now() < noticed {
+        let until = Instant::now() + RECOVERY_PATIENCE;
+        while !client.is_closed() && Instant::now() < until {
             sleep(Duration::from_millis(2)).await;
         }
-        loop {
-            match self.world.postgres.connect().await {
-                Ok(_) => break,
-                Err(error) if Instant::now() >= noticed => return Err(error),
-                Err(_) => sleep(Duration::from_millis(5)).await,
+        self.recovered().await
+    }
+
+    /// Waits until PostgreSQL answers again; starts it when it has given up altogether.
+    async fn recovered(&mut self) -> Result<(), HarnessError> {
+        let until = Instant::now() + RECOVERY_PATIENCE;
+        while let Err(error) = self.world.postgres.connect().await {
+            if self.world.postgres.has_ended().await {
+                self.world.postgres.come_back().await?;
+            } else if Instant::now() >= until {
+                return Err(error);
             }
+            sleep(Duration::from_millis(5)).await;
         }
         self.tally.postgres_is_back();
         Ok(())

@@ -95,22 +95,24 @@ fn plan(binary: &Path, folder: PathBuf, seed: u64, fault: Option<Fault>) -> chao
     chaos::Plan {
         world: world::Plan {
             folder,
-            data: None,
+            disk_mib: None,
             binary: binary.to_owned(),
             servers: 2,
             tills: 40,
             seed,
             sabotage: fault.map(Fault::name),
         },
-        schedule: Schedule::Counted(vec![
-            (Blow::ServerKill, 4),
-            (Blow::PostgresStop, 2),
-            (Blow::PostmasterKill, 2),
-            (Blow::BackendsTerminated, 2),
-        ]),
+        schedule: Schedule::Counted {
+            blows: vec![
+                (Blow::ServerKill, 4),
+                (Blow::PostgresStop, 2),
+                (Blow::PostmasterKill, 2),
+                (Blow::BackendsTerminated, 2),
+            ],
+            wire_faults: 0,
+        },
         wires: true,
         customers: 30,
-        points_spent: true,
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Tally {
     pub replayed: AtomicU64,
     /// Attempts after which the till did not know.
     pub unknown: AtomicU64,
+    /// Transactions sent sixteen times at once.
+    pub storms: AtomicU64,
     inner: Mutex<Inner>,
 }
 

@@ -7,6 +7,7 @@ mod support;
 mod bad_bodies;
 mod batches;
 mod cards;
+mod chaos;
 mod contention;
 mod database_errors;
 mod demo;

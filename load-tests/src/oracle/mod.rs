@@ -11,7 +11,7 @@
 mod cases;
 mod sql;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::Path;
 use std::process::Stdio;
@@ -22,7 +22,8 @@ use tokio::process::Command;
 use self::cases::{Case, Cases};
 use crate::error::HarnessError;
 use crate::journal::{self, Hash};
-use crate::world::postgres;
+use crate::world::World;
+use crate::world::postgres::Postgres;
 
 /// Findings that are told in words; the rest is counted.
 const TOLD_MAX: usize = 40;
@@ -62,6 +63,8 @@ pub struct Verdict {
     pub refused: u64,
     /// Requests that were never answered.
     pub unanswered: u64,
+    /// From how many tills points came to the card that was used at most of them.
+    pub tills_of_busiest_card: usize,
     /// How often each fault was found.
     pub faults: HashMap<Fault, u64>,
     /// The first of them, in words.
@@ -103,27 +106,27 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Judges a run. `binary` and `config` are those of `tillside verify`.
+/// Judges what has happened in a world so far.
 ///
 /// # Errors
 /// When the journal or the database cannot be read: then there is no verdict.
-pub async fn judge(
-    journal: &Path,
-    url: &str,
-    binary: &Path,
-    config: &Path,
-) -> Result<Verdict, HarnessError> {
+pub async fn judge(world: &World) -> Result<Verdict, HarnessError> {
     let mut verdict = Verdict::default();
     let mut cases = Cases::default();
-    let reading = journal::read(journal, |line| cases.add(line, &mut verdict));
+    let reading = journal::read(&world.journal(), |line| cases.add(line, &mut verdict));
     reading.map_err(HarnessError::doing("reading the journal"))?;
-    compare(&mut cases, url, &mut verdict).await?;
-    verify(binary, config, &mut verdict).await?;
+    compare(&mut cases, &world.postgres, &mut verdict).await?;
+    verdict.tills_of_busiest_card = cases.tills_of_busiest_card();
+    verify(&world.binary, &world.config, &mut verdict).await?;
     Ok(verdict)
 }
 
-async fn compare(cases: &mut Cases, url: &str, verdict: &mut Verdict) -> Result<(), HarnessError> {
-    let client = postgres::connect(url).await?;
+async fn compare(
+    cases: &mut Cases,
+    postgres: &Postgres,
+    verdict: &mut Verdict,
+) -> Result<(), HarnessError> {
+    let client = postgres.connect().await?;
     sql::rows(&client, |row| compare_row(cases, &row, verdict)).await?;
     sql::names(&client, |named| {
         let case = cases.named(&named.name);
@@ -221,9 +224,16 @@ fn compare_row(cases: &mut Cases, row: &sql::Recorded, verdict: &mut Verdict) {
         );
         verdict.find(Fault::Miscounted, text);
     }
-    if !is_void {
+    let said = earned - spent - reversed;
+    if is_void {
+        // A void that came before its sale has nothing to undo.
+        let undone = if row.kind == 3 { -points } else { 0 };
+        if row.points != undone {
+            let text = format!("{what} {name}: books {}, and has to undo {points}", row.points);
+            verdict.find(Fault::Miscounted, text);
+        }
+    } else {
         let expected = if voided_first { 0 } else { points };
-        let said = earned - spent - reversed;
         if said != expected || row.points != expected {
             let text = format!(
                 "{what} {name}: worth {expected} points by what was sold; its receipt says \
@@ -271,6 +281,18 @@ impl Cases {
             }
         }
         standings
+    }
+
+    fn tills_of_busiest_card(&self) -> usize {
+        let mut tills: HashMap<u32, HashSet<&str>> = HashMap::new();
+        for (name, case) in self.iter().filter(|(_, case)| case.counts()) {
+            // Store and workstation; the business date comes third.
+            let till = name.match_indices('/').nth(1).map_or(name, |(end, _)| &name[..end]);
+            if let Some(card) = case.card {
+                tills.entry(card).or_default().insert(till);
+            }
+        }
+        tills.values().map(HashSet::len).max().unwrap_or(0)
     }
 }
 

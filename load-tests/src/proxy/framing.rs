@@ -79,9 +79,11 @@ impl Protocol {
     }
 }
 
-/// Whether a request of HTTP only reads.
-pub(super) fn only_reads(request: &[u8]) -> bool {
-    request.starts_with(b"GET ") || request.starts_with(b"HEAD ")
+/// Whether both answers to a request that arrives twice must be the same, when both are good.
+/// What a read finds may change, and a batch says of each item whether it was new.
+pub(super) fn answers_once(request: &[u8]) -> bool {
+    let other = [&b"GET "[..], b"HEAD ", b"POST /v1/swipes/batch "];
+    !other.iter().any(|start| request.starts_with(start))
 }
 
 /// The body of a complete answer of HTTP whose status is 2xx.

@@ -256,7 +256,7 @@ impl Relay {
         };
         let Some(first) = first? else { return Ok(Then::Ends) };
         if let Ok(Ok(Some(second))) = second
-            && !framing::only_reads(request)
+            && framing::answers_once(request)
             && let (Some(one), Some(other)) =
                 (framing::good_body(&first), framing::good_body(&second))
             && one != other

@@ -21,7 +21,7 @@ use crate::world::Workstation;
 /// How long a till waits for an answer. The service answers within 400 ms or says 503.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// Between attempts, at least and at most, times the number of the attempt up to four.
-const PAUSE_MS: std::ops::Range<u64> = 10..150;
+const PAUSE_MS: std::ops::Range<u64> = 5..80;
 
 /// A till's place: its workstation, its clock and its ways to the replicas.
 pub(super) struct Desk {

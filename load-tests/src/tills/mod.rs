@@ -10,7 +10,7 @@ mod offline;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fastrand::Rng;
 use jiff::SignedDuration;
@@ -191,6 +191,7 @@ impl Simulator {
             let (desk, request) = (Arc::clone(&self.desk), request.clone());
             senders.spawn(async move { desk.attempt(number, &request).await.is_some() });
         }
+        self.desk.floor.tally.storms.fetch_add(1, Ordering::Relaxed);
         let mut answered = false;
         while let Some(done) = senders.join_next().await {
             answered |= done.unwrap_or(false);

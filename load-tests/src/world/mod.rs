@@ -7,6 +7,7 @@
 pub mod postgres;
 pub mod server;
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -22,9 +23,11 @@ use tillside::import::Importer;
 use tillside::import::stores::StoreRecord;
 use tillside::sealing::Sealer;
 use tillside::{setup, terminal};
+use tokio::task::block_in_place;
 
 use self::postgres::Postgres;
 use self::server::Server;
+use crate::disk::{NotRun, SmallDisk};
 use crate::error::HarnessError;
 use crate::proxy::{Endpoint, Protocol, Proxy};
 
@@ -38,8 +41,8 @@ const PORTS: u16 = 64;
 pub struct Plan {
     /// Where everything is kept. Made when it is not there; must be empty otherwise.
     pub folder: PathBuf,
-    /// Where the data of PostgreSQL is kept, when not in the folder.
-    pub data: Option<PathBuf>,
+    /// The size of a disk of its own for the data of PostgreSQL, which can then be full.
+    pub disk_mib: Option<u64>,
     /// The `tillside` binary.
     pub binary: PathBuf,
     /// Replicas of the service.
@@ -79,6 +82,8 @@ pub struct Replica {
 pub struct World {
     /// Where everything is kept.
     pub folder: PathBuf,
+    /// The `tillside` binary.
+    pub binary: PathBuf,
     /// The database.
     pub postgres: Postgres,
     /// The replicas.
@@ -87,6 +92,8 @@ pub struct World {
     pub workstations: Vec<Workstation>,
     /// A configuration that reaches the database directly, for commands.
     pub config: PathBuf,
+    /// After PostgreSQL, which must have ended before its disk goes.
+    disk: Result<SmallDisk, NotRun>,
 }
 
 impl World {
@@ -97,7 +104,11 @@ impl World {
     pub async fn make(plan: &Plan) -> Result<Self, HarnessError> {
         let folder = &plan.folder;
         fs::create_dir_all(folder).map_err(HarnessError::doing("making the folder"))?;
-        let data = plan.data.clone().unwrap_or_else(|| folder.join("postgres"));
+        let disk = match plan.disk_mib {
+            Some(size_mib) => block_in_place(|| SmallDisk::create(folder, size_mib)),
+            None => Err(NotRun("no disk of its own was asked for".to_owned())),
+        };
+        let data = disk.as_ref().map_or(folder.as_path(), |disk| disk.path()).join("postgres");
         let postgres = Postgres::start(&data, &plan.binary).await?;
 
         let key_file = folder.join("key");
@@ -117,8 +128,39 @@ impl World {
             let replica = start_replica(plan, number, &addresses, config.clone(), &postgres);
             replicas.push(replica.await?);
         }
-        let folder = folder.clone();
-        Ok(Self { folder, postgres, replicas, workstations, config: direct })
+        let (folder, binary) = (folder.clone(), plan.binary.clone());
+        Ok(Self { folder, binary, postgres, replicas, workstations, config: direct, disk })
+    }
+
+    /// Where the tills write down what they know.
+    pub fn journal(&self) -> PathBuf {
+        self.folder.join("journal")
+    }
+
+    /// The disk of PostgreSQL, when it has one of its own.
+    pub fn disk(&self) -> Option<&SmallDisk> {
+        self.disk.as_ref().ok()
+    }
+
+    /// Why PostgreSQL has no disk of its own.
+    pub fn no_disk(&self) -> NotRun {
+        let none = || NotRun("there is a disk".to_owned());
+        self.disk.as_ref().err().cloned().unwrap_or_else(none)
+    }
+
+    /// Faults on the wires so far, by place and kind. Delays are left out: they are no faults.
+    pub fn wire_faults(&self) -> BTreeMap<String, u64> {
+        let mut faults: BTreeMap<String, u64> = BTreeMap::new();
+        for replica in &self.replicas {
+            for (place, proxy) in [("tills", &replica.front), ("PostgreSQL", &replica.back)] {
+                for (kind, count) in proxy.counts() {
+                    if kind != "delay" {
+                        *faults.entry(format!("{place}: {kind}")).or_default() += count;
+                    }
+                }
+            }
+        }
+        faults
     }
 
     /// Where the tills find the replicas.
@@ -127,12 +169,18 @@ impl World {
         self.replicas.iter().map(url).collect()
     }
 
-    /// Ends everything, in order.
-    pub async fn end(mut self) {
+    /// Ends everything, in order. The log of PostgreSQL stays in the folder of the world.
+    ///
+    /// # Errors
+    /// When the log cannot be kept.
+    pub async fn end(mut self) -> Result<(), HarnessError> {
         for replica in &mut self.replicas {
             replica.server.kill().await;
         }
+        let log = self.postgres.folder().join("postgres.log");
         self.postgres.stop().await;
+        let kept = fs::copy(log, self.folder.join("postgres.log"));
+        kept.map(drop).map_err(HarnessError::doing("keeping the log of PostgreSQL"))
     }
 }
 

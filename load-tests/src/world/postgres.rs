@@ -1,10 +1,12 @@
 //! The database of a world, and the ways in which it goes down.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tillside::db::private::{PrivatePostgres, PrivateSettings};
+use tokio::time::timeout;
 use tokio_postgres::{Client, NoTls};
 
 use crate::error::HarnessError;
@@ -58,6 +60,26 @@ impl Postgres {
         self.come_back().await
     }
 
+    /// Whether it has gone down by itself.
+    pub async fn has_ended(&self) -> bool {
+        match &self.running {
+            Some(running) => timeout(Duration::ZERO, running.ended()).await.is_ok(),
+            None => true,
+        }
+    }
+
+    /// The process id of its postmaster.
+    ///
+    /// # Errors
+    /// When it is down.
+    pub fn process_id(&self) -> Result<i32, HarnessError> {
+        let doing = "reading the process id of PostgreSQL";
+        let text = fs::read_to_string(self.folder().join("data/postmaster.pid"));
+        let text = text.map_err(HarnessError::doing(doing))?;
+        let first = text.lines().next().unwrap_or_default();
+        first.trim().parse().map_err(HarnessError::doing(doing))
+    }
+
     /// Brings it back when it has gone down.
     ///
     /// # Errors
@@ -74,7 +96,11 @@ impl Postgres {
     /// # Errors
     /// When the server is down.
     pub async fn connect(&self) -> Result<Client, HarnessError> {
-        connect(&self.url).await
+        let connected = tokio_postgres::connect(&self.url, NoTls).await;
+        let connected = connected.map_err(HarnessError::doing("connecting to PostgreSQL"));
+        let (client, connection) = connected?;
+        tokio::spawn(connection);
+        Ok(client)
     }
 
     /// Stops it in order.
@@ -83,18 +109,6 @@ impl Postgres {
             running.stop().await;
         }
     }
-}
-
-/// Connects, and leaves the driver to the runtime.
-///
-/// # Errors
-/// When nobody answers there.
-pub async fn connect(url: &str) -> Result<Client, HarnessError> {
-    let connected = tokio_postgres::connect(url, NoTls).await;
-    let (client, connection) =
-        connected.map_err(HarnessError::doing("connecting to PostgreSQL"))?;
-    tokio::spawn(connection);
-    Ok(client)
 }
 
 async fn launch(folder: &Path, binary: &Path) -> Result<PrivatePostgres, HarnessError> {
