@@ -298,3 +298,69 @@ fn milliseconds(latency: Option<&Latency>) -> String {
         |it| format!("{:.1} {:.1} {:.0}", it.p50_ms, it.p99_ms, it.max_ms),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A second with so many receipts, each after so many milliseconds.
+    fn second(receipts: u64, latency_ms: u64) -> Second {
+        let mut second = Second::new();
+        for _ in 0..receipts {
+            second.receipt(Duration::from_millis(latency_ms));
+        }
+        second.resident_bytes = 1_000_000;
+        second
+    }
+
+    /// The same, and as many refusals.
+    fn refusing(receipts: u64, latency_ms: u64, refusal_ms: u64) -> Second {
+        let mut second = second(receipts, latency_ms);
+        for _ in 0..receipts {
+            second.refusal("overloaded".to_owned(), Duration::from_millis(refusal_ms));
+        }
+        second
+    }
+
+    /// A run that is as promised, changed: 6 s of capacity and of ordinary load, 12 of overload,
+    /// 10 of recovery, of which the first two are not yet normal.
+    fn report(change: impl FnOnce(&mut [Second])) -> Report {
+        let mut seconds = vec![second(100, 50); 6];
+        seconds.extend(vec![second(50, 50); 6]);
+        seconds.extend(vec![refusing(95, 200, 2); 12]);
+        seconds.extend(vec![refusing(50, 50, 2); 2]);
+        seconds.extend(vec![second(50, 60); 8]);
+        change(&mut seconds);
+        let phases = Phases { capacity: 0..6, ordinary: 6..12, overload: 12..24, recovery: 24..34 };
+        Report::new(&phases, &seconds)
+    }
+
+    #[test]
+    fn a_run_that_is_as_promised_is_said_to_be() {
+        let report = report(|_| {});
+        assert!(report.holds(), "{:?}", report.findings);
+        assert_eq!(report.normal_after_s, Some(2));
+        assert!((report.goodput_ratio - 0.95).abs() < 1e-9);
+        assert!(report.to_string().ends_with("overload: as promised"), "{report}");
+    }
+
+    #[test]
+    fn each_broken_promise_is_found_alone() {
+        let cases: [(&str, fn(&mut [Second])); 6] = [
+            ("goodput", |seconds| seconds[12..24].fill(refusing(80, 200, 2))),
+            // A receipt after the deadline is none.
+            ("goodput", |seconds| seconds[12..24].fill(refusing(95, 450, 2))),
+            ("refusals", |seconds| seconds[12..24].fill(refusing(95, 200, 25))),
+            ("memory", |seconds| seconds[23].resident_bytes = 1_200_000),
+            ("as before", |seconds| seconds[30] = second(50, 90)),
+            ("could not be sent", |seconds| seconds[14].unsent = 1),
+        ];
+        for (expected, change) in cases {
+            let findings = report(change).findings;
+            assert_eq!(findings.len(), 1, "{expected}: {findings:?}");
+            assert!(findings[0].contains(expected), "{expected}: {findings:?}");
+        }
+    }
+}
