@@ -8,6 +8,8 @@ use serde::Serialize;
 
 use super::second::{Latencies, Second, latencies};
 
+/// Less means that something else than the throttle was the bottleneck.
+const CAPACITY_MIN_PER_S: f64 = 1_500.0;
 /// Of the capacity, in receipts within the deadline.
 const GOODPUT_MIN: f64 = 0.9;
 /// Of a refusal, at the till.
@@ -193,6 +195,14 @@ impl Report {
                 findings.push(finding);
             }
         };
+        let capacity_per_s = self.capacity.goodput_per_s;
+        require(
+            capacity_per_s >= CAPACITY_MIN_PER_S,
+            format!(
+                "the capacity was {capacity_per_s:.0}/s, not about 2,000: this machine is too busy \
+                 or too slow, and nothing is shown"
+            ),
+        );
         let percent = self.goodput_ratio * 100.0;
         require(
             self.goodput_ratio >= GOODPUT_MIN,
@@ -327,11 +337,11 @@ mod tests {
     /// A run that is as promised, changed: 6 s of capacity and of ordinary load, 12 of overload,
     /// 10 of recovery, of which the first two are not yet normal.
     fn report(change: impl FnOnce(&mut [Second])) -> Report {
-        let mut seconds = vec![second(100, 50); 6];
-        seconds.extend(vec![second(50, 50); 6]);
-        seconds.extend(vec![refusing(95, 200, 2); 12]);
-        seconds.extend(vec![refusing(50, 50, 2); 2]);
-        seconds.extend(vec![second(50, 60); 8]);
+        let mut seconds = vec![second(2_000, 50); 6];
+        seconds.extend(vec![second(1_000, 50); 6]);
+        seconds.extend(vec![refusing(1_900, 200, 2); 12]);
+        seconds.extend(vec![refusing(1_000, 50, 2); 2]);
+        seconds.extend(vec![second(1_000, 60); 8]);
         change(&mut seconds);
         let phases = Phases { capacity: 0..6, ordinary: 6..12, overload: 12..24, recovery: 24..34 };
         Report::new(&phases, &seconds)
@@ -348,13 +358,17 @@ mod tests {
 
     #[test]
     fn each_broken_promise_is_found_alone() {
-        let cases: [(&str, fn(&mut [Second])); 6] = [
-            ("goodput", |seconds| seconds[12..24].fill(refusing(80, 200, 2))),
+        let cases: [(&str, fn(&mut [Second])); 7] = [
+            ("capacity was", |seconds| {
+                seconds[0..6].fill(second(1_000, 50));
+                seconds[12..24].fill(refusing(1_000, 200, 2));
+            }),
+            ("goodput", |seconds| seconds[12..24].fill(refusing(1_600, 200, 2))),
             // A receipt after the deadline is none.
-            ("goodput", |seconds| seconds[12..24].fill(refusing(95, 450, 2))),
-            ("refusals", |seconds| seconds[12..24].fill(refusing(95, 200, 25))),
+            ("goodput", |seconds| seconds[12..24].fill(refusing(1_900, 450, 2))),
+            ("refusals", |seconds| seconds[12..24].fill(refusing(1_900, 200, 25))),
             ("memory", |seconds| seconds[23].resident_bytes = 1_200_000),
-            ("as before", |seconds| seconds[30] = second(50, 90)),
+            ("as before", |seconds| seconds[30] = second(1_000, 90)),
             ("could not be sent", |seconds| seconds[14].unsent = 1),
         ];
         for (expected, change) in cases {

@@ -124,6 +124,10 @@ impl Tills {
                 current = second;
             }
             if now == end {
+                if matches!(load, Load::UnderWay(_)) {
+                    // Whoever was refused was followed by the next one at once.
+                    self.shared.lock().due.clear();
+                }
                 return range;
             }
             let due = |slots: u32, per_s: f64| begin + Duration::from_secs_f64(1.0 / per_s) * slots;
