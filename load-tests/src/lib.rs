@@ -13,6 +13,7 @@ pub mod error;
 pub mod journal;
 pub mod nemesis;
 pub mod oracle;
+pub mod overload;
 pub mod proxy;
 pub mod sabotage;
 pub mod tally;

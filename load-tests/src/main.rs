@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use tillside::config::Commit;
 use tillside::sabotage::Fault;
 use tillside_load::nemesis::Schedule;
-use tillside_load::{chaos, sabotage, world};
+use tillside_load::{chaos, overload, sabotage, world};
 
 /// The disk of PostgreSQL: more than a run of an hour writes. It takes what is written.
 const DISK_MIB: u64 = 16 * 1_024;
@@ -25,6 +26,7 @@ struct Cli {
 enum Command {
     Chaos(ChaosArgs),
     Sabotage(SabotageArgs),
+    Overload(OverloadArgs),
 }
 
 /// Break everything for a while, and judge what the service says it has recorded.
@@ -80,6 +82,25 @@ struct SabotageArgs {
     fault: Option<Fault>,
 }
 
+/// Offer five times as much as can be done, and see how much is done all the same.
+///
+/// Starts a private PostgreSQL that is slow on purpose, so that the service can do about 2,000
+/// swipes a second, measures that, and lets tills that come again offer five times as much. Ends
+/// with 1 when less than 90 % of the capacity is used, when refusals take longer than 20 ms
+/// (p99), when memory grows, or when all is not as before within 5 s.
+#[derive(Debug, Args)]
+struct OverloadArgs {
+    /// The `tillside` binary, a release build.
+    #[arg(long, value_name = "PATH")]
+    server: PathBuf,
+    /// How long the overload lasts.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(6..=3_600))]
+    seconds: u16,
+    /// Writes the report here, for programs.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -88,6 +109,7 @@ fn main() -> ExitCode {
             match command {
                 Command::Chaos(args) => Box::pin(run_chaos(args)).await,
                 Command::Sabotage(args) => Box::pin(run_sabotage(args)).await,
+                Command::Overload(args) => Box::pin(run_overload(args)).await,
             }
         })
     });
@@ -116,6 +138,7 @@ async fn run_chaos(args: ChaosArgs) -> Result<bool, Box<dyn Error>> {
             tills: args.tills,
             seed,
             sabotage: None,
+            commit: Commit::default(),
         },
         schedule: if args.without_faults { Schedule::Peace(time) } else { Schedule::Lasting(time) },
         wires: !args.without_faults,
@@ -146,6 +169,22 @@ async fn run_sabotage(args: SabotageArgs) -> Result<bool, Box<dyn Error>> {
     let right = sabotage::run(&binary, &folder, seed, args.fault, |row| print(row)).await?;
     print(if right { &"every fault was noticed" } else { &"NOT every fault was noticed" });
     Ok(right)
+}
+
+async fn run_overload(args: OverloadArgs) -> Result<bool, Box<dyn Error>> {
+    let folder = std::env::temp_dir().join(format!("tillside-overload-{}", std::process::id()));
+    let plan = overload::Plan {
+        folder: folder.clone(),
+        binary: args.server.canonicalize()?,
+        seconds: usize::from(args.seconds),
+    };
+    let report = overload::run(&plan, |line| print(&line)).await?;
+    print(&report);
+    if let Some(file) = args.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
+    }
+    std::fs::remove_dir_all(folder)?;
+    Ok(report.holds())
 }
 
 fn fault_named(name: &str) -> Result<Fault, String> {

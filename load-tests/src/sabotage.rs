@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tillside::config::Commit;
 use tillside::sabotage::Fault;
 use tokio::time::Instant;
 
@@ -101,6 +102,7 @@ fn plan(binary: &Path, folder: PathBuf, seed: u64, fault: Option<Fault>) -> chao
             tills: 40,
             seed,
             sabotage: fault.map(Fault::name),
+            commit: Commit::default(),
         },
         schedule: Schedule::Counted {
             blows: vec![

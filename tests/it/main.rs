@@ -25,6 +25,7 @@ mod orders;
 mod private_postgres;
 mod problem_texts;
 mod profiles;
+mod proxied;
 mod races;
 mod receipts;
 mod refused_bodies;

@@ -17,7 +17,7 @@ use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use jiff::Timestamp;
-use tillside::config::{Config, Secret};
+use tillside::config::{Commit, Config, Secret};
 use tillside::db::pool::connect_pool;
 use tillside::import::Importer;
 use tillside::import::stores::StoreRecord;
@@ -53,6 +53,8 @@ pub struct Plan {
     pub seed: u64,
     /// What is broken in the replicas on purpose; needs a build that can.
     pub sabotage: Option<&'static str>,
+    /// How the replicas commit.
+    pub commit: Commit,
 }
 
 /// A workstation that may sign.
@@ -70,6 +72,8 @@ pub struct Workstation {
 
 /// A replica and the proxies on both sides of it.
 pub struct Replica {
+    /// Where the process itself listens.
+    pub address: SocketAddr,
     /// The process.
     pub server: Server,
     /// Between the tills and it.
@@ -113,7 +117,7 @@ impl World {
 
         let key_file = folder.join("key");
         write_private(&key_file, Sealer::generate_key().as_bytes())?;
-        let mut config = Config::default();
+        let mut config = Config { commit: plan.commit.clone(), ..Config::default() };
         config.secrets.key_encryption_key_file = key_file;
         config.database.url = Secret::new(postgres.url());
         // A restart must not wait for the connections that a fault has left half open.
@@ -213,7 +217,7 @@ async fn start_replica(
     write_config(&file, &config)?;
     let log = plan.folder.join(format!("server-{number}.log"));
     let server = Server::start(&plan.binary, &file, &log, admin, plan.sabotage).await?;
-    Ok(Replica { server, front, back })
+    Ok(Replica { address: listen, server, front, back })
 }
 
 /// Schema, stores, and a key for each till.

@@ -50,6 +50,11 @@ impl Server {
         Ok(server)
     }
 
+    /// The number of its process, unless it has ended.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// Kills it; nothing of it gets to finish anything.
     pub async fn kill(&mut self) {
         // It fails only for a process that has ended.

@@ -1,0 +1,107 @@
+//! Five times as much as can be done: how much is done all the same, how soon the others are
+//! told, and how soon everything is as before.
+//!
+//! The service is the one that people run. Its capacity is throttled from outside: batches are
+//! small by configuration, and the proxy before PostgreSQL delays every statement by a fixed
+//! time. So the figures tell how the service behaves when its database is the bottleneck, and
+//! not how fast this machine is. Ends by itself, and loads nothing but this machine.
+
+mod report;
+mod second;
+mod tills;
+mod wire;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use tillside::config::Commit;
+
+use self::report::Phases;
+pub use self::report::{Latency, Part, Report};
+use self::tills::{Load, Tills};
+use crate::baskets::Shop;
+use crate::error::HarnessError;
+use crate::proxy::Faults;
+use crate::world::{self, World};
+
+/// Two committers, each 50 swipes in about 50 ms: 2,000 a second.
+const COMMITTERS: usize = 2;
+const BATCH_MAX: usize = 50;
+const STATEMENT_DELAY_MS: u64 = 45;
+
+/// Under way while the capacity is measured: batches are always full, and nobody waits for long.
+const UNDER_WAY: usize = 250;
+
+/// Longer than any till listens.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Tills, each with a key of its own, and customers with a card.
+const TILLS: usize = 100;
+const CUSTOMERS: u64 = 5_000;
+
+/// How many times the capacity is offered.
+const OVERLOAD: f64 = 5.0;
+/// The part of the capacity that is offered before and after.
+const ORDINARY: f64 = 0.5;
+
+const WARM_UP_S: usize = 5;
+const CAPACITY_S: usize = 10;
+const ORDINARY_S: usize = 10;
+const RECOVERY_S: usize = 15;
+
+/// What a run is made of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where everything is kept while it runs: a new or empty folder.
+    pub folder: PathBuf,
+    /// The `tillside` binary; a release build, if the figures are to mean anything.
+    pub binary: PathBuf,
+    /// How long the overload lasts.
+    pub seconds: usize,
+}
+
+/// Runs the scenario; `tell` gets a line for each part of it.
+///
+/// # Errors
+/// When the run itself could not be made. What it measured stands in the report.
+pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, HarnessError> {
+    let world_plan = world::Plan {
+        folder: plan.folder.clone(),
+        data: None,
+        binary: plan.binary.clone(),
+        servers: 1,
+        tills: TILLS,
+        seed: 1,
+        sabotage: None,
+        commit: Commit { committers: COMMITTERS, batch_max: BATCH_MAX, ..Commit::default() },
+    };
+    let world = World::make(&world_plan).await?;
+    let replica = &world.replicas[0];
+    let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
+    let shop = Shop::new(CUSTOMERS, today);
+    let service = replica.server.id().unwrap_or_default();
+    let mut tills = Tills::new(replica.address, service, world.workstations.clone(), shop);
+
+    tell(format!("opening accounts for {CUSTOMERS} customers"));
+    tills.send(Load::UnderWay(UNDER_WAY), WARM_UP_S).await;
+    replica.back.set_faults(Faults { delay_ms: STATEMENT_DELAY_MS, ..Faults::default() });
+    tills.send(Load::UnderWay(UNDER_WAY), WARM_UP_S).await;
+    tell(format!("measuring the capacity, with {UNDER_WAY} swipes under way"));
+    let capacity = tills.send(Load::UnderWay(UNDER_WAY), CAPACITY_S).await;
+    // The last of them are answered before they are counted.
+    tokio::time::sleep(PATIENCE).await;
+    let per_s = Part::new(&tills.seconds()[capacity.clone()]).goodput_per_s;
+    tell(format!("{per_s:.0} swipes/s; now {:.0}/s, as on any day", per_s * ORDINARY));
+    let ordinary = tills.send(Load::PerSecond(per_s * ORDINARY), ORDINARY_S).await;
+    tell(format!("now {:.0}/s for {} s, repetitions among them", per_s * OVERLOAD, plan.seconds));
+    let overload = tills.send(Load::InAllPerSecond(per_s * OVERLOAD), plan.seconds).await;
+    tell(format!("now {:.0}/s again, and what is repeated besides", per_s * ORDINARY));
+    let recovery = tills.send(Load::PerSecond(per_s * ORDINARY), RECOVERY_S).await;
+    tokio::time::sleep(PATIENCE).await;
+    let phases = Phases { capacity, ordinary, overload, recovery };
+    let report = Report::new(&phases, &tills.seconds());
+    world.end().await;
+    Ok(report)
+}

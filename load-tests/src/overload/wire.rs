@@ -1,0 +1,126 @@
+//! One keep-alive connection, and the least of HTTP/1.1 that a till needs: thousands of requests
+//! a second must leave the machine to the service.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use tillside::http::signature::{Unsigned, sign};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::world::Workstation;
+
+/// Headers of an answer.
+const HEADERS_MAX: usize = 32;
+/// Longest answer, with its head.
+const ANSWER_MAX_BYTES: usize = 64 * 1024;
+
+const PATH: &str = "/v1/swipes";
+
+/// What the service answered, as far as a till under load cares.
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) retry_after_s: Option<u64>,
+    /// The last part of the problem's type; empty when it is none.
+    pub(super) slug: String,
+    /// Whether the connection may be used again.
+    pub(super) keeps: bool,
+}
+
+pub(super) struct Wire {
+    stream: TcpStream,
+    unread: BytesMut,
+}
+
+impl Wire {
+    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, unread: BytesMut::with_capacity(2_048) })
+    }
+
+    /// Sends a request and reads the whole answer.
+    pub(super) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
+        self.stream.write_all(request).await?;
+        loop {
+            if let Some((answer, length)) = answer_in(&self.unread)? {
+                let _ = self.unread.split_to(length);
+                return Ok(answer);
+            }
+            if self.stream.read_buf(&mut self.unread).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// A swipe as it goes over the wire, signed now.
+pub(super) fn request(authority: &str, till: &Workstation, body: &str, created_s: i64) -> Vec<u8> {
+    let unsigned =
+        Unsigned { method: "POST", authority, path: PATH, query: None, body: body.as_bytes() };
+    let signed = sign(&unsigned, &till.keyid, &till.secret, created_s);
+    let mut request = format!("POST {PATH} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
+    for (name, value) in signed.headers() {
+        request.extend_from_slice(name.as_str().as_bytes());
+        request.extend_from_slice(b": ");
+        request.extend_from_slice(value.as_bytes());
+        request.extend_from_slice(b"\r\n");
+    }
+    request.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
+    request
+}
+
+/// The answer that `bytes` begin with and its length, once all of it is there.
+fn answer_in(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
+    let invalid = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut head = httparse::Response::new(&mut headers);
+    let parsed = head.parse(bytes).map_err(|error| invalid(&error.to_string()))?;
+    let httparse::Status::Complete(head_length) = parsed else { return Ok(None) };
+    let header = |name: &str| {
+        let found = head.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name))?;
+        std::str::from_utf8(found.value).ok()
+    };
+    let body_length = header("content-length").and_then(|text| text.parse::<usize>().ok());
+    let length = head_length + body_length.ok_or_else(|| invalid("no Content-Length"))?;
+    if length > ANSWER_MAX_BYTES {
+        return Err(invalid("an answer longer than any receipt"));
+    }
+    let Some(body) = bytes.get(head_length..length) else { return Ok(None) };
+    let answer = Answer {
+        status: head.code.unwrap_or_default(),
+        retry_after_s: header("retry-after").and_then(|text| text.parse().ok()),
+        slug: slug(body).unwrap_or_default().to_owned(),
+        keeps: header("connection").is_none_or(|text| !text.eq_ignore_ascii_case("close")),
+    };
+    Ok(Some((answer, length)))
+}
+
+/// What follows `/problems/` in the type of a problem.
+fn slug(body: &[u8]) -> Option<&str> {
+    let (_, rest) = std::str::from_utf8(body).ok()?.split_once("/problems/")?;
+    rest.split('"').next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_taken_once_it_is_whole() {
+        let problem = r#"{"type":"http://pos/problems/overloaded","status":503}"#;
+        let whole = format!(
+            "HTTP/1.1 503 Busy\r\nRetry-After: 3\r\ncontent-length: {}\r\n\r\n{problem}next",
+            problem.len()
+        );
+        let length = whole.len() - "next".len();
+        for part in 0..length {
+            assert!(answer_in(&whole.as_bytes()[..part]).expect("well-formed").is_none());
+        }
+        let (answer, taken) = answer_in(whole.as_bytes()).expect("well-formed").expect("whole");
+        assert_eq!((answer.status, answer.retry_after_s, taken), (503, Some(3), length));
+        assert_eq!(answer.slug, "overloaded");
+        assert!(answer.keeps);
+    }
+}
