@@ -69,7 +69,7 @@ pub struct Plan {
 pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, HarnessError> {
     let world_plan = world::Plan {
         folder: plan.folder.clone(),
-        data: None,
+        disk_mib: None,
         binary: plan.binary.clone(),
         servers: 1,
         tills: TILLS,
@@ -102,6 +102,6 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
     tokio::time::sleep(PATIENCE).await;
     let phases = Phases { capacity, ordinary, overload, recovery };
     let report = Report::new(&phases, &tills.seconds());
-    world.end().await;
+    world.end().await?;
     Ok(report)
 }

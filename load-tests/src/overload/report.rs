@@ -358,7 +358,8 @@ mod tests {
 
     #[test]
     fn each_broken_promise_is_found_alone() {
-        let cases: [(&str, fn(&mut [Second])); 7] = [
+        type Spoil = fn(&mut [Second]);
+        let cases: [(&str, Spoil); 7] = [
             ("capacity was", |seconds| {
                 seconds[0..6].fill(second(1_000, 50));
                 seconds[12..24].fill(refusing(1_000, 200, 2));
