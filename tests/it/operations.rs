@@ -47,6 +47,7 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
     let first = operators(&service.replica.app, draining.clone()).await;
     assert_eq!(asked(&first, "/livez").await, (200, "alive\n".to_owned()));
     assert_eq!(asked(&first, "/readyz").await, (200, "ready\n".to_owned()));
+    assert!(asked(&first, "/metrics").await.1.contains("\ntillside_ready 1\n"));
     // What terminals reach has no such address.
     for path in ["/livez", "/readyz", "/metrics"] {
         let answer = service.till().get(path).await.expect("an answer");
@@ -84,14 +85,17 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
     draining.begin();
     let (status, why) = asked(&first, "/readyz").await;
     assert_eq!((status, &*why), (503, "the service is stopping\n"));
+    assert!(asked(&first, "/metrics").await.1.contains("\ntillside_ready 0\n"));
     assert_eq!(asked(&first, "/livez").await.0, 200, "stopping is no reason to be killed");
     // Without a database there is nothing to be ready for.
     other.app.pool.close();
-    assert_eq!(asked(&operators_of(&other.app).await, "/readyz").await.0, 503);
+    let second = operators_of(&other.app).await;
+    assert_eq!(asked(&second, "/readyz").await.0, 503);
+    assert!(asked(&second, "/metrics").await.1.contains("\ntillside_ready 0\n"));
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 19] = [
+const METRICS: [(&str, &str); 20] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
@@ -109,6 +113,7 @@ const METRICS: [(&str, &str); 19] = [
     ("tillside_problems_total", "counter"),
     ("tillside_quarantined_total", "counter"),
     ("tillside_queue_depth", "gauge"),
+    ("tillside_ready", "gauge"),
     ("tillside_request_seconds", "histogram"),
     ("tillside_stale_accounts_total", "counter"),
 ];
