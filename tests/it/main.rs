@@ -9,6 +9,7 @@ mod batches;
 mod cards;
 mod database_errors;
 mod demo;
+mod deploy;
 mod disks;
 mod faults;
 mod framing;

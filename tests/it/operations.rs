@@ -10,31 +10,13 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tillside::app::App;
-use tillside::http::admin::{self, Draining};
-use tillside::http::server;
+use tillside::http::admin::Draining;
 use tillside::till::{Answer, Till};
-use tokio::net::TcpListener;
 use tokio_postgres::Client;
 
 use crate::support::bodies::full_swipe;
 use crate::support::edge::{told, within};
-use crate::support::service::{TestService, card, post, swipe};
-
-/// Serves the operators' listener of a replica, as `serve` does, until the test ends.
-async fn operators(app: &Arc<App>, draining: Draining) -> Till {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-    let address = listener.local_addr().expect("it is bound");
-    let (router, limits) = (admin::router(Arc::clone(app), draining), app.config.http.clone());
-    tokio::spawn(async move {
-        server::serve(listener, router, &limits, std::future::pending()).await;
-    });
-    Till::new(&format!("http://{address}"), "nobody", [0; 32]).expect("good values")
-}
-
-async fn asked(operators: &Till, path: &str) -> (u16, String) {
-    let answer = operators.get(path).await.expect("an answer");
-    (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).expect("UTF-8"))
-}
+use crate::support::service::{TestService, asked, card, operators, post, swipe};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
