@@ -56,6 +56,8 @@ pub struct Metrics {
     pub pool_connections: prometheus::IntGaugeVec,
     /// Callers that wait for a connection of the pool.
     pub pool_waiting: IntGauge,
+    /// 1 when `/readyz` would say so, else 0.
+    pub ready: IntGauge,
     /// Open connections of terminals and people.
     pub http_connections: IntGauge,
     /// Connections closed at once because too many were open.
@@ -200,6 +202,7 @@ impl Metrics {
                 "tillside_pool_waiting",
                 "Callers waiting for the pool.",
             ),
+            ready: gauge(&registry, "tillside_ready", "1 when /readyz would say ready."),
             http_connections: gauge(&registry, "tillside_http_connections", "Open connections."),
             http_connections_refused: counter(
                 &registry,

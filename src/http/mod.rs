@@ -49,6 +49,10 @@ pub fn edge(
     limits: &config::Http,
     metrics: Arc<Metrics>,
 ) -> Router {
+    for slug in problem::Slug::all() {
+        // A counter that appears with its first problem hides that one from every rate.
+        metrics.problems.with_label_values(&[slug.name()]);
+    }
     let edge = Arc::new(Edge {
         public_url: public_url.to_owned(),
         headers_max: limits.headers_max,

@@ -10,6 +10,7 @@ use std::process;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tillside::config::Commit;
 use tillside_load::chaos::{self, Plan, Report};
 use tillside_load::nemesis::{Blow, Schedule};
 use tillside_load::oracle::{self, Fault};
@@ -31,8 +32,16 @@ fn plan(name: &str, schedule: Schedule, tills: usize) -> Plan {
     tell(&format!("seed {seed}, in {}", folder.display()));
     let binary = launcher().to_owned();
     let wires = matches!(schedule, Schedule::Counted { .. });
-    let world =
-        world::Plan { folder, disk_mib: None, binary, servers: 2, tills, seed, sabotage: None };
+    let world = world::Plan {
+        folder,
+        disk_mib: None,
+        binary,
+        servers: 2,
+        tills,
+        seed,
+        sabotage: None,
+        commit: Commit::default(),
+    };
     Plan { world, schedule, wires, customers: 200 }
 }
 

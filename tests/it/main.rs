@@ -11,6 +11,7 @@ mod chaos;
 mod contention;
 mod database_errors;
 mod demo;
+mod deploy;
 mod disks;
 mod faults;
 mod framing;

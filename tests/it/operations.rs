@@ -10,31 +10,13 @@ use http::Method;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tillside::app::App;
-use tillside::http::admin::{self, Draining};
-use tillside::http::server;
+use tillside::http::admin::Draining;
 use tillside::till::{Answer, Till};
-use tokio::net::TcpListener;
 use tokio_postgres::Client;
 
 use crate::support::bodies::full_swipe;
 use crate::support::edge::{told, within};
-use crate::support::service::{TestService, card, post, swipe};
-
-/// Serves the operators' listener of a replica, as `serve` does, until the test ends.
-async fn operators(app: &Arc<App>, draining: Draining) -> Till {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
-    let address = listener.local_addr().expect("it is bound");
-    let (router, limits) = (admin::router(Arc::clone(app), draining), app.config.http.clone());
-    tokio::spawn(async move {
-        server::serve(listener, router, &limits, std::future::pending()).await;
-    });
-    Till::new(&format!("http://{address}"), "nobody", [0; 32]).expect("good values")
-}
-
-async fn asked(operators: &Till, path: &str) -> (u16, String) {
-    let answer = operators.get(path).await.expect("an answer");
-    (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).expect("UTF-8"))
-}
+use crate::support::service::{TestService, asked, card, operators, post, swipe};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
@@ -47,6 +29,7 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
     let first = operators(&service.replica.app, draining.clone()).await;
     assert_eq!(asked(&first, "/livez").await, (200, "alive\n".to_owned()));
     assert_eq!(asked(&first, "/readyz").await, (200, "ready\n".to_owned()));
+    assert!(asked(&first, "/metrics").await.1.contains("\ntillside_ready 1\n"));
     // What terminals reach has no such address.
     for path in ["/livez", "/readyz", "/metrics"] {
         let answer = service.till().get(path).await.expect("an answer");
@@ -84,14 +67,17 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
     draining.begin();
     let (status, why) = asked(&first, "/readyz").await;
     assert_eq!((status, &*why), (503, "the service is stopping\n"));
+    assert!(asked(&first, "/metrics").await.1.contains("\ntillside_ready 0\n"));
     assert_eq!(asked(&first, "/livez").await.0, 200, "stopping is no reason to be killed");
     // Without a database there is nothing to be ready for.
     other.app.pool.close();
-    assert_eq!(asked(&operators_of(&other.app).await, "/readyz").await.0, 503);
+    let second = operators_of(&other.app).await;
+    assert_eq!(asked(&second, "/readyz").await.0, 503);
+    assert!(asked(&second, "/metrics").await.1.contains("\ntillside_ready 0\n"));
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 22] = [
+const METRICS: [(&str, &str); 23] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
@@ -112,6 +98,7 @@ const METRICS: [(&str, &str); 22] = [
     ("tillside_problems_total", "counter"),
     ("tillside_quarantined_total", "counter"),
     ("tillside_queue_depth", "gauge"),
+    ("tillside_ready", "gauge"),
     ("tillside_request_seconds", "histogram"),
     ("tillside_stale_accounts_total", "counter"),
 ];

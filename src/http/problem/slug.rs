@@ -46,6 +46,11 @@ pub(super) struct Entry {
 }
 
 impl Slug {
+    /// All of them, in order of precedence.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ENTRIES.iter().map(|entry| entry.slug)
+    }
+
     /// The text of it in `type`.
     pub fn name(self) -> &'static str {
         self.entry().name

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tillside::app::App;
 use tillside::commit::CommitterTasks;
 use tillside::config::{Config, Secret};
+use tillside::http::admin::{self, Draining};
 use tillside::import::Importer;
 use tillside::import::stores::StoreRecord;
 use tillside::metrics::Metrics;
@@ -168,6 +169,23 @@ impl Drop for Replica {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Serves the operators' listener of a replica, as `serve` does, until the test ends.
+pub(crate) async fn operators(app: &Arc<App>, draining: Draining) -> Till {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let address = listener.local_addr().expect("it is bound");
+    let (router, limits) = (admin::router(Arc::clone(app), draining), app.config.http.clone());
+    tokio::spawn(async move {
+        http::server::serve(listener, router, &limits, std::future::pending()).await;
+    });
+    Till::new(&format!("http://{address}"), "nobody", [0; 32]).expect("good values")
+}
+
+/// What operators are told: status and text.
+pub(crate) async fn asked(operators: &Till, path: &str) -> (u16, String) {
+    let answer = operators.get(path).await.expect("an answer");
+    (answer.status.as_u16(), String::from_utf8(answer.body.to_vec()).expect("UTF-8"))
 }
 
 /// A swipe of one line at store 0367, workstation 03, with a card: what tests change from.
