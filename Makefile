@@ -8,13 +8,18 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 # `make run ARGS="--listen 0.0.0.0:8080"` passes arguments to `tillside demo`.
 ARGS ?=
 
-.PHONY: help run test lint journey sabotage clean-demo prepare
+# `make model OPERATIONS=100000 SEED=1` for fewer, and for the same ones again.
+OPERATIONS ?= 10000000
+SEED ?= $(shell date +%s)
+
+.PHONY: help run test lint journey model sabotage clean-demo prepare
 
 help:
 	@echo 'make run         gets what is missing, builds, starts the demo (Ctrl-C ends it)'
 	@echo 'make test        gets what is missing, runs the whole suite'
 	@echo 'make lint        formatting, clippy, documentation; as strict as the suite'
 	@echo 'make journey     replays a year of real supermarket baskets through the service'
+	@echo 'make model       holds domain and service against the model, for as long as you like'
 	@echo 'make sabotage    takes out one protection after the other: the tests must notice'
 	@echo 'make clean-demo  removes the data of the demo'
 
@@ -34,6 +39,12 @@ lint:
 
 journey: prepare
 	scripts/journey.sh
+
+# So many operations on domain, and a hundredth of that through the service; a failure prints the
+# seed with which it can be had again.
+model: prepare
+	TILLSIDE_MODEL_OPERATIONS=$(OPERATIONS) TILLSIDE_MODEL_SEED=$(SEED) \
+	  cargo test --test it model::
 
 # An unoptimised build with faults on purpose, kept apart from the real one.
 sabotage: prepare

@@ -167,7 +167,7 @@ impl Account {
         });
         Standing {
             balance: then.total(),
-            spendable: sum(&usable),
+            spendable: (sum(&usable) - then.owed).max(0),
             pending: sum(&pending),
             next_expiry,
         }

@@ -199,6 +199,12 @@ impl Chain {
         account
     }
 
+    /// Points that a card begins with.
+    pub(crate) fn import(&mut self, card: u8, points: i64, key: Key) {
+        let account = self.account_of(card).unwrap_or_else(|| self.open(card));
+        self.accounts[account].put(Kind::Adjust, points, key);
+    }
+
     /// A till sends a transaction, for the first time or again.
     pub(crate) fn swipe(&mut self, purchase: &Purchase) -> Answer {
         if let Some(at) = self.names.iter().position(|named| named.name == purchase.name) {

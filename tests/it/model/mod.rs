@@ -45,17 +45,17 @@ struct Effort {
 }
 
 impl Effort {
-    /// As `make model` says, else what the suite can afford. The suite draws the same each
-    /// time: what it finds it finds for everybody.
-    fn or(operations: u32) -> Self {
+    /// What the suite can afford, which draws the same each time: what it finds it finds for
+    /// everybody. Or that part of what `make model` asks for.
+    #[expect(clippy::disallowed_methods, reason = "no setting of the service: how far a test goes")]
+    fn new(in_the_suite: u32, part: u64) -> Self {
         let number = |name: &str| {
-            let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
-            Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is no number: {text}")))
+            let text = std::env::var(name).ok()?;
+            Some(text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
         };
-        let asked = number("TILLSIDE_MODEL_OPERATIONS");
+        let asked = number("TILLSIDE_MODEL_OPERATIONS").map(|operations| operations / part);
         Self {
-            operations: asked
-                .map_or(operations, |it| it.try_into().expect("at most 4 thousand million")),
+            operations: asked.map_or(in_the_suite, |it| it.try_into().expect("below 2^32")),
             seed: number("TILLSIDE_MODEL_SEED").unwrap_or(1),
         }
     }
@@ -75,9 +75,9 @@ fn run<F: FnMut(&Operation, &Answer, &Chain)>(
         max_shrink_time: 60_000,
         ..Config::default()
     };
-    let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&effort.seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &seed);
+    // Nobody attacks these numbers; the default generator is half of the time of a run.
+    let seed = [effort.seed.to_le_bytes(), *b"tillside"].concat();
+    let rng = TestRng::from_seed(RngAlgorithm::XorShift, &seed);
     let seen = RefCell::new(BTreeMap::<&str, u32>::new());
     let outcome =
         TestRunner::new_with_rng(config, rng).run(histories, |(chain, operations, at)| {
@@ -145,8 +145,8 @@ fn what_happened(operation: &Operation, answer: &Answer) -> &'static str {
 #[test]
 fn domain_decides_as_the_model_does() {
     let histories = Chain::sequential_strategy(SIZE..=SIZE);
-    run(&Effort::or(100_000), &histories, |chain| {
-        let mut domain = Domain::new(chain.programme);
+    run(&Effort::new(100_000, 1), &histories, |chain| {
+        let mut domain = Domain::new(chain);
         move |operation: &Operation, answer: &Answer, chain: &Chain| {
             domain.follow(operation, answer, chain);
         }
@@ -157,7 +157,8 @@ fn two_replicas_do_as_the_model_does(caches: Caches, operations: u32, programme:
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let pair = runtime.block_on(Pair::start(caches, programme));
     let cases = AtomicU32::new(0);
-    run(&Effort::or(operations), &pair.histories(), |_| {
+    // Each of three, and a hundredth of what `domain` is asked.
+    run(&Effort::new(operations, 300), &pair.histories(), |_| {
         let mut case = pair.begin(cases.fetch_add(1, Ordering::Relaxed));
         let (runtime, pair) = (&runtime, &pair);
         move |operation: &Operation, answer: &Answer, chain: &Chain| {

@@ -11,6 +11,7 @@ use proptest::sample::{Index, select};
 use proptest::strategy::Union;
 use proptest_state_machine::ReferenceStateMachine;
 
+use super::account::Key;
 use super::chain::{Answer, Chain, Line, Name, Programme, Purchase, Way};
 
 /// The server's date, where there is no server.
@@ -57,36 +58,49 @@ impl ReferenceStateMachine for Chain {
     type State = Self;
     type Transition = Operation;
 
+    /// One card may begin with what an import brought: points of other months than those that a
+    /// programme makes, some of which cannot be spent yet.
     fn init_state() -> BoxedStrategy<Self> {
-        programme().prop_map(|programme| Chain::new(programme, TODAY)).boxed()
+        let lots = prop::collection::vec((-500..200_i64, 0..400_i64, 1..60_i64), 0..3);
+        let begin = (programme(), lots).prop_map(|(programme, lots)| {
+            let mut chain = Chain::new(programme, TODAY);
+            for (from, days, points) in lots {
+                let available_from = TODAY + from.days();
+                let key = Key { expires_on: available_from + days.days(), available_from };
+                chain.import(0, points, key);
+            }
+            chain
+        });
+        begin.boxed()
     }
 
     fn transitions(chain: &Self) -> BoxedStrategy<Operation> {
-        let known: Vec<Purchase> =
-            chain.names.iter().filter_map(|named| named.purchase.clone()).collect();
-        let sales: Vec<Name> = known.iter().map(|purchase| purchase.name).collect();
         let fresh = name(chain);
+        let card = prop::option::of(0..CARDS);
         let mut ways = vec![
             (20, purchase(chain).prop_map(Operation::Swipe).boxed()),
             (1, fresh.clone().prop_map(Operation::Void).boxed()),
-            (1, (0..CARDS).prop_map(|card| Operation::Enrol { card, link_to: None }).boxed()),
             (
-                1,
-                (0..CARDS, 0..CARDS)
-                    .prop_map(|(card, to)| Operation::Enrol { card, link_to: Some(to) })
+                2,
+                (0..CARDS, card.clone())
+                    .prop_map(|(card, link_to)| Operation::Enrol { card, link_to })
                     .boxed(),
             ),
         ];
+        let known: Vec<Purchase> =
+            chain.names.iter().filter_map(|named| named.purchase.clone()).collect();
         if !known.is_empty() {
-            ways.push((2, select(known.clone()).prop_map(Operation::Swipe).boxed()));
-            let other = (select(known), 1..500_i64, prop::option::of(0..CARDS));
-            let other = other.prop_map(|(mut purchase, minor, card)| {
-                purchase.tax_minor += minor;
-                purchase.card = card.or(purchase.card);
-                Operation::Swipe(purchase)
+            let known = (select(known), 0..7_u8, 1..500_i64, card);
+            let known = known.prop_map(|(mut purchase, what, minor, card)| match what {
+                0..4 => Operation::Void(purchase.name),
+                4..6 => Operation::Swipe(purchase),
+                _ => {
+                    purchase.tax_minor += minor;
+                    purchase.card = card.or(purchase.card);
+                    Operation::Swipe(purchase)
+                }
             });
-            ways.push((1, other.boxed()));
-            ways.push((4, select(sales).prop_map(Operation::Void).boxed()));
+            ways.push((7, known.boxed()));
         }
         let used: Vec<u8> = chain.cards.iter().map(|(card, _)| *card).collect();
         if ADJUSTS && !used.is_empty() {

@@ -44,7 +44,9 @@ struct Sale {
 }
 
 impl Domain {
-    pub(crate) fn new(programme: chain::Programme) -> Self {
+    /// With the accounts that a chain begins with.
+    pub(crate) fn new(chain: &Chain) -> Self {
+        let programme = chain.programme;
         let rules = Rules {
             earn: BaseRate {
                 points: programme.points.try_into().expect("small"),
@@ -57,15 +59,28 @@ impl Domain {
             ..Rules::default()
         };
         let programme = Programme::compile(&rules, |_| None, |_| None).expect("within the limits");
-        Self { programme, accounts: Vec::new(), sales: Vec::new() }
+        let imported = |(id, account): (i64, &model::Account)| {
+            let mut booked = Booked::new(id);
+            for (key, points) in lots_of(account) {
+                let lots = &mut booked.account.lots;
+                lots.add(EntryKind::Adjust, points, key, &mut Vec::new());
+            }
+            let entry = |entry: &model::Entry| Entry {
+                kind: kind(entry.kind),
+                points: entry.points,
+                lot: lot_key(entry.lot),
+            };
+            booked.entries = account.entries.iter().map(entry).collect();
+            booked
+        };
+        let accounts = (0..).zip(&chain.accounts).map(imported).collect();
+        Self { programme, accounts, sales: Vec::new() }
     }
 
     /// Does what the model has just done with an operation, and compares.
     pub(crate) fn follow(&mut self, operation: &Operation, answer: &Answer, chain: &Chain) {
         while self.accounts.len() < chain.accounts.len() {
-            let id = i64::try_from(self.accounts.len()).expect("few");
-            let account = Account::new(id, State::Provisional);
-            self.accounts.push(Booked { account, entries: Vec::new(), checked: 0 });
+            self.accounts.push(Booked::new(i64::try_from(self.accounts.len()).expect("few")));
         }
         match (operation, answer) {
             (Operation::Swipe(purchase), Answer::Done { receipt, .. }) => {
@@ -198,6 +213,13 @@ impl Domain {
     }
 }
 
+impl Booked {
+    fn new(id: i64) -> Self {
+        let account = Account::new(id, State::Provisional);
+        Self { account, entries: Vec::new(), checked: 0 }
+    }
+}
+
 /// Everything that must hold of an account after every operation.
 fn check(booked: &Booked, expected: &model::Account) {
     let account = &booked.account;
@@ -280,7 +302,7 @@ fn swipe_name(name: Name) -> SwipeName {
         store_id: "0367".into(),
         workstation_id: "03".into(),
         business_date: name.business_date,
-        sequence_number: name.number.try_into().expect("from 0"),
+        sequence_number: name.number,
     }
 }
 
