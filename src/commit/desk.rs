@@ -127,6 +127,8 @@ impl Desk {
         now: Timestamp,
     ) -> Result<Adjusted, Error> {
         let deadline = Instant::now() + PATIENCE;
+        // As finely as PostgreSQL keeps it, so that the first answer says what the next will.
+        let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
         loop {
             let outcome = match self.take_connection().await {
                 Ok(connection) => {

@@ -51,15 +51,15 @@ pub async fn walk(
     for bucket in 0..=u8::MAX {
         let mut after = 0;
         loop {
+            let due = sql::due(pool, bucket, after, on, ACCOUNTS_MAX).await?;
+            let Some(last) = due.last() else { break };
+            after = *last;
             for _ in 0..PAUSES_MAX {
                 if metrics.queue_depth.get() == 0 {
                     break;
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            let due = sql::due(pool, bucket, after, on, ACCOUNTS_MAX).await?;
-            let Some(last) = due.last() else { break };
-            after = *last;
             let written = desk.expire(snapshot, &due, on, Timestamp::now()).await?;
             metrics.expired_accounts.inc_by(written.accounts);
             metrics.expired_points.inc_by(written.points.unsigned_abs());

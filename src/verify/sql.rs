@@ -200,13 +200,15 @@ impl Streams {
         let reference = catalogue::load_for_audit(client).await?;
         let row = client.query_one(COUNT_ACCOUNTS, &[]).await.map_err(DbError::from)?;
         let accounts_count = row.get::<_, i64>(0).unsigned_abs();
-        let (accounts, members, cards, profiles, names, swipes, entries, adjustments) = tokio::try_join!(
+        let (accounts, members, cards, profiles, names, swipes) = tokio::try_join!(
             from.rows(ACCOUNTS, BY_KEY, account_row),
             from.rows(MEMBERS, BY_KEY, |_| Ok((0, ()))),
             from.rows(CARDS, SORTED, card_row),
             from.rows(PROFILES, BY_KEY, profile_row),
             from.rows(NAMES, SORTED, name_row),
             from.rows(SWIPES, BY_KEY, swipe_row),
+        )?;
+        let (entries, adjustments) = tokio::try_join!(
             from.rows(ENTRIES, BY_KEY, entry_row),
             from.rows(ADJUSTMENTS, BY_KEY, adjustment_row),
         )?;

@@ -12,6 +12,7 @@ mod contention;
 mod database_errors;
 mod demo;
 mod deploy;
+mod desk;
 mod disks;
 mod faults;
 mod framing;

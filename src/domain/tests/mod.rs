@@ -4,6 +4,7 @@
 //! This file owns the values; each other file one subject.
 
 mod content;
+mod desk;
 mod encodings;
 mod ledger;
 mod profile;

@@ -114,7 +114,7 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
     ),
     (
         "UPDATE entry SET kind = 6 WHERE kind = 7 AND account_id = {enrolled}",
-        &["transfers-unbalanced"],
+        &["transfers-unbalanced", "adjustment-differs"],
     ),
     (
         "UPDATE entry SET kind = 4 WHERE account_id = {chain} AND version = 6",
@@ -171,6 +171,10 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
          WHERE account_id = {chain} AND version = 34",
         &["programme-differs"],
     ),
+    ("UPDATE adjustment SET points = points + 1", &["adjustment-differs"]),
+    ("UPDATE adjustment SET business_date = business_date - 1", &["adjustment-differs"]),
+    ("DELETE FROM adjustment", &["adjustment-differs"]),
+    ("UPDATE adjustment SET version = version - 1", &["adjustment-differs"]),
     (
         "DELETE FROM swipe WHERE account_id = {chain} AND version = 21",
         &[

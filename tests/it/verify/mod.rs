@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use tillside::commit::{Adjusted, Adjustment, Desk, Whose};
 use tillside::domain::card::CardFormat;
 use tillside::import::{self, Importer};
 use tillside::till::Till;
@@ -21,6 +22,7 @@ use tillside::verify::{Audit, Report};
 use tokio_postgres::Client;
 
 use self::damage::{DAMAGE, filled_in};
+use crate::support::flow::account_of;
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
 
 /// Everything that the service can do to an account, through its front door.
@@ -210,6 +212,29 @@ async fn make_history(till: &Till) {
     it.enrol(json!({ "card": card(9), "link_to": card(902) })).await;
 }
 
+/// What people and the calendar do: points corrected, and written off where nobody comes.
+async fn make_desk_history(service: &TestService) {
+    let mut desk = Desk::new(&service.config.commit, &service.config.database);
+    let (snapshot, now) = (service.replica.app.catalogue.current(), Timestamp::now());
+    let on: Date = "2028-04-01".parse().expect("a date");
+    let adjustment = Adjustment {
+        id: "T1".into(),
+        whose: Whose::Card(card(6)),
+        points: -50,
+        reason: "wrong-card".into(),
+        actor: "test".into(),
+        business_date: "2026-03-20".parse().expect("a date"),
+    };
+    let adjusted = desk.adjust(&snapshot, &adjustment, now).await.expect("the database answers");
+    assert!(matches!(adjusted, Adjusted::Now(_)), "{adjusted:?}");
+    let of_card = account_of(&service.sql().await, &card(3)).await;
+    let of_card = desk.expire(&snapshot, &[of_card], on, now).await.expect("the database answers");
+    assert_eq!((of_card.accounts, of_card.points), (0, 0), "it never had any");
+    let of_card = account_of(&service.sql().await, &card(5)).await;
+    let of_card = desk.expire(&snapshot, &[of_card], on, now).await.expect("the database answers");
+    assert_eq!((of_card.accounts, of_card.points), (1, 50));
+}
+
 async fn audit(service: &TestService) -> Report {
     let audit = Audit::begin(&service.config.database).await.expect("a snapshot");
     audit.run(|_| ()).await.expect("the database answers")
@@ -223,6 +248,7 @@ fn broken(report: &Report) -> BTreeSet<&'static str> {
 async fn what_the_service_does_keeps_every_invariant_and_damage_is_named() {
     let (service, replica) = start().await;
     make_history(&replica.till("0367", "03")).await;
+    make_desk_history(&service).await;
     let report = audit(&service).await;
     assert!(report.broken.is_empty(), "{:#?}", report.broken);
     let counts = &report.counts;
@@ -306,8 +332,9 @@ async fn a_void_after_a_merge_takes_its_points_from_the_account_that_has_them() 
     assert_eq!(body(&card)["points"]["balance"], 12, "what the first card had earned");
 }
 
-const TABLES: [&str; 9] = [
+const TABLES: [&str; 10] = [
     "account",
+    "adjustment",
     "card",
     "member",
     "swipe_key",

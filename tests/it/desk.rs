@@ -1,0 +1,404 @@
+//! The desk: adjustments once by their id, and expiries that no swipe has written, whatever tills
+//! do meanwhile and wherever the work is cut.
+
+use std::process::Command;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use tillside::commit::{Adjusted, Adjustment, Desk, Expired, Whose};
+use tillside::config::Config;
+use tillside::expiry;
+use tillside::metrics::Metrics;
+use tillside::verify::Audit;
+
+use crate::spending::paid;
+use crate::support::database::launcher;
+use crate::support::flow::{account_of, audit, enrol, look_up, on, points_of, until};
+use crate::support::service::{TODAY, TestService, body, card, post, swipe, today};
+use crate::support::tap::Tap;
+
+/// An adjustment of a card's account on the day of most tests.
+fn adjustment(id: &str, whose: Whose, points: i64) -> Adjustment {
+    Adjustment {
+        id: id.to_owned(),
+        whose,
+        points,
+        reason: "goodwill".to_owned(),
+        actor: "test".to_owned(),
+        business_date: today(),
+    }
+}
+
+fn of_card(number: u64) -> Whose {
+    Whose::Card(card(number))
+}
+
+fn desk(config: &Config) -> Desk {
+    Desk::new(&config.commit, &config.database)
+}
+
+async fn adjust(service: &TestService, desk: &mut Desk, adjustment: &Adjustment) -> Adjusted {
+    let snapshot = service.replica.app.catalogue.current();
+    desk.adjust(&snapshot, adjustment, Timestamp::now()).await.expect("the database answers")
+}
+
+async fn walk(service: &TestService, desk: &mut Desk, on: &str) -> Expired {
+    let (snapshot, on) = (service.replica.app.catalogue.current(), date(on));
+    let walk = expiry::walk(&service.pool, desk, &snapshot, on, &service.replica.app.metrics);
+    walk.await.expect("the database answers")
+}
+
+fn date(text: &str) -> Date {
+    text.parse().expect("a date")
+}
+
+/// The balance that an adjustment left; whether it had been made before.
+fn made(adjusted: &Adjusted) -> (i64, bool) {
+    match adjusted {
+        Adjusted::Now(made) => (made.account.lots.total(), false),
+        Adjusted::Before(made) => (made.account.lots.total(), true),
+        other => panic!("not made: {other:?}"),
+    }
+}
+
+/// Every invariant, those of adjustments included.
+async fn verified(service: &TestService) {
+    let audit = Audit::begin(&service.config.database).await.expect("a snapshot");
+    let report = audit.run(|_| ()).await.expect("the database answers");
+    assert!(report.broken.is_empty(), "{:#?}", report.broken);
+}
+
+async fn balance(service: &TestService, number: u64) -> i64 {
+    points_of(&service.sql().await, &card(number)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adjustment_is_made_once_by_its_id_and_tills_see_it_at_once() {
+    let service = TestService::start().await;
+    let (till, mut here, mut there) =
+        (service.till(), desk(&service.config), desk(&service.config));
+    post(&till, &swipe(1, Some(&card(1)), 700)).await;
+    let given = adjustment("T1", of_card(1), 500);
+    assert_eq!(made(&adjust(&service, &mut here, &given).await), (507, false));
+    assert_eq!(made(&adjust(&service, &mut there, &given).await), (507, true));
+    // Said otherwise it is the same; with other points or for another reason it is another.
+    let account_id = account_of(&service.sql().await, &card(1)).await;
+    let same = Adjustment { whose: Whose::Account(account_id), ..given.clone() };
+    let later = Adjustment { business_date: date("2026-03-20"), actor: "else".into(), ..same };
+    assert_eq!(made(&adjust(&service, &mut here, &later).await), (507, true));
+    for other in [
+        Adjustment { points: 501, ..given.clone() },
+        Adjustment { reason: "wrong-card".into(), ..given.clone() },
+    ] {
+        let answer = adjust(&service, &mut here, &other).await;
+        assert!(matches!(answer, Adjusted::IdReused), "{answer:?}");
+    }
+    // The same id on another account is another adjustment.
+    post(&till, &swipe(2, Some(&card(2)), 0)).await;
+    let elsewhere = adjustment("T1", of_card(2), 9);
+    assert_eq!(made(&adjust(&service, &mut here, &elsewhere).await), (9, false));
+
+    // The replica remembers an older version, which decides nothing.
+    let receipt = post(&till, &paid(swipe(3, Some(&card(1)), 100), 400)).await;
+    assert_eq!(receipt.status, StatusCode::CREATED);
+    assert_eq!(body(&receipt)["points"]["balance"], 108);
+    let taken = adjustment("T2", of_card(1), -200);
+    assert_eq!(made(&adjust(&service, &mut here, &taken).await), (-92, false));
+    // What is owed is paid first.
+    let given = adjustment("T3", of_card(1), 100);
+    assert_eq!(made(&adjust(&service, &mut here, &given).await), (8, false));
+    assert_eq!(body(&look_up(&till, &card(1)).await)["points"]["balance"], 8);
+    assert_eq!(service.count("SELECT count(*) FROM adjustment").await, 4);
+    audit(&service).await;
+    verified(&service).await;
+}
+
+/// What the command prints as JSON, or what it complains of.
+fn account_command(service: &TestService, arguments: &[&str]) -> Result<Value, String> {
+    let output = Command::new(launcher())
+        .env("TILLSIDE_DATABASE_URL", service.config.database.url.reveal())
+        .args(["account"])
+        .args(arguments)
+        .arg("--json")
+        .output()
+        .expect("the command runs");
+    match output.status.success() {
+        true => Ok(serde_json::from_slice(&output.stdout).expect("JSON")),
+        false => Err(String::from_utf8(output.stderr).expect("text")),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_commands_adjust_once_and_write_off() {
+    let service = TestService::start().await;
+    post(&service.till(), &swipe(1, Some(&card(1)), 700)).await;
+    let card = card(1);
+    let adjust = ["adjust", "--card", &card, "--reason", "goodwill", "--on", TODAY];
+    let given = [&adjust[..], &["--points", "20", "--id", "T1"]].concat();
+    let first = account_command(&service, &given).expect("made");
+    assert_eq!((&first["points"]["balance"], &first["made_before"]), (&json!(27), &json!(false)));
+    let again = account_command(&service, &given).expect("made before");
+    assert_eq!((&again["points"]["balance"], &again["made_before"]), (&json!(27), &json!(true)));
+    assert_eq!((&again["made_at"], &again["account"]), (&first["made_at"], &first["account"]));
+    let account = first["account"].as_str().expect("a text");
+    let other = ["adjust", "--account", account, "--reason", "goodwill", "--points", "-7"];
+    let other = account_command(&service, &[&other[..], &["--on", TODAY]].concat());
+    assert_eq!(other.expect("made")["points"]["balance"], 20);
+    let reused = [&adjust[..], &["--points", "21", "--id", "T1"]].concat();
+    let refusal = account_command(&service, &reused).expect_err("another adjustment");
+    assert!(refusal.contains("Choose another --id"), "{refusal}");
+    let refusal = account_command(&service, &[&adjust[..], &["--points", "0"]].concat());
+    assert!(refusal.expect_err("nothing").contains("--points must not be 0"));
+
+    let none = account_command(&service, &["expire", "--on", "2028-03-31"]).expect("it is up");
+    assert_eq!((&none["accounts"], &none["points"]), (&json!(0), &json!(0)));
+    let gone = account_command(&service, &["expire", "--on", "2028-04-01"]).expect("it is up");
+    assert_eq!((&gone["accounts"], &gone["points"]), (&json!(1), &json!(20)));
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_customers_account_is_not_adjusted() {
+    let service = TestService::start().await;
+    let mut desk = desk(&service.config);
+    let house = service.count("SELECT min(house_account) FROM workstation").await;
+    for (whose, house) in
+        [(of_card(1), false), (Whose::Account(1), false), (Whose::Account(house), true)]
+    {
+        let answer = adjust(&service, &mut desk, &adjustment("T1", whose, 5)).await;
+        let expected = match house {
+            true => matches!(answer, Adjusted::NoCustomer),
+            false => matches!(answer, Adjusted::NoSuchAccount),
+        };
+        assert!(expected, "{answer:?}");
+    }
+    assert_eq!(service.count("SELECT count(*) FROM adjustment").await, 0);
+    assert_eq!(service.count("SELECT count(*) FROM card").await, 0, "a look-up opens nothing");
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adjustment_of_a_merged_account_goes_to_its_heir_and_still_only_once() {
+    let service = TestService::start().await;
+    let (till, mut desk) = (service.till(), desk(&service.config));
+    post(&till, &swipe(1, Some(&card(1)), 1_000)).await;
+    post(&till, &swipe(2, Some(&card(2)), 2_000)).await;
+    enrol(&till, &json!({ "card": card(1) })).await;
+    let before = account_of(&service.sql().await, &card(2)).await;
+    assert_eq!(made(&adjust(&service, &mut desk, &adjustment("T1", of_card(2), 5)).await).0, 25);
+    enrol(&till, &json!({ "card": card(2), "link_to": card(1) })).await;
+    assert_eq!(balance(&service, 1).await, 35);
+    for whose in [of_card(1), of_card(2), Whose::Account(before)] {
+        let again = adjust(&service, &mut desk, &adjustment("T1", whose, 5)).await;
+        assert_eq!(made(&again), (35, true));
+    }
+    let new = adjustment("T2", Whose::Account(before), 7);
+    assert_eq!(made(&adjust(&service, &mut desk, &new).await), (42, false));
+    assert_eq!(balance(&service, 1).await, 42);
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn adjustments_that_race_tills_and_each_other_are_made_once_and_every_point_counts() {
+    const EACH: i64 = 12;
+    let service = TestService::start().await;
+    let replica = service.replica().await;
+    post(&service.till(), &swipe(9_000, Some(&card(1)), 0)).await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for (n, till) in (0..6).zip([service.till(), replica.till("0367", "03")].into_iter().cycle()) {
+        tasks.spawn(async move {
+            for sequence in 0..EACH {
+                let sale = paid(swipe(100 * n + sequence, Some(&card(1)), 500), 2);
+                let answer = post(&till, &sale).await;
+                assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+            }
+            0
+        });
+    }
+    // Each id from two desks, in opposite order.
+    for turned in [false, true] {
+        let (mut desk, app) = (desk(&service.config), service.replica.app.clone());
+        tasks.spawn(async move {
+            let mut made_here = 0;
+            for at in 0..EACH {
+                let id = if turned { EACH - 1 - at } else { at };
+                let given = adjustment(&format!("T{id}"), of_card(1), 10);
+                let snapshot = app.catalogue.current();
+                let adjusted = desk.adjust(&snapshot, &given, Timestamp::now()).await;
+                let (_, before) = made(&adjusted.expect("nobody holds it for long"));
+                made_here += i64::from(!before);
+            }
+            made_here
+        });
+    }
+    let made: i64 = tasks.join_all().await.into_iter().sum();
+    assert_eq!(made, EACH);
+    assert_eq!(balance(&service, 1).await, 6 * EACH * (5 - 2) + 10 * EACH);
+    audit(&service).await;
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adjustment_that_is_cut_off_anywhere_is_made_once() {
+    let service = TestService::start().await;
+    let tap = Tap::open(&service.config.database.url);
+    let mut config = service.config.clone();
+    config.database.url = tap.url();
+    post(&service.till(), &swipe(1, Some(&card(1)), 0)).await;
+    let places = ["commit::lock_accounts", "commit::commit_batch", "commit::insert_adjustment"];
+    for (place, number) in places.into_iter().chain(["COMMIT"]).zip(1..) {
+        let mut desk = desk(&config);
+        tap.cut_after(place);
+        let given = adjustment(place, of_card(1), 10);
+        let (balance, before) = made(&adjust(&service, &mut desk, &given).await);
+        assert_eq!(balance, 10 * number, "cut after {place}");
+        // Only the last answer is lost of something that happened.
+        assert_eq!(before, place == "COMMIT", "cut after {place}");
+        assert_eq!(tap.cuts(), usize::try_from(number).expect("small"));
+    }
+    // Nobody is left with a lock.
+    let receipt = post(&service.till(), &swipe(2, Some(&card(1)), 100)).await;
+    assert_eq!(body(&receipt)["points"]["balance"], 41);
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn points_run_out_on_accounts_that_nobody_visits() {
+    let service = TestService::start().await;
+    let (till, mut desk) = (service.till(), desk(&service.config));
+    for n in 1..=70 {
+        let sale = on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10");
+        assert_eq!(post(&till, &sale).await.status, StatusCode::CREATED);
+    }
+    // One of them has been back, and keeps what it earned then.
+    post(&till, &on(swipe(100, Some(&card(70)), 300), "2025-06-10")).await;
+    // The last day counts.
+    assert_eq!(walk(&service, &mut desk, "2026-01-31").await, Expired::default());
+    let gone = walk(&service, &mut desk, "2026-02-01").await;
+    assert_eq!(gone, Expired { accounts: 70, points: 700, held_up: 0 });
+    assert_eq!(walk(&service, &mut desk, "2026-02-01").await, Expired::default());
+    let metrics = &service.replica.app.metrics;
+    assert_eq!((metrics.expired_accounts.get(), metrics.expired_points.get()), (70, 700));
+    assert_eq!(service.count("SELECT sum(total_points)::bigint FROM account").await, 3);
+    let noted = "SELECT count(*) FROM account WHERE next_expiry = '2027-06-30'";
+    assert_eq!(service.count(noted).await, 1);
+    // The clocks have moved on: what comes late finds nothing, and runs out itself.
+    let late = post(&till, &on(paid(swipe(101, Some(&card(1)), 500), 10), "2024-01-31")).await;
+    assert_eq!(body(&late)["points"]["short"], 10, "{:?}", late.body);
+    audit(&service).await;
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_older_version_has_not_noted_is_looked_at_without_a_new_version() {
+    let service = TestService::start().await;
+    let (till, mut desk, sql) = (service.till(), desk(&service.config), service.sql().await);
+    post(&till, &swipe(1, Some(&card(1)), 1_000)).await;
+    let unnoted = "UPDATE account SET next_expiry = DEFAULT";
+    sql.batch_execute(unnoted).await.expect(unnoted);
+    assert_eq!(walk(&service, &mut desk, TODAY).await, Expired::default());
+    let noted = "SELECT count(*) FROM account WHERE next_expiry IS NOT DISTINCT FROM
+                     CASE state WHEN 0 THEN date '2028-03-31' END";
+    let accounts = service.count("SELECT count(*) FROM account").await;
+    assert_eq!(service.count(noted).await, accounts);
+    assert_eq!(service.count("SELECT max(version) FROM account WHERE state = 0").await, 1);
+    let stale = service.replica.app.metrics.stale_accounts.get();
+    post(&till, &swipe(2, Some(&card(1)), 1_000)).await;
+    assert_eq!(service.replica.app.metrics.stale_accounts.get(), stale, "no cache minds");
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_somebody_holds_is_left_and_the_others_do_not_wait_for_it() {
+    let service = TestService::start_with(|config| config.commit.lock_timeout_ms = 20).await;
+    let (till, mut desk, rogue) = (service.till(), desk(&service.config), service.sql().await);
+    for n in 1..=20 {
+        post(&till, &on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10")).await;
+    }
+    let held = account_of(&rogue, &card(7)).await;
+    let hold = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {held} FOR UPDATE");
+    rogue.batch_execute(&hold).await.expect("nobody else holds it");
+    let expected = Expired { accounts: 19, points: 190, held_up: 1 };
+    assert_eq!(walk(&service, &mut desk, TODAY).await, expected);
+    rogue.batch_execute("COMMIT").await.expect("let go");
+    let expected = Expired { accounts: 1, points: 10, held_up: 0 };
+    assert_eq!(walk(&service, &mut desk, TODAY).await, expected);
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn expiries_that_race_tills_and_each_other_are_written_once() {
+    const CARDS: u64 = 12;
+    let service = TestService::start().await;
+    let replica = service.replica().await;
+    let mut next = 0;
+    let mut numbered = |card_no: u64, minor: i64, day: &str| -> Value {
+        next += 1;
+        on(swipe(next, Some(&card(card_no)), minor), day)
+    };
+    for round in 0..4 {
+        // Points that have run out, on accounts that have not seen the day yet.
+        for card_no in 0..CARDS {
+            let sale = numbered(100 * round + card_no, 1_000, "2024-01-10");
+            assert_eq!(post(&service.till(), &sale).await.status, StatusCode::CREATED);
+        }
+        let mut tasks = tokio::task::JoinSet::new();
+        for (card_no, till) in
+            (0..CARDS).zip([service.till(), replica.till("0367", "03")].into_iter().cycle())
+        {
+            let sale = paid(numbered(100 * round + card_no, 500, TODAY), 3);
+            tasks.spawn(async move {
+                let answer = post(&till, &sale).await;
+                assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+                assert_eq!(body(&answer)["points"]["balance"], 2, "{:?}", answer.body);
+            });
+        }
+        for _ in 0..2 {
+            let (mut desk, app) = (desk(&service.config), service.replica.app.clone());
+            tasks.spawn(async move {
+                let (snapshot, metrics) = (app.catalogue.current(), Metrics::new());
+                let walk = expiry::walk(&app.pool, &mut desk, &snapshot, today(), &metrics);
+                walk.await.expect("the database answers");
+            });
+        }
+        tasks.join_all().await;
+    }
+    let written_off = "SELECT -sum(points)::bigint FROM entry WHERE kind = 5";
+    let cards = i64::try_from(4 * CARDS).expect("small");
+    assert_eq!(service.count(written_off).await, 10 * cards);
+    assert_eq!(service.count("SELECT sum(total_points)::bigint FROM account").await, 2 * cards);
+    audit(&service).await;
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_walk_that_is_killed_midway_leaves_no_lock_and_is_taken_up_again() {
+    let service = TestService::start().await;
+    let tap = Tap::open(&service.config.database.url);
+    let mut config = service.config.clone();
+    config.database.url = tap.url();
+    let till = service.till();
+    for n in 1..=9 {
+        post(&till, &on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10")).await;
+    }
+    let snapshot = service.replica.app.catalogue.current();
+    for place in ["commit::commit_batch", "COMMIT"] {
+        tap.cut_after(place);
+        let (mut desk, metrics) = (desk(&config), Metrics::new());
+        let walk = expiry::walk(&service.pool, &mut desk, &snapshot, today(), &metrics).await;
+        assert!(walk.is_err(), "cut after {place}");
+    }
+    walk(&service, &mut desk(&service.config), TODAY).await;
+    assert_eq!(service.count("SELECT sum(total_points)::bigint FROM account").await, 0);
+    assert_eq!(service.count("SELECT count(*) FROM entry WHERE kind = 5").await, 9);
+    until("nobody holds a lock", async || {
+        let open = "SELECT count(*) FROM pg_stat_activity
+                    WHERE datname = current_database() AND xact_start IS NOT NULL
+                      AND pid <> pg_backend_pid()";
+        service.count(open).await == 0
+    })
+    .await;
+    verified(&service).await;
+}
