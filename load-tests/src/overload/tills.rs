@@ -278,3 +278,67 @@ impl Shared {
         (till, body.to_string())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use jiff::civil::date;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::sync::mpsc;
+
+    use super::*;
+
+    const REFUSAL: &[u8] =
+        b"HTTP/1.1 503 Busy\r\nretry-after: 0\r\ncontent-length: 20\r\n\r\n\"/problems/overloaded";
+
+    /// Refuses whatever comes on a connection, and tells the bodies.
+    async fn refuse(mut stream: TcpStream, bodies: mpsc::Sender<String>) {
+        let mut unread = Vec::new();
+        while stream.read_buf(&mut unread).await.is_ok_and(|bytes| bytes > 0) {
+            // A till sends nothing before it is answered, and small bodies come at once.
+            let text = String::from_utf8_lossy(&unread);
+            let Some((_, body)) = text.split_once("\r\n\r\n") else { continue };
+            if body.ends_with('}') {
+                bodies.send(body.to_owned()).await.expect("the test listens");
+                stream.write_all(REFUSAL).await.expect("the till listens");
+                unread.clear();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_till_comes_again_with_the_same_bytes_and_not_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let (tell, mut told) = mpsc::channel(10_000);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(refuse(stream, tell.clone()));
+            }
+        });
+        let till = Workstation {
+            store_id: "0001".to_owned(),
+            workstation_id: "01".to_owned(),
+            keyid: "0001/01.1".to_owned(),
+            secret: [7; 32],
+        };
+        let shop = Shop::new(10, date(2026, 11, 24));
+        let mut tills = Tills::new(address, std::process::id(), vec![till], shop);
+        let range = tills.send(Load::PerSecond(100.0), 2).await;
+
+        let mut attempts: HashMap<String, u32> = HashMap::new();
+        while let Ok(body) = told.try_recv() {
+            *attempts.entry(body).or_default() += 1;
+        }
+        // Each of the 200 swipes has bytes of its own; the last may still be due again.
+        assert!(attempts.len() <= 200, "{}", attempts.len());
+        assert!(attempts.values().all(|attempts| *attempts <= ATTEMPTS_MAX), "{attempts:?}");
+        let seconds = tills.seconds();
+        let given_up: u64 = seconds[range].iter().map(|second| second.given_up).sum();
+        let at_their_last = attempts.values().filter(|attempts| **attempts == ATTEMPTS_MAX);
+        assert!(given_up > 0 && given_up as usize <= at_their_last.count());
+        assert!(seconds.iter().all(|second| second.receipts.is_empty() && second.unsent == 0));
+    }
+}
