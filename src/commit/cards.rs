@@ -119,7 +119,8 @@ impl Committers {
     }
 }
 
-/// Tries until no card moves meanwhile. Leaves no transaction open.
+/// Tries until no card moves meanwhile and nobody holds the accounts for longer than a committer
+/// would wait: the till's deadline ends it, not one busy moment. Leaves no transaction open.
 async fn attempt(
     connection: &Connection,
     shared: &Shared,
@@ -133,8 +134,10 @@ async fn attempt(
             // Should this fail too, the connection is lost, which the next caller finds out.
             let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
         }
-        if let Some(enrolled) = outcome? {
-            return Ok(enrolled);
+        match outcome {
+            Ok(Some(enrolled)) => return Ok(enrolled),
+            Ok(None) | Err(Error::Database(DbError::Timeout(_))) => {}
+            Err(error) => return Err(error),
         }
     }
     Err(Error::DeadlineExceeded)

@@ -1,7 +1,7 @@
 //! One card at fifty tills over two replicas, whatever their caches hold: every receipt is that
 //! of one serial order, nobody is refused, and everybody gets a turn.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use http::StatusCode;
@@ -234,4 +234,32 @@ async fn voids_that_race_the_sales_of_fifty_tills_undo_each_of_them_once() {
         let earned: i64 = (0..TILLS).flat_map(kept).sum();
         assert_eq!(points_of(&service.sql().await, &card(1)).await, earned, "{caches:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enrolment_waits_for_a_held_account_for_as_long_as_its_till_does() {
+    let service = TestService::start_with(|config| config.commit.lock_timeout_ms = 20).await;
+    let till = service.till();
+    post(&till, &swipe(1, Some(&card(1)), 500)).await;
+    let rogue = service.sql().await;
+    rogue.batch_execute("BEGIN; SELECT 1 FROM account FOR UPDATE").await.expect("locked");
+    let enrolment = {
+        let till = till.clone();
+        tokio::spawn(async move { enrol(&till, &json!({ "card": card(1) })).await })
+    };
+    // Transactions that have waited for it, by when they began.
+    let watcher = service.sql().await;
+    let mut waited = BTreeSet::new();
+    until("the enrolment has given up waiting and tried again", async || {
+        let sql = "SELECT xact_start::text FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        let rows = watcher.query(sql, &[]).await.expect(sql);
+        waited.extend(rows.iter().filter_map(|row| row.get::<_, Option<String>>(0)));
+        waited.len() > 1
+    })
+    .await;
+    rogue.batch_execute("COMMIT").await.expect("let go");
+    let enrolled = enrolment.await.expect("it is answered");
+    assert_eq!(enrolled.status, StatusCode::CREATED, "{:?}", enrolled.body);
+    audit(&service).await;
 }
