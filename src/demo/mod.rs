@@ -29,8 +29,8 @@ use crate::db::DbError;
 use crate::error::Error;
 use crate::import::{ImportError, Importer};
 
-/// Baskets that are under way at a time: enough to fill a batch while another is written.
-const WINDOW: usize = 512;
+/// Baskets that are under way at a time: less than one batch, which is admitted on any machine.
+const WINDOW: usize = 128;
 /// No basket waits this long unless the database is away.
 const PATIENCE: Duration = Duration::from_secs(30);
 
