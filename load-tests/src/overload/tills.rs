@@ -338,7 +338,7 @@ mod tests {
         let seconds = tills.seconds();
         let given_up: u64 = seconds[range].iter().map(|second| second.given_up).sum();
         let at_their_last = attempts.values().filter(|attempts| **attempts == ATTEMPTS_MAX);
-        assert!(given_up > 0 && given_up as usize <= at_their_last.count());
+        assert!(given_up > 0 && given_up <= at_their_last.count() as u64);
         assert!(seconds.iter().all(|second| second.receipts.is_empty() && second.unsent == 0));
     }
 }

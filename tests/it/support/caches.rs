@@ -30,6 +30,8 @@ pub(crate) const ALL: [Caches; 3] = [Caches::Cold, Caches::Off, Caches::Stale];
 /// Two replicas whose caches of these cards are as asked for.
 pub(crate) async fn replicas(caches: Caches, cards: &[String]) -> (TestService, Replica) {
     let service = TestService::start_with(|config| {
+        // Waiting for each other on a busy machine shall not look like a stranger's lock.
+        config.commit.lock_timeout_ms = 5_000;
         if caches == Caches::Off {
             config.cache.accounts_max = 0;
             config.cache.cards_max = 0;
