@@ -95,8 +95,12 @@ fn findings(query: &str, exported: &[Series]) -> Vec<String> {
         if !named.iter().any(|series| selector.matches(series)) {
             findings.push(format!("no {metric} is as {:?}", selector.matchers));
         }
-        for label in labels.iter().filter(|label| lacks(label)) {
-            findings.push(format!("{metric} is grouped by {label}, which it lacks"));
+    }
+    for label in &labels {
+        let mut named =
+            exported.iter().filter(|it| selectors.iter().any(|wanted| wanted.metric == it.name));
+        if !named.any(|series| series.labels.contains_key(label)) {
+            findings.push(format!("grouped by {label}, which nothing in it has"));
         }
     }
     findings
