@@ -20,9 +20,6 @@ const TODAY: Date = Date::constant(2026, 3, 14);
 /// Cards that a case plays with.
 pub(crate) const CARDS: u8 = 5;
 
-/// Adjustments and sweeps are drawn only where the product has them.
-const ADJUSTS: bool = false;
-
 /// One call of a till, of people, or of the clock.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Operation {
@@ -103,16 +100,16 @@ impl ReferenceStateMachine for Chain {
             ways.push((7, known.boxed()));
         }
         let used: Vec<u8> = chain.cards.iter().map(|(card, _)| *card).collect();
-        if ADJUSTS && !used.is_empty() {
+        if !used.is_empty() {
             let next = i64::try_from(chain.adjustments.len()).expect("a short case");
             let adjust = (0..=next, select(used.clone()), fresh.clone(), -30..50_i64);
             let adjust = adjust.prop_map(|(id, card, name, points)| {
                 let date = name.business_date;
                 Operation::Adjust { id, card, date, points }
             });
+            ways.push((2, adjust.boxed()));
             let sweep = (select(used), fresh)
                 .prop_map(|(card, name)| Operation::Sweep { card, date: name.business_date });
-            ways.push((2, adjust.boxed()));
             ways.push((1, sweep.boxed()));
         }
         Union::new_weighted(ways).boxed()
@@ -138,8 +135,13 @@ impl ReferenceStateMachine for Chain {
                 chain.named(*name).is_none_or(|named| named.voided || named.returned.is_empty())
             }
             Operation::Enrol { card, link_to } => *link_to != Some(*card),
-            Operation::Adjust { card, points, .. } => {
-                *points != 0 && chain.account_of(*card).is_some()
+            // An id is one of its account; whose it is in another one is another matter.
+            Operation::Adjust { id, card, points, .. } => {
+                let account = chain.account_of(*card);
+                let mut made = chain.adjustments.iter().filter(|made| made.id == *id);
+                *points != 0
+                    && account.is_some()
+                    && made.all(|made| Some(chain.heir_of(made.account)) == account)
             }
             Operation::Sweep { card, .. } => chain.account_of(*card).is_some(),
         }
