@@ -130,7 +130,7 @@ pub(crate) struct Chain {
 pub(crate) struct Adjustment {
     pub(crate) id: i64,
     pub(crate) account: usize,
-    points: i64,
+    pub(crate) points: i64,
 }
 
 impl Programme {

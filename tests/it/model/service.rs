@@ -370,7 +370,7 @@ impl Case {
     }
 }
 
-/// The cards whose accounts an operation may have touched.
+/// A card of each account that an operation may have touched.
 fn touched(operation: &Operation, chain: &Chain) -> Vec<u8> {
     match operation {
         Operation::Swipe(purchase) => purchase.card.into_iter().collect(),
@@ -378,7 +378,7 @@ fn touched(operation: &Operation, chain: &Chain) -> Vec<u8> {
             let account = chain.named(*name).and_then(|named| named.account);
             let heir = account.map(|at| chain.heir_of(at));
             let cards = chain.cards.iter().filter(|(_, at)| Some(*at) == heir);
-            cards.map(|(card, _)| *card).collect()
+            cards.map(|(card, _)| *card).take(1).collect()
         }
         Operation::Enrol { card, link_to } => link_to.iter().copied().chain([*card]).collect(),
         Operation::Adjust { card, .. } | Operation::Sweep { card, .. } => vec![*card],
