@@ -4,8 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tillside::receipt::decompress;
 use tillside::till::{Answer, Till};
 use tokio::sync::Barrier;
 use tokio::task::JoinSet;
@@ -14,7 +16,7 @@ use crate::support::caches::{Caches, Spoiler, replicas};
 use crate::support::flow::{
     account_of, at, audit, enrol, look_up, name_of, points_of, until, void,
 };
-use crate::support::service::{Replica, TestService, WORKSTATIONS, body, card, post, swipe};
+use crate::support::service::{Replica, TestService, WORKSTATIONS, card, post, swipe};
 
 const TILLS: i64 = 50;
 
@@ -26,13 +28,13 @@ const BEHIND_MAX: i64 = 12;
 struct Told {
     name: String,
     is_void: bool,
-    receipt: Value,
+    receipt: Bytes,
 }
 
 impl Told {
     fn new(name: String, is_void: bool, answer: &Answer) -> Self {
         assert_eq!(answer.status, StatusCode::CREATED, "{name}: {:?}", answer.body);
-        Self { name, is_void, receipt: body(answer) }
+        Self { name, is_void, receipt: answer.body.clone() }
     }
 }
 
@@ -68,7 +70,8 @@ async fn all_of(mut tasks: JoinSet<Vec<Told>>) -> Vec<Told> {
     told
 }
 
-/// Every receipt says what its account had at its version, and no version was used twice.
+/// Every receipt says what its account had at its version, no version was used twice, and what is
+/// stored is what was told.
 async fn every_receipt_is_exact(service: &TestService, told: &[Told]) {
     let sql = service.sql().await;
     let balances = "SELECT account_id, version, (sum(sum(points)) OVER
@@ -81,7 +84,7 @@ async fn every_receipt_is_exact(service: &TestService, told: &[Told]) {
     let swipes = "SELECT format('%s/%s/%s/%s', w.store_id, w.workstation_id, s.business_date,
                                 s.sequence_number),
                          s.kind > 2, s.kind IN (0, 3), s.account_id, s.version,
-                         s.earned_points, s.reversed_points
+                         s.earned_points, s.reversed_points, s.receipt
                   FROM swipe s JOIN workstation w USING (workstation_no)";
     let mut rows = HashMap::new();
     for row in sql.query(swipes, &[]).await.expect(swipes) {
@@ -95,6 +98,9 @@ async fn every_receipt_is_exact(service: &TestService, told: &[Told]) {
             .and_then(|versions| versions.range(..=version).next_back())
             .map_or(0, |(_, balance)| *balance);
         let balance = if booked { json!(balance) } else { Value::Null };
+        let stored = decompress(row.get(7)).expect("it is readable");
+        assert_eq!(stored, *receipt, "{name}: what is stored is what was told");
+        let receipt: Value = serde_json::from_slice(receipt).expect("receipts are JSON");
         let points = &receipt["points"];
         assert_eq!(points["balance"], balance, "{name}: {receipt}");
         assert_eq!(points["earned"], row.get::<_, i64>(5), "{name}: {receipt}");

@@ -122,7 +122,15 @@ pub(crate) struct Chain {
     /// The account of each card that somebody has used.
     pub(crate) cards: Vec<(u8, usize)>,
     pub(crate) names: Vec<Named>,
-    pub(crate) adjustments: Vec<i64>,
+    pub(crate) adjustments: Vec<Adjustment>,
+}
+
+/// What people have corrected.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Adjustment {
+    pub(crate) id: i64,
+    pub(crate) account: usize,
+    pub(crate) points: i64,
 }
 
 impl Programme {
@@ -343,10 +351,11 @@ impl Chain {
 
     /// People give or take points, once under one id.
     pub(crate) fn adjust(&mut self, id: i64, account: usize, date: Date, points: i64) -> Answer {
-        if self.adjustments.contains(&id) {
-            return Answer::Card(Ok(false));
+        if let Some(made) = self.adjustments.iter().find(|made| made.id == id) {
+            let is_same = made.points == points;
+            return if is_same { Answer::Card(Ok(false)) } else { Answer::OtherContent };
         }
-        self.adjustments.push(id);
+        self.adjustments.push(Adjustment { id, account, points });
         let lot = self.programme.lot_of(date);
         let account = &mut self.accounts[account];
         account.begin(date);

@@ -117,6 +117,9 @@ const ALL: &[&str] = &[
     "a void of nothing",
     "a card",
     "a card refused",
+    "an adjustment",
+    "an adjustment again",
+    "points that ran out",
 ];
 
 fn what_happened(operation: &Operation, answer: &Answer) -> &'static str {
@@ -136,8 +139,10 @@ fn what_happened(operation: &Operation, answer: &Answer) -> &'static str {
             Some(_) => "a void",
         },
         (_, Answer::Card(Err(_))) => "a card refused",
-        (Operation::Adjust { .. }, _) => "an adjustment",
-        (Operation::Sweep { .. }, _) => "a sweep",
+        (Operation::Adjust { .. }, Answer::Card(Ok(true))) => "an adjustment",
+        (Operation::Adjust { .. }, _) => "an adjustment again",
+        (Operation::Sweep { .. }, Answer::Card(Ok(true))) => "points that ran out",
+        (Operation::Sweep { .. }, _) => "nothing to sweep",
         (_, Answer::Card(Ok(_))) => "a card",
     }
 }

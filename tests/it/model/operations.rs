@@ -20,9 +20,6 @@ const TODAY: Date = Date::constant(2026, 3, 14);
 /// Cards that a case plays with.
 pub(crate) const CARDS: u8 = 5;
 
-/// Adjustments and sweeps are drawn only where the product has them.
-const ADJUSTS: bool = false;
-
 /// One call of a till, of people, or of the clock.
 #[derive(Clone, PartialEq)]
 pub(crate) enum Operation {
@@ -103,17 +100,39 @@ impl ReferenceStateMachine for Chain {
             ways.push((7, known.boxed()));
         }
         let used: Vec<u8> = chain.cards.iter().map(|(card, _)| *card).collect();
-        if ADJUSTS && !used.is_empty() {
+        if !used.is_empty() {
             let next = i64::try_from(chain.adjustments.len()).expect("a short case");
-            let adjust = (0..=next, select(used.clone()), fresh.clone(), -30..50_i64);
-            let adjust = adjust.prop_map(|(id, card, name, points)| {
+            let adjust = (select(used.clone()), fresh.clone(), -30..50_i64);
+            let adjust = adjust.prop_map(move |(card, name, points)| {
                 let date = name.business_date;
-                Operation::Adjust { id, card, date, points }
+                Operation::Adjust { id: next, card, date, points }
             });
-            let sweep = (select(used), fresh)
-                .prop_map(|(card, name)| Operation::Sweep { card, date: name.business_date });
             ways.push((2, adjust.boxed()));
+            // Now and then a customer does not come until everything has run out.
+            let months = chain.programme.months + 1;
+            let later = prop_oneof![3 => Just(0_i64), 1 => Just(months)];
+            let sweep = (select(used), fresh.clone(), later).prop_map(|(card, name, months)| {
+                let date = name.business_date.saturating_add(months.months());
+                Operation::Sweep { card, date }
+            });
             ways.push((1, sweep.boxed()));
+        }
+        let made: Vec<(i64, u8, i64)> = chain
+            .adjustments
+            .iter()
+            .filter_map(|made| {
+                let account = chain.heir_of(made.account);
+                let (card, _) = chain.cards.iter().find(|(_, of)| *of == account)?;
+                Some((made.id, *card, made.points))
+            })
+            .collect();
+        if !made.is_empty() {
+            let again = (select(made), fresh, prop_oneof![2 => Just(0_i64), 1 => Just(3)]);
+            let again = again.prop_map(|((id, card, points), name, more)| {
+                let date = name.business_date;
+                Operation::Adjust { id, card, date, points: points + more }
+            });
+            ways.push((1, again.boxed()));
         }
         Union::new_weighted(ways).boxed()
     }
@@ -138,8 +157,13 @@ impl ReferenceStateMachine for Chain {
                 chain.named(*name).is_none_or(|named| named.voided || named.returned.is_empty())
             }
             Operation::Enrol { card, link_to } => *link_to != Some(*card),
-            Operation::Adjust { card, points, .. } => {
-                *points != 0 && chain.account_of(*card).is_some()
+            // An id is one of its account; whose it is in another one is another matter.
+            Operation::Adjust { id, card, points, .. } => {
+                let account = chain.account_of(*card);
+                let mut made = chain.adjustments.iter().filter(|made| made.id == *id);
+                *points != 0
+                    && account.is_some()
+                    && made.all(|made| Some(chain.heir_of(made.account)) == account)
             }
             Operation::Sweep { card, .. } => chain.account_of(*card).is_some(),
         }

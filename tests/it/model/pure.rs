@@ -6,6 +6,7 @@
 use tillside::domain::account::{Account, State};
 use tillside::domain::basket::{Adjustment, AdjustmentKind, Line, LineKind, SoldOn, Swipe};
 use tillside::domain::content;
+use tillside::domain::desk::{decide_adjustment, decide_expiry};
 use tillside::domain::ledger::{DEBT, Entry, EntryKind, LotKey, Lots};
 use tillside::domain::name::SwipeName;
 use tillside::domain::product::Product;
@@ -97,6 +98,22 @@ impl Domain {
                 self.void(*name, receipt, chain);
             }
             (Operation::Enrol { card, .. }, Answer::Card(Ok(true))) => self.enrol(*card, chain),
+            (Operation::Adjust { card, date, points, .. }, Answer::Card(Ok(true))) => {
+                let booked = &mut self.accounts[chain.account_of(*card).expect("it was used")];
+                let lot = self.programme.lot_of(*date);
+                let (account, entries) = decide_adjustment(&booked.account, *points, *date, lot);
+                booked.account = account;
+                booked.entries.extend(entries);
+            }
+            (Operation::Sweep { card, date }, answer) => {
+                let booked = &mut self.accounts[chain.account_of(*card).expect("it was used")];
+                let expired = decide_expiry(&booked.account, *date);
+                assert_eq!(*answer, Answer::Card(Ok(expired.is_some())), "whether points ran out");
+                if let Some((account, entries)) = expired {
+                    booked.account = account;
+                    booked.entries.extend(entries);
+                }
+            }
             _ => {}
         }
         for (booked, expected) in self.accounts.iter_mut().zip(&chain.accounts) {

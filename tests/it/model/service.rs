@@ -12,11 +12,13 @@ use jiff::civil::Date;
 use proptest::strategy::{Just, Strategy};
 use proptest_state_machine::{ReferenceStateMachine as _, Sequential};
 use serde_json::{Value, json};
+use tillside::commit::{Adjusted, Adjustment, Desk, Whose};
 use tillside::domain::account::CLOCK_START;
 use tillside::domain::bucket;
 use tillside::domain::ledger::{LotKey, Lots};
 use tillside::import::{self, Importer};
 use tillside::till::Till;
+use tokio::sync::Mutex;
 use tokio_postgres::Client;
 
 use super::account::{self as model, Standing};
@@ -46,6 +48,7 @@ pub(crate) struct Pair {
     pub(crate) programme: Programme,
     service: TestService,
     replicas: [Replica; 2],
+    desk: Mutex<Desk>,
     sql: Client,
 }
 
@@ -87,7 +90,8 @@ impl Pair {
         let update = "UPDATE programme SET rules = $1::text::jsonb";
         sql.execute(update, &[&rules.to_string()]).await.expect("the rules are sound");
         let replicas = [service.replica().await, service.replica().await];
-        Self { caches, programme, service, replicas, sql }
+        let desk = Mutex::new(Desk::new(&service.config.commit, &service.config.database));
+        Self { caches, programme, service, replicas, desk, sql }
     }
 
     /// A chain on which nothing has happened yet.
@@ -134,12 +138,45 @@ impl Pair {
                 case.enrol(&till, *card, *link_to, answer, chain).await;
             }
             Operation::Adjust { .. } | Operation::Sweep { .. } => {
-                unreachable!("drawn only where the product has them")
+                self.at_the_desk(case, operation, answer).await;
             }
         }
         for card in touched(operation, chain) {
             case.look_up(&other, card, chain).await;
             case.rows(&self.sql, card, chain).await;
+        }
+    }
+
+    /// What people and the calendar do, who have no till.
+    async fn at_the_desk(&self, case: &Case, operation: &Operation, expected: &Answer) {
+        let mut desk = self.desk.lock().await;
+        let (snapshot, now) = (self.replicas[0].app.catalogue.current(), Timestamp::now());
+        match *operation {
+            Operation::Adjust { id, card, date, points } => {
+                let adjustment = Adjustment {
+                    id: id.to_string(),
+                    whose: Whose::Card(case.card(card)),
+                    points,
+                    reason: "goodwill".to_owned(),
+                    actor: "test".to_owned(),
+                    business_date: date,
+                };
+                let adjusted = desk.adjust(&snapshot, &adjustment, now).await;
+                let adjusted = match adjusted.expect("the database is there") {
+                    Adjusted::Now(_) => Answer::Card(Ok(true)),
+                    Adjusted::Before(_) => Answer::Card(Ok(false)),
+                    Adjusted::IdReused => Answer::OtherContent,
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(adjusted, *expected);
+            }
+            Operation::Sweep { card, date } => {
+                let account_id = account_of(&self.sql, &case.card(card)).await;
+                let expired = desk.expire(&snapshot, &[account_id], date, now).await;
+                let expired = expired.expect("the database is there").accounts > 0;
+                assert_eq!(Answer::Card(Ok(expired)), *expected, "whether points ran out");
+            }
+            _ => unreachable!("a till does these"),
         }
     }
 
@@ -333,7 +370,7 @@ impl Case {
     }
 }
 
-/// The cards whose accounts an operation may have touched.
+/// A card of each account that an operation may have touched.
 fn touched(operation: &Operation, chain: &Chain) -> Vec<u8> {
     match operation {
         Operation::Swipe(purchase) => purchase.card.into_iter().collect(),
@@ -341,7 +378,7 @@ fn touched(operation: &Operation, chain: &Chain) -> Vec<u8> {
             let account = chain.named(*name).and_then(|named| named.account);
             let heir = account.map(|at| chain.heir_of(at));
             let cards = chain.cards.iter().filter(|(_, at)| Some(*at) == heir);
-            cards.map(|(card, _)| *card).collect()
+            cards.map(|(card, _)| *card).take(1).collect()
         }
         Operation::Enrol { card, link_to } => link_to.iter().copied().chain([*card]).collect(),
         Operation::Adjust { card, .. } | Operation::Sweep { card, .. } => vec![*card],
