@@ -247,7 +247,9 @@ impl Shared {
     fn swipe(&self, number: u64) -> (&Workstation, String) {
         let mut rng = fastrand::Rng::with_seed(number);
         let till = &self.workstations[rng.usize(..self.workstations.len())];
-        let card = &self.shop.cards[rng.usize(..self.shop.cards.len())];
+        // In turn, so that all of them have an account and are known before anything is measured.
+        let customers = self.shop.cards.len() as u64;
+        let card = &self.shop.cards[usize::try_from(number % customers).expect("it is an index")];
         let date = self.shop.dates.last().expect("a shop is open on some day");
         let amount_minor = rng.u32(100..10_000);
         let body = json!({
