@@ -31,8 +31,9 @@ const COMMITTERS: usize = 2;
 const BATCH_MAX: usize = 50;
 const STATEMENT_DELAY_MS: u64 = 45;
 
-/// Under way while the capacity is measured: batches are always full, and nobody waits for long.
-const UNDER_WAY: usize = 250;
+/// Offered while the capacity is measured: a little more than can be done, so that every batch is
+/// full and hardly anybody is refused.
+const SATURATING_PER_S: f64 = 2_400.0;
 
 /// Longer than any till listens.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -85,11 +86,11 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
     let mut tills = Tills::new(replica.address, service, world.workstations.clone(), shop);
 
     tell(format!("opening accounts for {CUSTOMERS} customers"));
-    tills.send(Load::UnderWay(UNDER_WAY), WARM_UP_S).await;
+    tills.send(Load::InAllPerSecond(SATURATING_PER_S), WARM_UP_S).await;
     replica.back.set_faults(Faults { delay_ms: STATEMENT_DELAY_MS, ..Faults::default() });
-    tills.send(Load::UnderWay(UNDER_WAY), WARM_UP_S).await;
-    tell(format!("measuring the capacity, with {UNDER_WAY} swipes under way"));
-    let capacity = tills.send(Load::UnderWay(UNDER_WAY), CAPACITY_S).await;
+    tills.send(Load::InAllPerSecond(SATURATING_PER_S), WARM_UP_S).await;
+    tell(format!("measuring the capacity, with {SATURATING_PER_S:.0}/s offered"));
+    let capacity = tills.send(Load::InAllPerSecond(SATURATING_PER_S), CAPACITY_S).await;
     // The last of them are answered before they are counted.
     tokio::time::sleep(PATIENCE).await;
     let per_s = Part::new(&tills.seconds()[capacity.clone()]).goodput_per_s;

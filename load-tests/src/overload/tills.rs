@@ -1,9 +1,8 @@
 //! Tills that lose patience: they sign, send, wait as long as a till waits, and come again when
 //! they are told to or were not answered, a bounded number of times.
 //!
-//! Owns the pace. Requests go out when they are due, whatever became of those before them; only
-//! the measurement of the capacity sends the next one when another is done. An attempt keeps the
-//! bytes of its swipe, so however often it arrives it counts once.
+//! Owns the pace. Requests go out when they are due, whatever became of those before them. An
+//! attempt keeps the bytes of its swipe, so however often it arrives it counts once.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -37,8 +36,6 @@ const TICK: Duration = Duration::from_millis(1);
 /// How much is sent.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Load {
-    /// So many are always under way.
-    UnderWay(usize),
     /// So many new swipes each second, and what is repeated besides.
     PerSecond(f64),
     /// So many requests each second, those that are repeated among them.
@@ -124,19 +121,10 @@ impl Tills {
                 current = second;
             }
             if now == end {
-                if matches!(load, Load::UnderWay(_)) {
-                    // Whoever was refused was followed by the next one at once.
-                    self.shared.lock().due.clear();
-                }
                 return range;
             }
             let due = |slots: u32, per_s: f64| begin + Duration::from_secs_f64(1.0 / per_s) * slots;
             match load {
-                Load::UnderWay(most) => {
-                    while self.shared.under_way.load(Ordering::Relaxed) < most {
-                        self.new_swipe(now);
-                    }
-                }
                 Load::PerSecond(per_s) => {
                     while due(slots, per_s) <= now {
                         self.new_swipe(due(slots, per_s));
@@ -259,7 +247,9 @@ impl Shared {
     fn swipe(&self, number: u64) -> (&Workstation, String) {
         let mut rng = fastrand::Rng::with_seed(number);
         let till = &self.workstations[rng.usize(..self.workstations.len())];
-        let card = &self.shop.cards[rng.usize(..self.shop.cards.len())];
+        // In turn, so that all of them have an account and are known before anything is measured.
+        let customers = self.shop.cards.len() as u64;
+        let card = &self.shop.cards[usize::try_from(number % customers).expect("it is an index")];
         let date = self.shop.dates.last().expect("a shop is open on some day");
         let amount_minor = rng.u32(100..10_000);
         let body = json!({
