@@ -12,7 +12,11 @@ ARGS ?=
 OPERATIONS ?= 10000000
 SEED ?= $(shell date +%s)
 
-.PHONY: help run test lint journey model sabotage clean-demo prepare
+# `make chaos MINUTES=30 SEED=1` for longer, and for the same tills and faults again.
+MINUTES ?= 5
+PROFILE ?= release
+
+.PHONY: help run test lint journey model chaos sabotage clean-demo prepare
 
 help:
 	@echo 'make run         gets what is missing, builds, starts the demo (Ctrl-C ends it)'
@@ -20,6 +24,7 @@ help:
 	@echo 'make lint        formatting, clippy, documentation; as strict as the suite'
 	@echo 'make journey     replays a year of real supermarket baskets through the service'
 	@echo 'make model       holds domain and service against the model, for as long as you like'
+	@echo 'make chaos       breaks everything for MINUTES=5, then asks five times what can be done'
 	@echo 'make sabotage    takes out one protection after the other: the tests must notice'
 	@echo 'make clean-demo  removes the data of the demo'
 
@@ -45,6 +50,15 @@ journey: prepare
 model: prepare
 	TILLSIDE_MODEL_OPERATIONS=$(OPERATIONS) TILLSIDE_MODEL_SEED=$(SEED) \
 	  cargo test --test it model::
+
+# Ends with the verdict of the oracle; a run that failed leaves its journal and its logs. A disk
+# that is full or reports errors needs root, mkfs.ext4 and strace: without them it says so.
+chaos: prepare
+	cargo build --profile $(PROFILE) --workspace --bins
+	@mkdir -p target/chaos
+	seed=$(SEED); target/$(PROFILE)/tillside-load chaos --server target/$(PROFILE)/tillside \
+	  --minutes $(MINUTES) --seed $$seed --dir target/chaos/$$seed --json target/chaos/latest.json
+	target/$(PROFILE)/tillside-load overload --server target/$(PROFILE)/tillside
 
 # An unoptimised build with faults on purpose, kept apart from the real one.
 sabotage: prepare
