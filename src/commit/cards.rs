@@ -249,6 +249,8 @@ fn transfer(source: &Account, target: &Account, today: Date) -> Change {
     account.clock = account.clock.max(today);
     account.lots.expire(account.clock, &mut booked);
     left.lots.move_to(&mut account.lots, &mut gone, &mut booked);
+    // The heir may have lived on past the last day of what it inherits.
+    account.lots.expire(account.clock, &mut booked);
     left.state = State::Merged;
     let enrols = account.state == State::Provisional;
     account.state = State::Enrolled;

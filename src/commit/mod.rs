@@ -20,6 +20,7 @@ mod fold;
 mod pass;
 #[doc(hidden)]
 pub mod probe;
+mod route;
 mod sql;
 
 use std::collections::HashSet;

@@ -3,7 +3,8 @@
 //!
 //! | phase  | from the cache                           | under locks                           |
 //! |--------|------------------------------------------|---------------------------------------|
-//! | route  | 0 statements, 1 when a card is not cached | names and cards, BEGIN, locks, again  |
+//! | route  | 0, 1 when a card is not cached, 1 more   | names and cards, BEGIN, locks, again  |
+//! |        | when nobody has seen it                  |                                       |
 //! | facts  | 0, 1 when an account is not cached        | 1: accounts                           |
 //! |        | 2 when lines return a known sale          | 2 to 3 for returns, voids and replays |
 //! | decide | none                                     | none                                  |
@@ -22,14 +23,13 @@ use jiff::Timestamp;
 use super::batch::Batch;
 use super::facts::{self, NameFact, SoldLines, Wanted};
 use super::fold::{Decided, Fold, Heir, SalesToVoid, name_of, sold_on};
-use super::{Command, Connection, Job, NameKey, Outcome, Shared, first_of_each_open_name};
+use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
-use crate::domain::account::{Account, State};
-use crate::domain::{bucket, content};
+use crate::domain::bucket;
 use crate::error::Error;
-use crate::receipt::{self, Compressor};
+use crate::receipt::Compressor;
 use crate::sabotage::{self, Fault};
 
 /// What a pass stands on.
@@ -90,182 +90,16 @@ pub(super) async fn run(
     outcome
 }
 
-struct Pass<'a> {
-    connection: &'a Connection,
-    shared: &'a Shared,
-    snapshot: &'a Snapshot,
-    now: Timestamp,
+/// What a pass works with.
+pub(super) struct Pass<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) shared: &'a Shared,
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) now: Timestamp,
     footing: Footing,
 }
 
 impl Pass<'_> {
-    // ------------------------------------------------------------------ route
-
-    /// Routes swipes by what is in memory; cards that are not are found or opened.
-    async fn route_by_cache(&self, jobs: &[Job]) -> Result<Vec<Route>, Error> {
-        let accounts = &self.shared.accounts;
-        let mut routes = Vec::with_capacity(jobs.len());
-        let mut without_account: Vec<(usize, &str)> = Vec::new();
-        for job in first_of_each_open_name(jobs) {
-            // A void is decided under locks.
-            let Command::Record(swipe) = &jobs[job].command else { continue };
-            match swipe.customer_card() {
-                None => {
-                    let account_id = jobs[job].workstation.house_account;
-                    routes.push(Route { job, account_id, recorded: None });
-                }
-                Some(card) => match accounts.account_of(card) {
-                    Some(account_id) => routes.push(Route { job, account_id, recorded: None }),
-                    None => without_account.push((job, card)),
-                },
-            }
-        }
-        self.shared.metrics.cards.add(routes.len(), without_account.len());
-        if !without_account.is_empty() {
-            let cards: Vec<&str> = without_account.iter().map(|(_, card)| *card).collect();
-            let found = self.resolve(&cards).await?;
-            for (job, card) in without_account {
-                if let Some(account_id) = found.get(card) {
-                    routes.push(Route { job, account_id: *account_id, recorded: None });
-                }
-            }
-        }
-        Ok(routes)
-    }
-
-    /// Accounts of cards, opened where nobody has seen the card. Fresh accounts need no loading.
-    async fn resolve(&self, cards: &[&str]) -> Result<HashMap<String, i64>, Error> {
-        let Self { connection, shared, now, .. } = self;
-        let resolved = facts::resolve_cards(connection, shared, cards, *now).await?;
-        for (card, (account_id, opened)) in &resolved {
-            shared.accounts.link(card, *account_id);
-            if *opened {
-                let account = Account::new(*account_id, State::Provisional);
-                let cards = Arc::new([Box::from(card.as_str())]);
-                shared.accounts.put(Arc::new(Hot { account, cards, profile: Arc::default() }));
-            }
-        }
-        Ok(resolved.into_iter().map(|(card, (account_id, _))| (card, account_id)).collect())
-    }
-
-    /// Routes jobs by what the database says now, and answers those that are recorded.
-    async fn route_by_database(&self, jobs: &mut [Job]) -> Result<Vec<Route>, Error> {
-        let open: Vec<usize> = (0..jobs.len()).filter(|job| jobs[*job].is_open()).collect();
-        let names: Vec<&NameKey> = open.iter().map(|job| &jobs[*job].name).collect();
-        let mut cards: Vec<&str> =
-            open.iter().filter_map(|job| jobs[*job].command.customer_card()).collect();
-        cards.sort_unstable();
-        cards.dedup();
-        let (recorded, found) = tokio::try_join!(
-            facts::find_names(self.connection, &names),
-            facts::find_cards(self.connection, &cards),
-        )?;
-        let unseen: Vec<&str> =
-            cards.iter().copied().filter(|card| !found.contains_key(*card)).collect();
-        let opened = if unseen.is_empty() { HashMap::new() } else { self.resolve(&unseen).await? };
-        for (card, account_id) in &found {
-            self.shared.accounts.link(card, *account_id);
-        }
-
-        let mut routes = Vec::with_capacity(open.len());
-        let mut replays: Vec<(usize, facts::Place, bool)> = Vec::new();
-        let first: HashSet<usize> = first_of_each_open_name(jobs).into_iter().collect();
-        for (job, recorded) in open.into_iter().zip(recorded) {
-            let Job { command, name, workstation, .. } = &jobs[job];
-            let house = workstation.house_account;
-            match (command, recorded) {
-                (Command::Record(swipe), Some(fact)) if fact.version > 0 => {
-                    if content::matches(&fact.content, swipe) {
-                        let place = (fact.account_id, fact.version, name.business_date);
-                        replays.push((job, place, fact.void_version > 0));
-                    } else {
-                        jobs[job].answer(Ok(Outcome::NameReused));
-                    }
-                }
-                (Command::Void(_), Some(fact)) if fact.void_version > 0 => {
-                    let place = (fact.account_id, fact.void_version, name.business_date);
-                    replays.push((job, place, true));
-                }
-                // A name that stands twice in a batch: the others wait for the first.
-                _ if !first.contains(&job) => {}
-                (_, Some(fact)) => {
-                    routes.push(Route { job, account_id: fact.account_id, recorded: Some(fact) });
-                }
-                (Command::Void(_), None) => {
-                    routes.push(Route { job, account_id: house, recorded: None });
-                }
-                (Command::Record(swipe), None) => {
-                    let account_id = match swipe.customer_card() {
-                        None => Some(house),
-                        Some(card) => found.get(card).or_else(|| opened.get(card)).copied(),
-                    };
-                    routes.extend(account_id.map(|account_id| Route {
-                        job,
-                        account_id,
-                        recorded: None,
-                    }));
-                }
-            }
-        }
-        let places: Vec<facts::Place> = replays.iter().map(|(_, place, _)| *place).collect();
-        if !places.is_empty() {
-            let stored = facts::load_swipes(self.connection, &places).await?;
-            for ((job, place, voided), stored) in replays.into_iter().zip(stored) {
-                let outcome = stored
-                    .ok_or_else(|| Error::Damaged(format!("no swipe stored at {place:?}")))
-                    .and_then(|stored| receipt::decompress(&stored.receipt))
-                    .map(|answer| sabotage::replayed(answer, self.now))
-                    .map(|answer| Outcome::Recorded { answer, replayed: true, voided });
-                jobs[job].answer(outcome);
-            }
-        }
-        Ok(routes)
-    }
-
-    /// Begins a transaction, locks the accounts of the routes in order, and routes again by
-    /// what is true under the locks. A job whose account turns out to be another is left out.
-    /// Where a void is for an account that has been merged, its heir is locked with it.
-    async fn lock(
-        &self,
-        jobs: &mut [Job],
-        routes: Vec<Route>,
-    ) -> Result<(Vec<Route>, HashMap<i64, i64>), Error> {
-        let voided: Vec<i64> = routes
-            .iter()
-            .filter(|route| matches!(jobs[route.job].command, Command::Void(_)))
-            .map(|route| route.account_id)
-            .collect();
-        let mut heirs = match voided.is_empty() {
-            true => HashMap::new(),
-            false => facts::find_heirs(self.connection, &voided).await?,
-        };
-        // One statement moves an account once: a second one to inherit from waits for its turn.
-        let mut inheriting = HashSet::new();
-        let waiting: HashSet<i64> =
-            heirs.extract_if(|_, heir| !inheriting.insert(*heir)).map(|(id, _)| id).collect();
-        let mut account_ids: Vec<i64> = routes.iter().map(|route| route.account_id).collect();
-        account_ids.extend(heirs.values());
-        account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
-        account_ids.dedup();
-        let client = self.connection.dedicated.client();
-        let (begun, locked) = tokio::join!(
-            client.batch_execute("BEGIN"),
-            facts::lock_accounts(self.connection, &account_ids),
-        );
-        begun.map_err(DbError::from)?;
-        locked?;
-        let mut routes = self.route_by_database(jobs).await?;
-        // An heir moves with the account that it inherits from; its own jobs come after that.
-        routes.retain(|Route { account_id, .. }| {
-            account_ids.contains(account_id)
-                && !inheriting.contains(account_id)
-                && !waiting.contains(account_id)
-        });
-        Ok((routes, heirs))
-    }
-
-    // ----------------------------------------------- facts, decision, statement
-
     /// Decides what was routed, writes it in one statement, and answers what moved.
     async fn write(
         &self,

@@ -126,6 +126,25 @@ async fn a_card_without_history_is_linked_to_the_account_of_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn points_that_have_run_out_for_the_heir_are_written_off_when_they_move() {
+    let service = TestService::start().await;
+    let (till, sql) = (service.till(), service.sql().await);
+    enrol(&till, &json!({ "card": card(1) })).await;
+    // Two years on, the month of the other card's points is over.
+    post(&till, &on(swipe(1, Some(&card(1)), 500), "2099-02-15")).await;
+    post(&till, &on(swipe(2, Some(&card(2)), 700), "2096-12-15")).await;
+    let linked = enrol(&till, &json!({ "card": card(2), "link_to": card(1) })).await;
+    assert_eq!(linked.status, StatusCode::CREATED, "{:?}", linked.body);
+    assert_eq!(body(&linked)["points"]["balance"], 5);
+    let heir = account_of(&sql, &card(1)).await;
+    let entries = "SELECT kind, points FROM entry WHERE account_id = $1 ORDER BY version, entry_no";
+    let rows = sql.query(entries, &[&heir]).await.expect(entries);
+    let booked: Vec<(i16, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(booked, [(1, 5), (7, 7), (5, -7)]);
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn points_move_with_their_card_lot_by_lot() {
     let service = TestService::start().await;
     let (till, sql) = (service.till(), service.sql().await);

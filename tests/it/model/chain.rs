@@ -224,10 +224,6 @@ impl Chain {
             }
             named.points = vec![0; purchase.lines.len()];
             named.purchase = Some(purchase.clone());
-            // Nothing is booked, but the card has been seen.
-            if let Some(card) = purchase.customer() {
-                self.account_of(card).unwrap_or_else(|| self.open(card));
-            }
             return Answer::Done { receipt: Receipt::default(), voided: true };
         }
         let mut named = Named::new(purchase.name);

@@ -7,9 +7,7 @@
 //! What is left out, because the product is known to fall short of the rules there:
 //! * the same sold line brought back twice,
 //! * a return, and then a void of its sale,
-//! * a return on another account than the one of its sale,
-//! * other content under a name with a card that nobody has seen: it is refused, and an account
-//!   is opened for the card all the same.
+//! * a return on another account than the one of its sale.
 
 mod account;
 mod chain;
