@@ -126,11 +126,11 @@ fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
     }
 }
 
-/// The settings of the committers, without their bounds if that was chosen.
+/// The settings of the committers, without their bound if that was chosen.
 pub(crate) fn settings(settings: &config::Commit) -> config::Commit {
     let mut settings = settings.clone();
     if is(Fault::UnboundedQueue) {
-        (settings.queue_max, settings.wait_max_ms) = (1 << 24, 1 << 40);
+        settings.queue_max = 1 << 24;
     }
     settings
 }

@@ -93,6 +93,9 @@ struct OverloadArgs {
     /// The `tillside` binary, a release build.
     #[arg(long, value_name = "PATH")]
     server: PathBuf,
+    /// To how many swipes a second the service is throttled.
+    #[arg(long, default_value_t = 2_000, value_parser = clap::value_parser!(u16).range(40..=4_000))]
+    capacity: u16,
     /// How long the overload lasts.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u16).range(6..=3_600))]
     seconds: u16,
@@ -176,7 +179,9 @@ async fn run_overload(args: OverloadArgs) -> Result<bool, Box<dyn Error>> {
     let plan = overload::Plan {
         folder: folder.clone(),
         binary: args.server.canonicalize()?,
+        capacity_per_s: usize::from(args.capacity),
         seconds: usize::from(args.seconds),
+        sabotage: None,
     };
     let report = overload::run(&plan, |line| print(&line)).await?;
     print(&report);

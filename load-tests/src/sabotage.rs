@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::chaos::{self, Report};
 use crate::error::HarnessError;
 use crate::nemesis::{Blow, Schedule};
+use crate::overload;
 use crate::world;
 
 /// A fault that is not caught within this time is not caught.
@@ -74,14 +75,23 @@ async fn catch(
     while row.caught_after.is_none() && started.elapsed() < PATIENCE {
         let name = fault.map_or("none", Fault::name);
         let folder = folder.join(format!("{name}-{}", row.runs));
-        let plan = plan(binary, folder.clone(), seed.wrapping_add(row.runs), fault);
+        let seed = seed.wrapping_add(row.runs);
         row.runs += 1;
-        let report = chaos::run(&plan, |_| {}).await?;
-        if let Some(finding) = first_finding(&report) {
-            row.caught_after = Some(started.elapsed());
-            row.finding = finding.to_owned();
+        let mut finding = None;
+        if fault != Some(Fault::UnboundedQueue) {
+            let plan = rough(binary, folder.join("chaos"), seed, fault);
+            finding = first_finding(&chaos::run(&plan, |_| {}).await?);
         }
-        if fault.is_some() || report.holds() {
+        if matches!(fault, None | Some(Fault::UnboundedQueue)) && finding.is_none() {
+            let plan = crowded(binary, folder.join("overload"), fault);
+            let report = overload::run(&plan, |_| {}).await?;
+            finding = report.findings.into_iter().next().filter(|_| report.shown);
+        }
+        if let Some(finding) = finding {
+            row.caught_after = Some(started.elapsed());
+            row.finding = finding;
+        }
+        if fault.is_some() || row.is_right() {
             std::fs::remove_dir_all(&folder).map_err(HarnessError::doing("removing the folder"))?;
         }
         if fault.is_none() {
@@ -91,8 +101,15 @@ async fn catch(
     Ok(row)
 }
 
+/// Five times as much as can be done, with as little as a debug build can do.
+fn crowded(binary: &Path, folder: PathBuf, fault: Option<Fault>) -> overload::Plan {
+    let binary = binary.to_owned();
+    let sabotage = fault.map(Fault::name);
+    overload::Plan { folder, binary, capacity_per_s: 200, seconds: 12, sabotage }
+}
+
 /// A short and rough run: few customers, so that they meet, and everything that forgets.
-fn plan(binary: &Path, folder: PathBuf, seed: u64, fault: Option<Fault>) -> chaos::Plan {
+fn rough(binary: &Path, folder: PathBuf, seed: u64, fault: Option<Fault>) -> chaos::Plan {
     chaos::Plan {
         world: world::Plan {
             folder,
@@ -120,8 +137,8 @@ fn plan(binary: &Path, folder: PathBuf, seed: u64, fault: Option<Fault>) -> chao
 
 /// What the run brought to light. A kind of fault on the wires that never came in so short a
 /// run is nothing that the service did.
-fn first_finding(report: &Report) -> Option<&str> {
-    report.verdict.told.first().map(String::as_str)
+fn first_finding(report: &Report) -> Option<String> {
+    report.verdict.told.first().cloned()
 }
 
 impl fmt::Display for Row {

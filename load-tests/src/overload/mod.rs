@@ -26,21 +26,22 @@ use crate::error::HarnessError;
 use crate::proxy::Faults;
 use crate::world::{self, World};
 
-/// Two committers, each 50 swipes in about 50 ms: 2,000 a second.
+/// Two committers, each one batch in about 50 ms: 40 batches a second.
 const COMMITTERS: usize = 2;
-const BATCH_MAX: usize = 50;
 const STATEMENT_DELAY_MS: u64 = 45;
+const BATCHES_PER_S: usize = 40;
 
-/// Offered while the capacity is measured: a little more than can be done, so that every batch is
-/// full and hardly anybody is refused.
-const SATURATING_PER_S: f64 = 2_400.0;
+/// Offered while the capacity is measured, as a part of what it should be: a little more than can
+/// be done, so that every batch is full and hardly anybody is refused.
+const SATURATING: f64 = 1.2;
 
 /// Longer than any till listens.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Tills, each with a key of its own, and customers with a card.
+/// Tills, each with a key of its own.
 const TILLS: usize = 100;
-const CUSTOMERS: u64 = 5_000;
+/// Customers with a card; all of them are known before the capacity is measured.
+const CUSTOMERS_PER_CAPACITY: f64 = 2.5;
 
 /// How many times the capacity is offered.
 const OVERLOAD: f64 = 5.0;
@@ -59,8 +60,13 @@ pub struct Plan {
     pub folder: PathBuf,
     /// The `tillside` binary; a release build, if the figures are to mean anything.
     pub binary: PathBuf,
+    /// To how many swipes a second it is throttled: 2,000 in the promise. A debug build can do
+    /// a tenth of it.
+    pub capacity_per_s: usize,
     /// How long the overload lasts.
     pub seconds: usize,
+    /// What is broken in the service on purpose; needs a build that can.
+    pub sabotage: Option<&'static str>,
 }
 
 /// Runs the scenario; `tell` gets a line for each part of it.
@@ -68,6 +74,16 @@ pub struct Plan {
 /// # Errors
 /// When the run itself could not be made. What it measured stands in the report.
 pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, HarnessError> {
+    let batch_max = plan.capacity_per_s.div_ceil(BATCHES_PER_S);
+    #[expect(clippy::cast_precision_loss, reason = "a few thousand")]
+    let nominal_per_s = plan.capacity_per_s as f64;
+    let saturating_per_s = nominal_per_s * SATURATING;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a few thousand, and above zero"
+    )]
+    let customers = (nominal_per_s * CUSTOMERS_PER_CAPACITY) as u64;
     let world_plan = world::Plan {
         folder: plan.folder.clone(),
         disk_mib: None,
@@ -75,22 +91,22 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
         servers: 1,
         tills: TILLS,
         seed: 1,
-        sabotage: None,
-        commit: Commit { committers: COMMITTERS, batch_max: BATCH_MAX, ..Commit::default() },
+        sabotage: plan.sabotage,
+        commit: Commit { committers: COMMITTERS, batch_max, ..Commit::default() },
     };
     let world = World::make(&world_plan).await?;
     let replica = &world.replicas[0];
     let today = TimeZone::UTC.to_datetime(Timestamp::now()).date();
-    let shop = Shop::new(CUSTOMERS, today);
+    let shop = Shop::new(customers, today);
     let service = replica.server.id().unwrap_or_default();
     let mut tills = Tills::new(replica.address, service, world.workstations.clone(), shop);
 
-    tell(format!("opening accounts for {CUSTOMERS} customers"));
-    tills.send(Load::InAllPerSecond(SATURATING_PER_S), WARM_UP_S).await;
+    tell(format!("opening accounts for {customers} customers"));
+    tills.send(Load::InAllPerSecond(saturating_per_s), WARM_UP_S).await;
     replica.back.set_faults(Faults { delay_ms: STATEMENT_DELAY_MS, ..Faults::default() });
-    tills.send(Load::InAllPerSecond(SATURATING_PER_S), WARM_UP_S).await;
-    tell(format!("measuring the capacity, with {SATURATING_PER_S:.0}/s offered"));
-    let capacity = tills.send(Load::InAllPerSecond(SATURATING_PER_S), CAPACITY_S).await;
+    tills.send(Load::InAllPerSecond(saturating_per_s), WARM_UP_S).await;
+    tell(format!("measuring the capacity, with {saturating_per_s:.0}/s offered"));
+    let capacity = tills.send(Load::InAllPerSecond(saturating_per_s), CAPACITY_S).await;
     // The last of them are answered before they are counted.
     tokio::time::sleep(PATIENCE).await;
     let per_s = Part::new(&tills.seconds()[capacity.clone()]).goodput_per_s;
@@ -102,7 +118,7 @@ pub async fn run(plan: &Plan, mut tell: impl FnMut(String)) -> Result<Report, Ha
     let recovery = tills.send(Load::PerSecond(per_s * ORDINARY), RECOVERY_S).await;
     tokio::time::sleep(PATIENCE).await;
     let phases = Phases { capacity, ordinary, overload, recovery };
-    let report = Report::new(&phases, &tills.seconds());
+    let report = Report::new(&phases, &tills.seconds(), nominal_per_s);
     world.end().await?;
     Ok(report)
 }
