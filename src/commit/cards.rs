@@ -108,7 +108,13 @@ impl Committers {
                 Some(connection) => connection,
                 None => connector.connect().await?,
             };
-            let outcome = attempt(&connection, &shared, &enrolment, today, deadline).await;
+            let attempt = attempt(&connection, &shared, &enrolment, today, deadline);
+            // A connection that has fallen silent is not put back.
+            let patience = deadline + connector.silence_max();
+            let Ok(outcome) = tokio::time::timeout_at(patience, attempt).await else {
+                connection.dedicated.abandon();
+                return Err(Error::OutcomeUnknown);
+            };
             *desk = Some(connection);
             outcome
         });

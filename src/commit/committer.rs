@@ -23,6 +23,8 @@ use crate::sabotage::{self, Fault};
 
 /// Between attempts to reach a database that is away.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
+/// How much longer than a statement may take somebody may say nothing before they are given up.
+const SILENCE: Duration = Duration::from_secs(1);
 /// Before the next attempt at jobs of which none came any further.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -62,6 +64,12 @@ impl Connector {
         }
     }
 
+    /// After so long without an answer, whatever stands between us and PostgreSQL has swallowed
+    /// it: the server itself would have ended the statement by then.
+    pub(super) fn silence_max(&self) -> Duration {
+        self.statement_timeout + SILENCE
+    }
+
     pub(super) async fn connect(&self) -> Result<Connection, DbError> {
         let session = Session {
             application_name: "tillside committer",
@@ -73,7 +81,10 @@ impl Connector {
         if sabotage::is(Fault::SynchronousCommitOff) {
             dedicated.client().batch_execute("SET synchronous_commit = off").await?;
         }
-        let statements = Statements::prepare(dedicated.client()).await?;
+        let preparing = Statements::prepare(dedicated.client());
+        let statements = tokio::time::timeout(self.connect_timeout, preparing)
+            .await
+            .map_err(|_elapsed| DbError::lost("preparing the statements took too long"))??;
         Ok(Connection { dedicated, statements })
     }
 }
@@ -172,7 +183,16 @@ impl Committer {
                 return worked;
             };
             let pass = pass::run(connection, &self.shared, &mut self.compressor, part, footing);
-            let outcome = AssertUnwindSafe(pass).catch_unwind().await;
+            let pass = AssertUnwindSafe(pass).catch_unwind();
+            let outcome = match tokio::time::timeout(self.connector.silence_max(), pass).await {
+                Ok(outcome) => outcome,
+                Err(_elapsed) => {
+                    if let Some(silent) = self.connection.take() {
+                        silent.dedicated.abandon();
+                    }
+                    Ok(Err(DbError::lost("PostgreSQL has fallen silent").into()))
+                }
+            };
             // Only a statement whose end was not seen can have done something unheard.
             let unseen = match &outcome {
                 Ok(Ok(())) => false,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
 use tokio::sync::watch;
+use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Config, NoTls};
 
 use super::DbError;
@@ -40,6 +41,7 @@ pub struct Session<'a> {
 pub struct Dedicated {
     client: Client,
     lost: watch::Receiver<bool>,
+    driver: AbortHandle,
 }
 
 impl Dedicated {
@@ -51,6 +53,12 @@ impl Dedicated {
     /// For transactions, which borrow the client exclusively.
     pub fn client_mut(&mut self) -> &mut Client {
         &mut self.client
+    }
+
+    /// Closes the connection without waiting for what is under way, which may never end: then the
+    /// server ends the session, and lets go of its locks.
+    pub fn abandon(self) {
+        self.driver.abort();
     }
 
     /// Whether the connection has ended.
@@ -117,14 +125,14 @@ pub async fn connect_dedicated(
         .map_err(|_elapsed| DbError::lost("connecting took too long"))?
         .map_err(DbError::connecting)?;
     let (ended, lost) = watch::channel(false);
-    tokio::spawn(async move {
+    let driver = tokio::spawn(async move {
         if let Err(error) = connection.await {
             let error = DbError::from(error);
             tracing::warn!(%error, "a dedicated connection to PostgreSQL ended");
         }
         ended.send_replace(true);
     });
-    Ok(Dedicated { client, lost })
+    Ok(Dedicated { client, lost, driver: driver.abort_handle() })
 }
 
 fn driver_config(

@@ -155,3 +155,28 @@ async fn an_answer_of_the_database_that_is_lost_is_found_again_under_the_name() 
     assert_eq!(points_of(&service.sql().await, &card(90)).await, 1);
     audit(&service).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_that_falls_silent_is_given_up_and_the_answer_is_found_on_a_new_one() {
+    let service = TestService::start().await;
+    let tap = Tap::open(&service.config.database.url);
+    let replica = service
+        .replica_with(|config| {
+            config.database.url = tap.url();
+            config.commit.statement_timeout_ms = 200;
+        })
+        .await;
+    let till = replica.till("0367", "03");
+    post(&till, &swipe(1, Some(&card(1)), 100)).await;
+    for (number, statement) in [(2, "commit::commit_batch"), (3, "BEGIN")] {
+        tap.mute_after(statement);
+        let receipt = match statement {
+            "BEGIN" => void(&till, &name(1)).await,
+            _ => post(&till, &swipe(number, Some(&card(1)), 100)).await,
+        };
+        assert!(receipt.status.is_success(), "{statement}: {:?}", receipt.body);
+    }
+    let made = replica.app.metrics.connections_made.get();
+    assert!(made > 2, "nothing was given up: {made} connections");
+    audit(&service).await;
+}

@@ -21,11 +21,21 @@ pub(crate) struct Tap {
     state: Arc<Mutex<State>>,
 }
 
+/// How a line ends after a statement.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It is closed when the server has answered.
+    Cut,
+    /// It stays open, and nothing is heard on it any more.
+    Mute,
+}
+
 #[derive(Default)]
 struct State {
     sent: Vec<String>,
     cut_after: Option<String>,
     cuts: usize,
+    mute_after: Option<String>,
 }
 
 impl Tap {
@@ -66,6 +76,11 @@ impl Tap {
         self.lock().cut_after = Some(name.to_owned());
     }
 
+    /// Keeps the line open after the next statement of this name, and passes on no answer.
+    pub(crate) fn mute_after(&self, name: &str) {
+        self.lock().mute_after = Some(name.to_owned());
+    }
+
     /// How often the line was cut.
     pub(crate) fn cuts(&self) -> usize {
         self.lock().cuts
@@ -79,7 +94,7 @@ impl Tap {
 async fn relay(client: UnixStream, server: UnixStream, state: Arc<Mutex<State>>) {
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
-    let armed = Arc::new(Mutex::new(false));
+    let armed = Arc::new(Mutex::new(None));
     let up = upstream(from_client, to_server, Arc::clone(&state), Arc::clone(&armed));
     let down = downstream(from_server, to_client, state, armed);
     tokio::select! {
@@ -93,7 +108,7 @@ async fn upstream(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: Arc<Mutex<State>>,
-    armed: Arc<Mutex<bool>>,
+    armed: Arc<Mutex<Option<Ending>>>,
 ) -> std::io::Result<()> {
     // The first message has no type.
     let length = from.read_u32().await?;
@@ -124,7 +139,11 @@ async fn upstream(
             let mut state = state.lock().expect("nobody panics with it");
             if state.cut_after.as_deref() == Some(&name) {
                 state.cut_after = None;
-                *armed.lock().expect("nobody panics with it") = true;
+                *armed.lock().expect("nobody panics with it") = Some(Ending::Cut);
+            }
+            if state.mute_after.as_deref() == Some(&name) {
+                state.mute_after = None;
+                *armed.lock().expect("nobody panics with it") = Some(Ending::Mute);
             }
             state.sent.push(name);
         }
@@ -139,16 +158,17 @@ async fn downstream(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: Arc<Mutex<State>>,
-    armed: Arc<Mutex<bool>>,
+    armed: Arc<Mutex<Option<Ending>>>,
 ) -> std::io::Result<()> {
     loop {
         let kind = from.read_u8().await?;
         let length = from.read_u32().await?;
         let mut body = vec![0; usize::try_from(length).expect("small") - 4];
         from.read_exact(&mut body).await?;
-        if *armed.lock().expect("nobody panics with it") {
+        let ending = *armed.lock().expect("nobody panics with it");
+        if let Some(ending) = ending {
             // Ready for the next query: what was sent is committed.
-            if kind == b'Z' {
+            if kind == b'Z' && ending == Ending::Cut {
                 state.lock().expect("nobody panics with it").cuts += 1;
                 return Ok(());
             }
