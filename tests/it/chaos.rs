@@ -125,15 +125,15 @@ const PLANTS: &[Plant] = &[
     },
     Plant {
         what: "points that nobody earned, booked properly",
-        spoil: "UPDATE account a SET total_points = total_points + 7
+        spoil: "UPDATE account a SET total_points = total_points + 1000000
                     FROM victim v WHERE a.account_id = v.account_id;
-                UPDATE entry e SET points = e.points + 7
+                UPDATE entry e SET points = e.points + 1000000
                     FROM victim v WHERE (e.account_id, e.version) = (v.account_id, v.version)
                     AND e.entry_no = (SELECT min(entry_no) FROM entry f
                         WHERE (f.account_id, f.version) = (v.account_id, v.version))",
-        mend: "UPDATE account a SET total_points = total_points - 7
+        mend: "UPDATE account a SET total_points = total_points - 1000000
                    FROM victim v WHERE a.account_id = v.account_id;
-               UPDATE entry e SET points = e.points - 7
+               UPDATE entry e SET points = e.points - 1000000
                    FROM victim v WHERE (e.account_id, e.version) = (v.account_id, v.version)
                    AND e.entry_no = (SELECT min(entry_no) FROM entry f
                        WHERE (f.account_id, f.version) = (v.account_id, v.version))",

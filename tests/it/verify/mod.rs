@@ -227,7 +227,7 @@ async fn make_desk_history(service: &TestService) {
     };
     let adjusted = desk.adjust(&snapshot, &adjustment, now).await.expect("the database answers");
     assert!(matches!(adjusted, Adjusted::Now(_)), "{adjusted:?}");
-    let of_card = account_of(&service.sql().await, &card(3)).await;
+    let of_card = account_of(&service.sql().await, &card(902)).await;
     let of_card = desk.expire(&snapshot, &[of_card], on, now).await.expect("the database answers");
     assert_eq!((of_card.accounts, of_card.points), (0, 0), "it never had any");
     let of_card = account_of(&service.sql().await, &card(5)).await;
