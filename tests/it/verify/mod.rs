@@ -252,7 +252,8 @@ async fn what_the_service_does_keeps_every_invariant_and_damage_is_named() {
     let report = audit(&service).await;
     assert!(report.broken.is_empty(), "{:#?}", report.broken);
     let counts = &report.counts;
-    assert_eq!(counts.accounts_provisional, 4, "{counts:?}");
+    // Practice, and sales whose void came first, open none.
+    assert_eq!(counts.accounts_provisional, 3, "{counts:?}");
     assert_eq!((counts.accounts_enrolled, counts.accounts_merged), (4, 3), "{counts:?}");
     assert_eq!(counts.accounts_house, 4, "{counts:?}");
     assert_eq!((counts.voids, counts.sales_not_counted), (9, 4), "{counts:?}");
