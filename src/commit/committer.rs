@@ -268,10 +268,11 @@ impl Committer {
             admission.hold_up(accounts, &job.command, &job.workstation);
             admission.move_to_siding(&mut job.ticket);
             metrics.held_up.inc();
-            metrics.queue_depth.inc();
             job.held_up = false;
             // Its queue has room for every ticket that there is; else the name will tell.
-            let _ = siding.try_send(job);
+            if siding.try_send(job).is_ok() {
+                metrics.queue_depth.inc();
+            }
         }
     }
 
