@@ -219,7 +219,8 @@ impl Committer {
                         culprit.held_up = true;
                     } else if !is_lost_race(&error) {
                         tracing::error!(committer = self.lane, %error, "refused by the database");
-                        culprit.answer(Err(error));
+                        let in_doubt = culprit.in_doubt;
+                        culprit.answer(Err(if in_doubt { Error::OutcomeUnknown } else { error }));
                     }
                 }
                 Err(_) => {

@@ -160,19 +160,10 @@ impl Pass<'_> {
         jobs: &mut [Job],
         routes: Vec<Route>,
     ) -> Result<(Vec<Route>, HashMap<i64, i64>), Error> {
-        let voided: Vec<i64> = routes
-            .iter()
-            .filter(|route| matches!(jobs[route.job].command, Command::Void(_)))
-            .map(|route| route.account_id)
-            .collect();
-        let mut heirs = match voided.is_empty() {
-            true => HashMap::new(),
-            false => facts::find_heirs(self.connection, &voided).await?,
-        };
+        let mut heirs = self.heirs_of_voided(jobs, &routes).await?;
         // One statement moves an account once: a second one to inherit from waits for its turn.
         let mut inheriting = HashSet::new();
-        let waiting: HashSet<i64> =
-            heirs.extract_if(|_, heir| !inheriting.insert(*heir)).map(|(id, _)| id).collect();
+        heirs.retain(|_, heir| inheriting.insert(*heir));
         let mut account_ids: Vec<i64> = routes.iter().map(|route| route.account_id).collect();
         account_ids.extend(heirs.values());
         account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
@@ -185,12 +176,30 @@ impl Pass<'_> {
         begun.map_err(DbError::from)?;
         locked?;
         let mut routes = self.route_by_database(jobs).await?;
+        // A merge may have had the locks before us: then its heir is not among ours.
+        let mut unlocked = self.heirs_of_voided(jobs, &routes).await?;
+        unlocked.retain(|account_id, heir| heirs.get(account_id) != Some(heir));
         // An heir moves with the account that it inherits from; its own jobs come after that.
         routes.retain(|Route { account_id, .. }| {
             account_ids.contains(account_id)
                 && !inheriting.contains(account_id)
-                && !waiting.contains(account_id)
+                && !unlocked.contains_key(account_id)
         });
         Ok((routes, heirs))
+    }
+
+    /// Where the accounts of voids have been merged: which account each was merged into.
+    async fn heirs_of_voided(
+        &self,
+        jobs: &[Job],
+        routes: &[Route],
+    ) -> Result<HashMap<i64, i64>, Error> {
+        let voids =
+            routes.iter().filter(|route| matches!(jobs[route.job].command, Command::Void(_)));
+        let voided: Vec<i64> = voids.map(|route| route.account_id).collect();
+        match voided.is_empty() {
+            true => Ok(HashMap::new()),
+            false => facts::find_heirs(self.connection, &voided).await,
+        }
     }
 }

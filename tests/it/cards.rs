@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use tillside::till::Till;
 
 use crate::support::flow::{
-    account_of, audit, basket, enrol, look_up, name, on, points_of, returned, slug, void,
+    account_of, audit, basket, enrol, look_up, name, on, points_of, returned, slug, until, void,
 };
 use crate::support::service::{TestService, body, card, post, swipe};
 
@@ -318,5 +318,39 @@ async fn an_enrolment_whose_till_hangs_up_leaves_nothing_locked() {
     })
     .await;
     assert_eq!(void(&till, &name(1)).await.status, StatusCode::CREATED);
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_void_that_waits_for_a_merge_undoes_its_sale_where_the_points_are_now() {
+    let service = TestService::start_with(|config| {
+        config.commit.lock_timeout_ms = 20_000;
+        config.commit.statement_timeout_ms = 20_000;
+    })
+    .await;
+    let (till, sql) = (service.till(), service.sql().await);
+    enrol(&till, &json!({ "card": card(1) })).await;
+    post(&till, &swipe(1, Some(&card(2)), 700)).await;
+    let merged = account_of(&sql, &card(2)).await;
+    let lock = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {merged} FOR UPDATE");
+    sql.batch_execute(&lock).await.expect("nobody else holds it");
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let linking = till.clone();
+    let linking = tokio::spawn(async move {
+        enrol(&linking, &json!({ "card": card(2), "link_to": card(1) })).await
+    });
+    until("the link waits", async || service.count(waiting).await == 1).await;
+    let undoing = till.clone();
+    let undoing = tokio::spawn(async move { void(&undoing, &name(1)).await });
+    until("the void waits behind it", async || service.count(waiting).await == 2).await;
+    sql.batch_execute("COMMIT").await.expect("let go");
+    assert_eq!(linking.await.expect("answered").status, StatusCode::CREATED);
+    let undone = undoing.await.expect("answered");
+    assert_eq!(undone.status, StatusCode::CREATED, "{:?}", undone.body);
+    assert_eq!(body(&undone)["points"]["balance"], 0);
+    assert_eq!(points_of(&sql, &card(1)).await, 0);
+    let left = "SELECT count(*) FROM account WHERE state = 3 AND total_points <> 0";
+    assert_eq!(service.count(left).await, 0, "nothing is booked on an account that is no more");
     audit(&service).await;
 }
