@@ -5,8 +5,10 @@
 ALTER TABLE swipe ADD COLUMN spent_points bigint NOT NULL DEFAULT 0;
 
 -- The last day of the lot that runs out first; NULL when none ever does. 0001-01-01, which every
--- older row has and every older replica writes, means that nobody has looked yet: whoever writes
--- due expiries looks. Not indexed, so that the updates of swipes stay HOT.
+-- older row has and every row that an older replica inserts, means that nobody has looked yet:
+-- whoever writes due expiries looks. An older replica that updates a row leaves the day as it was;
+-- docs/operating.md says what to do when the last of them is gone. Not indexed, so that the
+-- updates of swipes stay HOT.
 ALTER TABLE account ADD COLUMN next_expiry date DEFAULT '0001-01-01';
 
 -- What people corrected, each once by its id. Written with the version that it made, and never

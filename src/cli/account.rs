@@ -114,6 +114,9 @@ async fn adjust(args: AdjustArgs, config: &Config) -> Outcome {
         (None, Some(card)) => Whose::Card(card),
         (None, None) => return Err("--card or --account is needed".into()),
     };
+    if args.on.is_some_and(|on| on > today) {
+        return Err("--on must not be after today: an account's clock never goes back".into());
+    }
     let adjustment = Adjustment {
         id: args.id.unwrap_or_else(random_id),
         whose,
@@ -177,7 +180,11 @@ async fn adjust(args: AdjustArgs, config: &Config) -> Outcome {
 }
 
 async fn expire(args: ExpireArgs, config: &Config) -> Outcome {
-    let on = args.on.unwrap_or_else(|| expiry::due_before(config, Timestamp::now()));
+    let now = Timestamp::now();
+    let on = args.on.unwrap_or_else(|| expiry::due_before(config, now));
+    if on > now.to_zoned(config.time_zone()).date() {
+        return Err("--on must not be after today: what is written off does not come back".into());
+    }
     let pool = connect_pool(&config.database)?;
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     let mut desk = Desk::new(&config.commit, &config.database);

@@ -277,10 +277,17 @@ impl Committer {
         }
     }
 
-    /// Whether it was done. A connection that is lost meanwhile is noticed by the next pass.
-    async fn set_lock_timeout(&self, setting: &str) -> bool {
+    /// Whether it was done. A connection on which it was not is given up: it must not keep a
+    /// timeout that nobody asked for.
+    async fn set_lock_timeout(&mut self, setting: &str) -> bool {
         let Some(connection) = &self.connection else { return false };
-        connection.dedicated.client().batch_execute(setting).await.is_ok()
+        let setting = connection.dedicated.client().batch_execute(setting);
+        let set = tokio::time::timeout(self.connector.silence_max(), setting).await;
+        let done = matches!(set, Ok(Ok(())));
+        if !done && let Some(connection) = self.connection.take() {
+            connection.dedicated.abandon();
+        }
+        done
     }
 
     async fn connect(&mut self) -> Result<(), DbError> {
