@@ -133,9 +133,11 @@ fn account_command(service: &TestService, arguments: &[&str]) -> Result<Value, S
 #[tokio::test(flavor = "multi_thread")]
 async fn the_commands_adjust_once_and_write_off() {
     let service = TestService::start().await;
-    post(&service.till(), &swipe(1, Some(&card(1)), 700)).await;
+    // Points of that month have run out by now: the commands take no date after today.
+    const DAY: &str = "2024-02-10";
+    post(&service.till(), &on(swipe(1, Some(&card(1)), 700), DAY)).await;
     let card = card(1);
-    let adjust = ["adjust", "--card", &card, "--reason", "goodwill", "--on", TODAY];
+    let adjust = ["adjust", "--card", &card, "--reason", "goodwill", "--on", DAY];
     let given = [&adjust[..], &["--points", "20", "--id", "T1"]].concat();
     let first = account_command(&service, &given).expect("made");
     assert_eq!((&first["points"]["balance"], &first["made_before"]), (&json!(27), &json!(false)));
@@ -144,7 +146,7 @@ async fn the_commands_adjust_once_and_write_off() {
     assert_eq!((&again["made_at"], &again["account"]), (&first["made_at"], &first["account"]));
     let account = first["account"].as_str().expect("a text");
     let other = ["adjust", "--account", account, "--reason", "goodwill", "--points", "-7"];
-    let other = account_command(&service, &[&other[..], &["--on", TODAY]].concat());
+    let other = account_command(&service, &[&other[..], &["--on", DAY]].concat());
     assert_eq!(other.expect("made")["points"]["balance"], 20);
     let reused = [&adjust[..], &["--points", "21", "--id", "T1"]].concat();
     let refusal = account_command(&service, &reused).expect_err("another adjustment");
@@ -152,9 +154,14 @@ async fn the_commands_adjust_once_and_write_off() {
     let refusal = account_command(&service, &[&adjust[..], &["--points", "0"]].concat());
     assert!(refusal.expect_err("nothing").contains("--points must not be 0"));
 
-    let none = account_command(&service, &["expire", "--on", "2028-03-31"]).expect("it is up");
+    for later in [&["expire"][..], &[&adjust[..5], &["--points", "1"]].concat()] {
+        let refusal = account_command(&service, &[later, &["--on", "2999-01-01"]].concat());
+        assert!(refusal.expect_err("a later day").contains("--on must not be after today"));
+    }
+
+    let none = account_command(&service, &["expire", "--on", "2026-02-28"]).expect("it is up");
     assert_eq!((&none["accounts"], &none["points"]), (&json!(0), &json!(0)));
-    let gone = account_command(&service, &["expire", "--on", "2028-04-01"]).expect("it is up");
+    let gone = account_command(&service, &["expire", "--on", "2026-03-01"]).expect("it is up");
     assert_eq!((&gone["accounts"], &gone["points"]), (&json!(1), &json!(20)));
     verified(&service).await;
 }
