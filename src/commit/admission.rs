@@ -17,7 +17,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::Command;
-use crate::accounts::Accounts;
 use crate::catalogue::Workstation;
 use crate::config;
 use crate::domain::bucket;
@@ -38,6 +37,8 @@ pub(super) struct Admission {
     /// One for each committer; the last is the siding.
     lanes: Vec<Arc<Lane>>,
     batch_max: usize,
+    /// Most commands on the siding: whatever is locked there, the lanes keep room to work.
+    siding_max: usize,
     wait_max: Duration,
     /// Accounts that somebody else holds locked.
     held_up: Cache<i64, ()>,
@@ -63,24 +64,24 @@ impl Admission {
             permits: Arc::new(Semaphore::new(settings.queue_max)),
             lanes: (0..=settings.committers).map(|_| Arc::default()).collect(),
             batch_max: settings.batch_max,
+            siding_max: settings.queue_max.div_ceil(2),
             wait_max: Duration::from_millis(settings.wait_max_ms),
             held_up: Cache::builder().max_capacity(HELD_UP_MAX).time_to_live(HELD_UP).build(),
         }
     }
 
-    /// The lane of the account, so far as it is known here; any lane would be right.
+    /// The lane of the account, so far as that is known; any lane would be right.
     pub(super) fn lane_of(
         &self,
-        accounts: &Accounts,
+        account_id: Option<i64>,
         command: &Command,
         workstation: &Workstation,
     ) -> usize {
         let siding = self.lanes.len() - 1;
-        let account = account_of(accounts, command, workstation);
-        if account.is_some_and(|account_id| self.held_up.contains_key(&account_id)) {
+        if account_id.is_some_and(|account_id| self.is_held_up(account_id)) {
             return siding;
         }
-        let share = match (account, command.customer_card()) {
+        let share = match (account_id, command.customer_card()) {
             (Some(account_id), _) => account_id.cast_unsigned(),
             (None, Some(card)) => u64::from(bucket::of_card(card)),
             (None, None) => workstation.house_account.cast_unsigned(),
@@ -98,6 +99,7 @@ impl Admission {
     /// # Errors
     /// [`Error::Overloaded`] when too much waits, or would for too long.
     pub(super) fn admit(&self, lane: usize, deadline: Instant) -> Result<Ticket, Error> {
+        let on_siding = lane == self.lanes.len() - 1;
         let lane = &self.lanes[lane];
         let waiting = lane.waiting.load(Ordering::Relaxed);
         let round = Duration::from_micros(lane.round_us.load(Ordering::Relaxed));
@@ -108,6 +110,9 @@ impl Admission {
         let overloaded = || Error::Overloaded { retry_after: wait.max(RETRY_AFTER) };
         let bounded = !sabotage::is(Fault::UnboundedQueue);
         if bounded && waiting >= self.batch_max && wait > patience.min(self.wait_max) {
+            return Err(overloaded());
+        }
+        if on_siding && waiting >= self.siding_max {
             return Err(overloaded());
         }
         let permit = Arc::clone(&self.permits).try_acquire_owned();
@@ -125,33 +130,34 @@ impl Admission {
     }
 
     /// Takes a place along to the siding.
-    pub(super) fn move_to_siding(&self, ticket: &mut Ticket) {
+    ///
+    /// # Errors
+    /// [`Error::Overloaded`] when the siding is full.
+    pub(super) fn move_to_siding(&self, ticket: &mut Ticket) -> Result<(), Error> {
         let siding = self.lanes.last().expect("the siding is always there");
+        if siding.waiting.load(Ordering::Relaxed) >= self.siding_max {
+            return Err(Error::Overloaded { retry_after: RETRY_AFTER });
+        }
         siding.waiting.fetch_add(1, Ordering::Relaxed);
         ticket.lane.waiting.fetch_sub(1, Ordering::Relaxed);
         ticket.lane = Arc::clone(siding);
+        Ok(())
     }
 
-    /// Keeps an account apart for a while, where it is known which one it is.
-    pub(super) fn hold_up(&self, accounts: &Accounts, command: &Command, of: &Workstation) {
-        if let Some(account_id) = account_of(accounts, command, of) {
-            self.held_up.insert(account_id, ());
-        }
+    /// Keeps an account apart for a while.
+    pub(super) fn hold_up(&self, account_id: i64) {
+        self.held_up.insert(account_id, ());
+    }
+
+    /// Whether somebody else held the account locked a moment ago.
+    pub(super) fn is_held_up(&self, account_id: i64) -> bool {
+        self.held_up.contains_key(&account_id)
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
         self.lane.waiting.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The account of a command, where it is in memory. That of a void is known to its name only.
-fn account_of(accounts: &Accounts, command: &Command, workstation: &Workstation) -> Option<i64> {
-    match (command, command.customer_card()) {
-        (Command::Void(_), _) => None,
-        (_, Some(card)) => accounts.account_of(card),
-        (_, None) => Some(workstation.house_account),
     }
 }
 
@@ -211,12 +217,29 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_siding_never_takes_all_the_room() {
+        let admission = admission();
+        let siding = 2;
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let mut places = Vec::new();
+        while let Ok(place) = admission.admit(siding, deadline) {
+            places.push(place);
+        }
+        assert_eq!(places.len(), 50, "half of what may wait");
+        let mut late = admission.admit(0, deadline).expect("the lanes have room");
+        let full = admission.move_to_siding(&mut late);
+        assert!(matches!(full, Err(Error::Overloaded { .. })), "{full:?}");
+        drop(places.pop());
+        admission.move_to_siding(&mut late).expect("there is room again");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_place_goes_along_to_the_siding_and_is_given_back_once() {
         let admission = admission();
         admission.worked(0, Duration::from_secs(600));
         let mut tickets = fill(&admission, 400);
         let mut moved = tickets.pop().expect("four were let in");
-        admission.move_to_siding(&mut moved);
+        admission.move_to_siding(&mut moved).expect("there is room");
         let waiting = |lane: usize| admission.lanes[lane].waiting.load(Ordering::Relaxed);
         assert_eq!([waiting(0), waiting(1), waiting(2)], [3, 0, 1]);
         drop((moved, tickets));

@@ -25,19 +25,19 @@ use crate::sabotage::{self, Fault};
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
 /// How much longer than a statement may take somebody may say nothing before they are given up.
 const SILENCE: Duration = Duration::from_secs(1);
-/// Before the next attempt at jobs of which none came any further.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Before the next attempt at jobs of which none moved.
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
+/// How long the siding waits for an account before it looks at the others again.
+const HASTE: Duration = Duration::from_millis(20);
 
 /// One committer: a connection and what is needed to use it.
 pub(super) struct Committer {
-    lane: usize,
-    batch_max: usize,
+    pub(super) lane: usize,
+    pub(super) batch_max: usize,
+    pub(super) shared: Arc<Shared>,
     connector: Arc<Connector>,
-    shared: Arc<Shared>,
     compressor: Compressor,
     connection: Option<Connection>,
-    /// Where jobs go whose account somebody else holds locked; the siding itself has none.
-    siding: Option<mpsc::WeakSender<Job>>,
 }
 
 /// A connection, and the statements that are prepared on it.
@@ -47,6 +47,7 @@ pub(super) struct Connection {
 }
 
 /// How this module connects.
+#[derive(Clone)]
 pub(super) struct Connector {
     url: Secret,
     connect_timeout: Duration,
@@ -62,6 +63,11 @@ impl Connector {
             statement_timeout: Duration::from_millis(settings.statement_timeout_ms),
             lock_timeout: Duration::from_millis(settings.lock_timeout_ms),
         }
+    }
+
+    /// The same for somebody who waits for no lock for long.
+    pub(super) fn hasty(&self) -> Arc<Self> {
+        Arc::new(Self { lock_timeout: HASTE, ..self.clone() })
     }
 
     /// After so long without an answer, whatever stands between us and PostgreSQL has swallowed
@@ -89,13 +95,20 @@ impl Connector {
     }
 }
 
+/// What came of a round of passes.
+pub(super) struct Passed {
+    /// How long the passes took that succeeded.
+    pub(super) worked: Duration,
+    /// Whether an account was locked by somebody else for longer than was waited.
+    pub(super) locked: bool,
+}
+
 impl Committer {
     pub(super) fn new(
         lane: usize,
         settings: &config::Commit,
         connector: &Arc<Connector>,
         shared: &Arc<Shared>,
-        siding: Option<mpsc::WeakSender<Job>>,
     ) -> Self {
         Self {
             lane,
@@ -104,72 +117,100 @@ impl Committer {
             shared: Arc::clone(shared),
             compressor: Compressor::new(),
             connection: None,
-            siding,
         }
     }
 
-    /// Works until nobody can send anything any more and everything is answered.
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        // Connected before the first till comes, so that it need not wait for it.
-        if let Err(error) = self.connect().await {
-            tracing::warn!(committer = self.lane, %error, "not connected yet");
-        }
+    /// Works until nobody can send anything any more and everything is answered. What cannot
+    /// move goes to the siding.
+    pub(super) async fn run(
+        mut self,
+        mut queue: mpsc::Receiver<Job>,
+        siding: mpsc::WeakSender<Job>,
+    ) {
+        self.connect_early().await;
         let mut jobs = Vec::with_capacity(self.batch_max);
         while queue.recv_many(&mut jobs, self.batch_max).await > 0 {
-            let metrics = &self.shared.metrics;
-            metrics.queue_depth.sub(i64::try_from(jobs.len()).expect("a batch is small"));
-            for job in &jobs {
-                metrics.phases.queue.observe(job.admitted_at.elapsed().as_secs_f64());
+            self.took(&jobs);
+            let admission = &self.shared.admission;
+            for job in &mut jobs {
+                job.held_up = job.account_id.is_some_and(|it| admission.is_held_up(it));
             }
-            self.work(&mut jobs).await;
+            self.put_on_siding(&mut jobs, &siding, |job| job.held_up);
+            self.work(&mut jobs, &siding).await;
             jobs.clear();
         }
     }
 
     /// Works on a batch until every job is answered or put on the siding. The first attempt
-    /// trusts the cache; what did not move is looked at under locks, until it is written,
-    /// recorded or out of time.
-    async fn work(&mut self, jobs: &mut Vec<Job>) {
+    /// trusts the cache; what did not move is looked at under locks. What is locked by somebody
+    /// else goes to the siding, and so does what does not move under locks either.
+    async fn work(&mut self, jobs: &mut Vec<Job>, siding: &mpsc::WeakSender<Job>) {
         let mut footing = Footing::Cached;
         let mut round = Duration::ZERO;
         loop {
-            let now = Instant::now();
-            for job in jobs.iter_mut().filter(|job| job.deadline <= now) {
-                let in_doubt = job.in_doubt;
-                let late = Error::DeadlineExceeded;
-                job.answer(Err(if in_doubt { Error::OutcomeUnknown } else { late }));
-            }
+            answer_late(jobs);
             jobs.retain(Job::is_open);
             if jobs.is_empty() {
                 break;
             }
-            if let Err(error) = self.connect().await {
-                tracing::warn!(committer = self.lane, %error, "the database cannot be reached");
-                tokio::time::sleep(RECONNECT_INTERVAL).await;
+            if !self.connected().await {
                 continue;
             }
-            round += self.bisect(jobs, footing).await;
+            let Passed { worked, locked } = self.bisect(jobs, footing).await;
+            round += worked;
             let open = jobs.len();
-            self.put_on_siding(jobs);
             jobs.retain(Job::is_open);
-            if footing == Footing::Locked && jobs.len() == open {
+            let still = footing != Footing::Cached && jobs.len() == open;
+            self.put_on_siding(jobs, siding, |job| job.held_up);
+            if still && !locked && self.is_connected() {
+                self.put_on_siding(jobs, siding, |_| true);
+            }
+            if still && !jobs.is_empty() {
+                // The siding has closed, since the service stops: they are tried again here.
                 tokio::time::sleep(PAUSE).await;
             }
-            footing = Footing::Locked;
+            footing = if locked { Footing::Free } else { Footing::Locked };
         }
         if !round.is_zero() {
             self.shared.admission.worked(self.lane, round);
         }
     }
 
+    /// Takes note of jobs that have come out of the queue.
+    pub(super) fn took(&self, jobs: &[Job]) {
+        let metrics = &self.shared.metrics;
+        metrics.queue_depth.sub(i64::try_from(jobs.len()).expect("a queue is bounded"));
+        for job in jobs {
+            metrics.phases.queue.observe(job.admitted_at.elapsed().as_secs_f64());
+        }
+    }
+
+    /// Connected before the first till comes, so that it need not wait for it.
+    pub(super) async fn connect_early(&mut self) {
+        if let Err(error) = self.connect().await {
+            tracing::warn!(committer = self.lane, %error, "not connected yet");
+        }
+    }
+
+    /// Connects where it is not. When that fails, returns after a while: time to look again for
+    /// whom it is too late.
+    pub(super) async fn connected(&mut self) -> bool {
+        let connected = self.connect().await;
+        if let Err(error) = &connected {
+            tracing::warn!(committer = self.lane, %error, "the database cannot be reached");
+            tokio::time::sleep(RECONNECT_INTERVAL).await;
+        }
+        connected.is_ok()
+    }
+
     /// Runs a pass; when the database refuses it, runs each half by itself, so that only the
-    /// culprit gets the error. A lost connection is left to the caller. Returns how long the
-    /// passes took that succeeded.
+    /// culprit gets the error. A lost connection is left to the caller, and so is an account
+    /// that somebody holds locked: on [`Footing::Free`] nobody waits for it.
     ///
     /// Breadth first: behind a culprit that costs a lock timeout each time, the larger half
     /// without it comes next and not last.
-    async fn bisect(&mut self, jobs: &mut [Job], footing: Footing) -> Duration {
-        let mut worked = Duration::ZERO;
+    pub(super) async fn bisect(&mut self, jobs: &mut [Job], footing: Footing) -> Passed {
+        let mut passed = Passed { worked: Duration::ZERO, locked: false };
         let mut hasty = false;
         let mut parts: VecDeque<&mut [Job]> = VecDeque::from([jobs]);
         while let Some(part) = parts.pop_front() {
@@ -180,7 +221,7 @@ impl Committer {
             }
             let Some(connection) = self.connection.as_ref().filter(|it| !it.dedicated.is_lost())
             else {
-                return worked;
+                return passed;
             };
             let pass = pass::run(connection, &self.shared, &mut self.compressor, part, footing);
             let pass = AssertUnwindSafe(pass).catch_unwind();
@@ -196,7 +237,7 @@ impl Committer {
             // Only a statement whose end was not seen can have done something unheard.
             let unseen = match &outcome {
                 Ok(Ok(())) => false,
-                Ok(Err(error)) => is_lost(error),
+                Ok(Err(error)) => is_unseen(error),
                 Err(_) => true,
             };
             for job in part.iter_mut() {
@@ -204,14 +245,18 @@ impl Committer {
                 job.sent = false;
             }
             match outcome {
-                Ok(Ok(())) => worked += started.elapsed(),
+                Ok(Ok(())) => passed.worked += started.elapsed(),
                 Ok(Err(error)) if is_lost(&error) => {
                     tracing::warn!(committer = self.lane, %error, "connection lost in a pass");
                     self.connection = None;
                 }
+                Ok(Err(error)) if is_locked(&error) && footing != Footing::Free => {
+                    passed.locked = true;
+                }
                 Ok(Err(error)) => {
                     if is_locked(&error) && !hasty {
-                        // Somebody holds an account. Finding out which shall cost others little.
+                        // Not an account, then, but a name or a card. Finding out whose shall
+                        // cost the others little.
                         hasty = self.set_lock_timeout(sql::SHORT_LOCK_TIMEOUT).await;
                     }
                     let Some(culprit) = self.halve(part, &mut parts) else { continue };
@@ -219,8 +264,7 @@ impl Committer {
                         culprit.held_up = true;
                     } else if !is_lost_race(&error) {
                         tracing::error!(committer = self.lane, %error, "refused by the database");
-                        let in_doubt = culprit.in_doubt;
-                        culprit.answer(Err(if in_doubt { Error::OutcomeUnknown } else { error }));
+                        culprit.fail(error);
                     }
                 }
                 Err(_) => {
@@ -232,9 +276,7 @@ impl Committer {
                         tracing::warn!(committer = self.lane, %error, "not connected again");
                     }
                     if let Some(culprit) = self.halve(part, &mut parts) {
-                        let in_doubt = culprit.in_doubt;
-                        let bug = Error::Bug;
-                        culprit.answer(Err(if in_doubt { Error::OutcomeUnknown } else { bug }));
+                        culprit.fail(Error::Bug);
                     }
                 }
             }
@@ -242,7 +284,7 @@ impl Committer {
         if hasty {
             self.set_lock_timeout(sql::RESET_LOCK_TIMEOUT).await;
         }
-        worked
+        passed
     }
 
     /// Halves a part that failed as a whole. The last one that is open in it is the culprit.
@@ -260,16 +302,24 @@ impl Committer {
         part.iter_mut().find(|job| job.is_open())
     }
 
-    /// Hands over jobs whose account somebody else holds locked, so that the others need not
-    /// wait with them. On the siding itself they are tried again until their time is up.
-    fn put_on_siding(&self, jobs: &mut Vec<Job>) {
-        let Some(siding) = self.siding.as_ref().and_then(mpsc::WeakSender::upgrade) else { return };
-        let Shared { accounts, admission, metrics, .. } = &*self.shared;
-        for mut job in jobs.extract_if(.., |job| job.held_up && job.is_open()) {
-            admission.hold_up(accounts, &job.command, &job.workstation);
-            admission.move_to_siding(&mut job.ticket);
-            metrics.held_up.inc();
-            job.held_up = false;
+    /// Hands over jobs that cannot move, so that the others need not wait with them.
+    fn put_on_siding(
+        &self,
+        jobs: &mut Vec<Job>,
+        siding: &mpsc::WeakSender<Job>,
+        stuck: impl Fn(&Job) -> bool,
+    ) {
+        let Some(siding) = siding.upgrade() else { return };
+        let Shared { admission, metrics, .. } = &*self.shared;
+        for mut job in jobs.extract_if(.., |job| job.is_open() && stuck(job)) {
+            if job.held_up {
+                metrics.held_up.inc();
+                job.account_id.inspect(|account_id| admission.hold_up(*account_id));
+            }
+            if let Err(full) = admission.move_to_siding(&mut job.ticket) {
+                job.fail(full);
+                continue;
+            }
             // Its queue has room for every ticket that there is; else the name will tell.
             if siding.try_send(job).is_ok() {
                 metrics.queue_depth.inc();
@@ -290,14 +340,31 @@ impl Committer {
         done
     }
 
+    fn is_connected(&self) -> bool {
+        self.connection.as_ref().is_some_and(|connection| !connection.dedicated.is_lost())
+    }
+
     async fn connect(&mut self) -> Result<(), DbError> {
-        if self.connection.as_ref().is_some_and(|connection| !connection.dedicated.is_lost()) {
+        if self.is_connected() {
             return Ok(());
         }
         self.connection = Some(self.connector.connect().await?);
         self.shared.metrics.connections_made.inc();
         Ok(())
     }
+}
+
+/// Answers those for whom it is too late.
+pub(super) fn answer_late(jobs: &mut [Job]) {
+    let now = Instant::now();
+    for job in jobs.iter_mut().filter(|job| job.deadline <= now) {
+        job.fail(Error::DeadlineExceeded);
+    }
+}
+
+/// The end of the statement was not seen: it may have taken effect.
+fn is_unseen(error: &Error) -> bool {
+    matches!(error, Error::Database(DbError::Lost(_) | DbError::Misunderstood(_)))
 }
 
 pub(super) fn is_lost(error: &Error) -> bool {

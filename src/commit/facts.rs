@@ -286,6 +286,17 @@ pub(super) async fn lock_accounts(
     Ok(())
 }
 
+/// Locks those accounts that nobody else has locked until the transaction ends. Returns them.
+pub(super) async fn lock_free_accounts(
+    connection: &Connection,
+    account_ids: &[i64],
+) -> Result<HashSet<i64>, Error> {
+    let buckets = buckets_of(account_ids);
+    let statement = &connection.statements.lock_free_accounts;
+    let rows = connection.dedicated.client().query(statement, &[&buckets, &account_ids]).await;
+    Ok(rows.map_err(DbError::from)?.iter().map(|row| row.get("account_id")).collect())
+}
+
 /// An account to be loaded.
 #[derive(Clone, Debug)]
 pub(super) struct Wanted {

@@ -4,8 +4,8 @@
 //! committer is a task that owns a connection and a share of the accounts by hash, so that
 //! swipes of one account meet in one place and are chained. While one batch is in PostgreSQL
 //! the next one fills: the batch size follows the load by itself, without a timer. One more
-//! committer, the siding, takes accounts that somebody else holds locked: nobody waits for them
-//! but those who want them.
+//! committer, the siding, takes what cannot move: accounts that somebody else holds locked, for
+//! instance. Nobody waits for them but those who want them.
 //!
 //! A caller that goes away cancels nothing: committers own their work, and the answer can be
 //! asked for by name. Nothing here is refused for business reasons.
@@ -21,6 +21,7 @@ mod pass;
 #[doc(hidden)]
 pub mod probe;
 mod route;
+mod siding;
 mod sql;
 
 use std::collections::HashSet;
@@ -115,11 +116,13 @@ struct Job {
     name: NameKey,
     admitted_at: Instant,
     deadline: Instant,
+    /// Its account, so far as it is known: by the cache, or by the last pass.
+    account_id: Option<i64>,
     /// Whether the pass under way has sent a statement with it.
     sent: bool,
     /// Whether it was in a statement whose end was not seen.
     in_doubt: bool,
-    /// Whether somebody else holds its account locked: it goes to the siding.
+    /// Whether somebody else holds what it needs: it goes to the siding.
     held_up: bool,
     /// Its place among what may wait; given back when the job is gone.
     ticket: Ticket,
@@ -133,6 +136,13 @@ impl Job {
             // A till that hung up asks again by name.
             let _ = reply.send(outcome);
         }
+    }
+
+    /// Answers an error; where a statement with it was sent whose end was not seen, that nobody
+    /// knows what became of it.
+    fn fail(&mut self, error: Error) {
+        let error = if self.in_doubt { Error::OutcomeUnknown } else { error };
+        self.answer(Err(error));
     }
 
     fn is_open(&self) -> bool {
@@ -199,13 +209,13 @@ impl Committers {
         for lane in 0..settings.committers {
             let (sender, receiver) = mpsc::channel(settings.queue_max);
             queues.push(sender);
-            let siding = Some(siding.downgrade());
-            let committer = Committer::new(lane, settings, &connector, &shared, siding);
-            tasks.spawn(committer.run(receiver));
+            let committer = Committer::new(lane, settings, &connector, &shared);
+            tasks.spawn(committer.run(receiver, siding.downgrade()));
         }
         queues.push(siding);
-        let committer = Committer::new(settings.committers, settings, &connector, &shared, None);
-        tasks.spawn(committer.run(held_up));
+        let hasty = connector.hasty();
+        let committer = Committer::new(settings.committers, settings, &hasty, &shared);
+        tasks.spawn(siding::run(committer, held_up));
         let committers = Self { shared, queues: queues.into(), connector, desk: Arc::default() };
         (committers, CommitterTasks(tasks))
     }
@@ -227,7 +237,13 @@ impl Committers {
         };
         let name = NameKey::new(&workstation, name);
         let Shared { accounts, admission, metrics, .. } = &*self.shared;
-        let lane = admission.lane_of(accounts, &command, &workstation);
+        // That of a void is known to its name only.
+        let account_id = match (&command, command.customer_card()) {
+            (Command::Void(_), _) => None,
+            (_, Some(card)) => accounts.account_of(card),
+            (_, None) => Some(workstation.house_account),
+        };
+        let lane = admission.lane_of(account_id, &command, &workstation);
         let ticket = admission.admit(lane, deadline)?;
         let (reply, outcome) = oneshot::channel();
         let job = Job {
@@ -236,6 +252,7 @@ impl Committers {
             name,
             admitted_at: Instant::now(),
             deadline,
+            account_id,
             sent: false,
             in_doubt: false,
             held_up: false,

@@ -39,6 +39,8 @@ pub(super) enum Footing {
     Cached,
     /// Accounts that are locked before they are read.
     Locked,
+    /// The same for accounts that nobody else has locked; jobs of the others are held up.
+    Free,
 }
 
 /// Which account a job is for, and what is recorded under its name.
@@ -96,7 +98,7 @@ pub(super) struct Pass<'a> {
     pub(super) shared: &'a Shared,
     pub(super) snapshot: &'a Snapshot,
     pub(super) now: Timestamp,
-    footing: Footing,
+    pub(super) footing: Footing,
 }
 
 impl Pass<'_> {
@@ -305,7 +307,7 @@ impl Pass<'_> {
         match self.footing {
             Footing::Cached if batch.accounts() == 0 => Ok(HashSet::new()),
             Footing::Cached => query.await,
-            Footing::Locked if batch.rekeys().is_empty() => {
+            Footing::Locked | Footing::Free if batch.rekeys().is_empty() => {
                 // Should the statement fail, the server turns COMMIT into ROLLBACK and says so
                 // only in a tag that the client does not look at; the statement's own error
                 // is what counts, and it is looked at first.
@@ -314,7 +316,7 @@ impl Pass<'_> {
                 ended.map_err(DbError::from)?;
                 Ok(moved)
             }
-            Footing::Locked => {
+            Footing::Locked | Footing::Free => {
                 let moved = query.await?;
                 if moved.len() < batch.accounts() {
                     // Another account took one of the names this moment: look again.

@@ -25,6 +25,7 @@ pub const OTHERS: &[(&str, &str)] = &[
     ("resolve_cards", sql::RESOLVE_CARDS),
     ("find_cards", sql::FIND_CARDS),
     ("lock_accounts", sql::LOCK_ACCOUNTS),
+    ("lock_free_accounts", sql::LOCK_FREE_ACCOUNTS),
     ("find_names", sql::FIND_NAMES),
     ("load_swipes", sql::LOAD_SWIPES),
     ("load_entries", sql::LOAD_ENTRIES),

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::facts::{self, NameFact};
-use super::pass::{Pass, Route};
+use super::pass::{Footing, Pass, Route};
 use super::{Command, Job, NameKey, Outcome, first_of_each_open_name};
 use crate::accounts::Hot;
 use crate::db::DbError;
@@ -155,6 +155,9 @@ impl Pass<'_> {
     /// Begins a transaction, locks the accounts of the routes in order, and routes again by
     /// what is true under the locks. A job whose account turns out to be another is left out.
     /// Where a void is for an account that has been merged, its heir is locked with it.
+    ///
+    /// On [`Footing::Free`] nothing is waited for: jobs whose account somebody else holds are
+    /// marked as held up.
     pub(super) async fn lock(
         &self,
         jobs: &mut [Job],
@@ -169,19 +172,31 @@ impl Pass<'_> {
         account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
         account_ids.dedup();
         let client = self.connection.dedicated.client();
-        let (begun, locked) = tokio::join!(
-            client.batch_execute("BEGIN"),
-            facts::lock_accounts(self.connection, &account_ids),
-        );
+        let locking = async {
+            if self.footing == Footing::Free {
+                return facts::lock_free_accounts(self.connection, &account_ids).await;
+            }
+            facts::lock_accounts(self.connection, &account_ids).await?;
+            Ok(account_ids.iter().copied().collect())
+        };
+        let (begun, locked) = tokio::join!(client.batch_execute("BEGIN"), locking);
         begun.map_err(DbError::from)?;
-        locked?;
+        let locked: HashSet<i64> = locked?;
+        for Route { job, account_id, .. } in routes {
+            let heir = heirs.get(&account_id).copied();
+            let held =
+                [Some(account_id), heir].into_iter().flatten().find(|it| !locked.contains(it));
+            jobs[job].account_id = Some(held.unwrap_or(account_id));
+            jobs[job].held_up = held.is_some();
+        }
         let mut routes = self.route_by_database(jobs).await?;
         // A merge may have had the locks before us: then its heir is not among ours.
         let mut unlocked = self.heirs_of_voided(jobs, &routes).await?;
         unlocked.retain(|account_id, heir| heirs.get(account_id) != Some(heir));
         // An heir moves with the account that it inherits from; its own jobs come after that.
-        routes.retain(|Route { account_id, .. }| {
-            account_ids.contains(account_id)
+        routes.retain(|Route { job, account_id, .. }| {
+            locked.contains(account_id)
+                && !jobs[*job].held_up
                 && !inheriting.contains(account_id)
                 && !unlocked.contains_key(account_id)
         });

@@ -27,7 +27,7 @@ pub(super) const SESSION: &[(&str, &str)] = &[
     ("jit", "off"),
 ];
 
-/// While a committer finds out which account of a batch somebody else holds.
+/// While a committer finds out which job of a batch waits for somebody else.
 pub(super) const SHORT_LOCK_TIMEOUT: &str = "SET lock_timeout = '20ms'";
 /// Back to what the session began with.
 pub(super) const RESET_LOCK_TIMEOUT: &str = "RESET lock_timeout";
@@ -228,6 +228,19 @@ CROSS JOIN LATERAL (
     FOR NO KEY UPDATE
 ) AS a";
 
+/// As [`LOCK_ACCOUNTS`], but only those that nobody else has locked, and without waiting.
+/// Returns them; which are missing is known to be held.
+pub(super) const LOCK_FREE_ACCOUNTS: &str = "
+-- commit::lock_free_accounts
+SELECT a.account_id
+FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, account_id)
+CROSS JOIN LATERAL (
+    SELECT a.account_id FROM account AS a
+    WHERE a.bucket = i.bucket AND a.account_id = i.account_id
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+) AS a";
+
 /// Which of these accounts have been merged, and into which. A merge is never undone.
 pub(super) const FIND_HEIRS: &str = "
 -- commit::find_heirs
@@ -351,6 +364,7 @@ pub(super) struct Statements {
     pub(super) find_cards: Statement,
     pub(super) load_accounts: Statement,
     pub(super) lock_accounts: Statement,
+    pub(super) lock_free_accounts: Statement,
     pub(super) find_heirs: Statement,
     pub(super) find_names: Statement,
     pub(super) load_swipes: Statement,
@@ -367,6 +381,7 @@ impl Statements {
             find_cards: client.prepare(FIND_CARDS).await?,
             load_accounts: client.prepare(LOAD_ACCOUNTS).await?,
             lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
+            lock_free_accounts: client.prepare(LOCK_FREE_ACCOUNTS).await?,
             find_heirs: client.prepare(FIND_HEIRS).await?,
             find_names: client.prepare(FIND_NAMES).await?,
             load_swipes: client.prepare(LOAD_SWIPES).await?,

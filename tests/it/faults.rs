@@ -99,59 +99,6 @@ async fn a_missing_partition_harms_only_the_swipes_that_need_it() {
     audit(&service).await;
 }
 
-/// Swipes of the cards 0 to 9 that wait together.
-fn ten_items(first: i64) -> Vec<Value> {
-    let swipe = |n: i64| swipe(first + n, Some(&card(n.unsigned_abs())), 100);
-    (0..10).map(|n| json!({ "swipe": swipe(n) })).collect()
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_somebody_holds_locked_holds_up_nobody_else() {
-    let service = TestService::start_with(|config| config.commit.committers = 1).await;
-    let sql = service.sql().await;
-    let till = service.till();
-    for n in 0..10 {
-        post(&till, &swipe(n, Some(&card(n.unsigned_abs())), 100)).await;
-    }
-    let rogue = service.sql().await;
-    let account_id = account_of(&sql, &card(0)).await;
-    let lock = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {account_id} FOR UPDATE");
-    rogue.batch_execute(&lock).await.expect("locked");
-    let within = |items: Vec<Value>, ms| {
-        let body = json!({ "items": items }).to_string();
-        let till = till.clone();
-        async move { outcomes(&post_within(&till, "/v1/swipes/batch", body, ms).await) }
-    };
-    // The first time it must be found out, from then on it is known.
-    for first in [100, 200] {
-        for (outcome, n) in within(ten_items(first), 2_000).await.iter().zip(0..) {
-            assert_eq!(outcome["status"], if n == 0 { 503 } else { 201 }, "{outcome}");
-        }
-    }
-    assert!(service.replica.app.metrics.held_up.get() > 0);
-
-    // Whoever has the time waits for it.
-    let waiting = spawn_post(&till, swipe(300, Some(&card(0)), 100));
-    until("the swipe waits for the account", async || {
-        let sql = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        service.count(sql).await == 1
-    })
-    .await;
-    for outcome in within(ten_items(400).split_off(1), 2_000).await {
-        assert_eq!(outcome["status"], 201, "{outcome}");
-    }
-    rogue.batch_execute("ROLLBACK").await.expect("let go");
-    assert_eq!(waiting.await.expect("answered").status, StatusCode::CREATED);
-    for first in [100, 200] {
-        for (outcome, n) in within(ten_items(first), 5_000).await.iter().zip(0..) {
-            assert_eq!(outcome["status"] == 201, n == 0 && outcome["replayed"].is_null());
-            assert!(outcome["status"].as_u64().is_some_and(|status| status < 300), "{outcome}");
-        }
-    }
-    audit(&service).await;
-}
-
 /// Sends until it is done, as a till does that got no answer or a 503.
 async fn insist(till: &Till, swipe: &Value) -> Answer {
     loop {

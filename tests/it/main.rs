@@ -34,6 +34,7 @@ mod refused_bodies;
 mod replay;
 mod round_trips;
 mod schema;
+mod siding;
 mod signatures;
 mod spending;
 mod statement;
