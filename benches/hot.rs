@@ -1,0 +1,236 @@
+//! The pure parts of a swipe's way, each by itself: one transaction of ten lines, an account
+//! with a year of history. `cargo bench --bench hot` prints nanoseconds; no database, no network.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use divan::{Bencher, black_box};
+use http::HeaderValue;
+use http::header::HOST;
+use http::request::Parts;
+use jiff::Timestamp;
+use jiff::civil::{Date, date};
+use jiff::tz::TimeZone;
+use tillside::catalogue::Workstation;
+use tillside::domain::account::{Account, State};
+use tillside::domain::basket::Swipe;
+use tillside::domain::card::CardFormat;
+use tillside::domain::product::{Product, Taxa};
+use tillside::domain::profile::{Profile, Visit};
+use tillside::domain::programme::{Programme, Rules as ProgrammeRules};
+use tillside::domain::swipe::{Decision, Facts, decide, standing};
+use tillside::domain::{content, record};
+use tillside::http::body;
+use tillside::http::signature::{Message, TerminalKey, Unsigned, prove, sign};
+use tillside::receipt::{self, Compressor, Points, Receipt};
+use tillside::swipe::wire::{Rules, SwipeIn};
+
+/// As in the service: what is measured is mostly small allocations.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const LINES: u16 = 10;
+const TODAY: Date = date(2026, 3, 14);
+const NOW_S: i64 = 1_773_506_000;
+const SECRET: [u8; 32] = [7; 32];
+
+fn main() {
+    divan::main();
+}
+
+/// The body of a transaction of ten lines.
+fn message() -> String {
+    let mut lines = String::new();
+    for line in 1..=LINES {
+        let separator = if line == 1 { "" } else { "," };
+        write!(
+            lines,
+            r#"{separator}{{"line":{line},"sku":"{}","quantity":"1","amount_minor":{}}}"#,
+            1_000_000 + u32::from(line) * 7_919,
+            u32::from(line) * 100,
+        )
+        .expect("writing to a String cannot fail");
+    }
+    format!(
+        r#"{{"store_id":"0367","workstation_id":"03","business_date":"{TODAY}",
+        "sequence_number":31198,"occurred_at":"2026-03-14T11:53:26-05:00","currency":"USD",
+        "card":"2990000000019","lines":[{lines}],"total_minor":5500}}"#
+    )
+}
+
+fn parse(body: &[u8], workstation: &Workstation, cards: &CardFormat) -> Swipe {
+    let rules = Rules { currency: "USD", cards, window: None };
+    let wire: SwipeIn<'_> = body::parse(body).expect("the message is good");
+    wire.into_swipe(workstation, &rules).expect("the message is good")
+}
+
+fn workstation() -> Workstation {
+    Workstation {
+        workstation_no: 3,
+        store_no: 367,
+        house_account: 1,
+        bucket: 5,
+        time_zone: TimeZone::UTC,
+    }
+}
+
+fn cards() -> CardFormat {
+    CardFormat {
+        length_min: 8,
+        length_max: 32,
+        letters: false,
+        check_digit: true,
+        prefixes: Vec::new(),
+    }
+}
+
+fn swipe() -> Swipe {
+    parse(message().as_bytes(), &workstation(), &cards())
+}
+
+/// Articles of a basket, one of 350 in 176 types.
+fn products(basket: u32) -> Vec<Product> {
+    let article = |line: u32| {
+        let product_no = (basket * 37 + line * 11) % 350 + 1;
+        let type_no = product_no % 176 + 1;
+        let taxa = Taxa {
+            department_no: type_no % 9 + 1,
+            category_no: type_no % 40 + 1,
+            type_no,
+            brand_no: 3,
+        };
+        Product { product_no, taxa, no_points: false, sensitive: false }
+    };
+    (0..u32::from(LINES)).map(article).collect()
+}
+
+fn visit(sold: &[Product], business_date: Date) -> Visit<'_> {
+    Visit { business_date, hour: 11, store_no: 367, total_minor: 5_500, redemptions: 0, sold }
+}
+
+/// What 63 baskets of a year leave behind.
+fn profile() -> Profile {
+    let mut profile = Profile::default();
+    for basket in 0..63_u32 {
+        let day = TODAY - jiff::SignedDuration::from_hours(24 * (365 - i64::from(basket) * 5));
+        profile.learn(&visit(&products(basket), day));
+    }
+    profile
+}
+
+fn programme() -> Programme {
+    Programme::compile(&ProgrammeRules::default(), |_| None, |_| None).expect("the default is good")
+}
+
+fn decided() -> Decision {
+    let facts = Facts {
+        programme: &programme(),
+        products: &products(1),
+        returned: &[None; LINES as usize],
+    };
+    decide(&Account::new(9, State::Provisional), &swipe(), &facts)
+}
+
+/// The head of a signed request, and the bytes that it signs.
+fn signed() -> (Parts, String) {
+    let body = message();
+    let unsigned = Unsigned {
+        method: "POST",
+        authority: "till.example",
+        path: "/v1/swipes",
+        query: None,
+        body: body.as_bytes(),
+    };
+    let signed = sign(&unsigned, "0367/03.1", &SECRET, NOW_S);
+    let mut request = http::Request::post("/v1/swipes").body(()).expect("a good request");
+    request.headers_mut().extend(signed.headers());
+    request.headers_mut().insert(HOST, HeaderValue::from_static("till.example"));
+    (request.into_parts().0, body)
+}
+
+#[divan::bench]
+fn signature(bencher: Bencher<'_, '_>) {
+    let (parts, body) = signed();
+    let (store_id, workstation_id): (Arc<str>, Arc<str>) = ("0367".into(), "03".into());
+    bencher.bench_local(|| {
+        let key = |_: &str| {
+            Some(TerminalKey {
+                workstation_no: 3,
+                store_id: Arc::clone(&store_id),
+                workstation_id: Arc::clone(&workstation_id),
+                key_no: 1,
+                secret: SECRET.into(),
+            })
+        };
+        let proven = prove(&Message::of(black_box(&parts)), key).expect("the signature is good");
+        proven.accept(&parts.headers, body.as_bytes(), NOW_S, 60).expect("the body is as signed")
+    });
+}
+
+#[divan::bench]
+fn parse_and_check(bencher: Bencher<'_, '_>) {
+    let (body, workstation, cards) = (message(), workstation(), cards());
+    bencher.bench_local(|| parse(black_box(body.as_bytes()), &workstation, &cards));
+}
+
+#[divan::bench]
+fn content_hash(bencher: Bencher<'_, '_>) {
+    let swipe = swipe();
+    bencher.bench_local(|| content::hash(black_box(&swipe)));
+}
+
+#[divan::bench]
+fn decide_points(bencher: Bencher<'_, '_>) {
+    let (account, swipe) = (Account::new(9, State::Provisional), swipe());
+    let (programme, products) = (programme(), products(1));
+    let returned = [None; LINES as usize];
+    let facts = Facts { programme: &programme, products: &products, returned: &returned };
+    bencher.bench_local(|| decide(black_box(&account), &swipe, &facts));
+}
+
+#[divan::bench]
+fn learn(bencher: Bencher<'_, '_>) {
+    let sold = products(64);
+    bencher.with_inputs(profile).bench_local_refs(|profile| profile.learn(&visit(&sold, TODAY)));
+}
+
+/// Once in sixteen versions of an account.
+#[divan::bench]
+fn checkpoint(bencher: Bencher<'_, '_>) {
+    let profile = profile();
+    bencher.bench_local(|| black_box(&profile).encode());
+}
+
+#[divan::bench]
+fn remember(bencher: Bencher<'_, '_>) {
+    let swipe = swipe();
+    let lines: Vec<(Product, i64)> = products(1).into_iter().map(|product| (product, 5)).collect();
+    bencher.bench_local(|| record::encode(black_box(&swipe), &lines, false));
+}
+
+#[divan::bench]
+fn receipt_in_bytes(bencher: Bencher<'_, '_>) {
+    let (swipe, decision) = (swipe(), decided());
+    bencher.bench_local(|| answer(black_box(&swipe), &decision));
+}
+
+#[divan::bench]
+fn receipt_compressed(bencher: Bencher<'_, '_>) {
+    let answer = answer(&swipe(), &decided());
+    let mut compressor = Compressor::new();
+    bencher.bench_local(|| compressor.compress(black_box(&answer)));
+}
+
+fn answer(swipe: &Swipe, decision: &Decision) -> bytes::Bytes {
+    let standing = standing(&decision.account, decision.account.clock);
+    receipt::to_bytes(&Receipt {
+        swipe: &swipe.name.to_string(),
+        account: Some(receipt::account_text(decision.account.account_id)),
+        recorded_at: Timestamp::UNIX_EPOCH,
+        points: Points { earned: decision.earned, ..Points::of_account(&standing) },
+        tier: None,
+        redemptions: Vec::new(),
+        coupons: [],
+        messages: Vec::new(),
+    })
+}
