@@ -11,6 +11,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::fold::Workbench;
 use super::pass::{self, Footing};
 use super::sql::{self, Statements};
 use super::{Job, Shared};
@@ -18,7 +19,6 @@ use crate::config::{self, Secret};
 use crate::db::DbError;
 use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::error::Error;
-use crate::receipt::Compressor;
 use crate::sabotage::{self, Fault};
 
 /// Between attempts to reach a database that is away.
@@ -36,7 +36,7 @@ pub(super) struct Committer {
     pub(super) batch_max: usize,
     pub(super) shared: Arc<Shared>,
     connector: Arc<Connector>,
-    compressor: Compressor,
+    workbench: Workbench,
     connection: Option<Connection>,
 }
 
@@ -115,7 +115,7 @@ impl Committer {
             batch_max: settings.batch_max,
             connector: Arc::clone(connector),
             shared: Arc::clone(shared),
-            compressor: Compressor::new(),
+            workbench: Workbench::new(),
             connection: None,
         }
     }
@@ -223,7 +223,7 @@ impl Committer {
             else {
                 return passed;
             };
-            let pass = pass::run(connection, &self.shared, &mut self.compressor, part, footing);
+            let pass = pass::run(connection, &self.shared, &mut self.workbench, part, footing);
             let pass = AssertUnwindSafe(pass).catch_unwind();
             let outcome = match tokio::time::timeout(self.connector.silence_max(), pass).await {
                 Ok(outcome) => outcome,
@@ -270,7 +270,7 @@ impl Committer {
                 Err(_) => {
                     // A bug. What it left of the connection must not be met by the others.
                     tracing::error!(committer = self.lane, "a pass panicked");
-                    self.compressor = Compressor::new();
+                    self.workbench = Workbench::new();
                     (self.connection, hasty) = (None, false);
                     if let Err(error) = self.connect().await {
                         tracing::warn!(committer = self.lane, %error, "not connected again");

@@ -410,7 +410,7 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
     }
     let cards = row.get::<_, Option<Vec<&str>>>("cards").unwrap_or_default();
     let cards = cards.into_iter().map(Box::from).collect();
-    Ok(Some(Hot { account, cards, profile: Arc::new(profile) }))
+    Ok(Some(Hot { account, cards, profile: profile.encode().into() }))
 }
 
 fn columns_of(places: &[Place]) -> (Vec<i16>, Vec<i64>, Vec<i64>) {

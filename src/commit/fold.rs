@@ -4,7 +4,6 @@
 //! columns of the statement. No I/O: what must be known has been loaded before.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -22,7 +21,7 @@ use crate::domain::content::{self, ContentHash};
 use crate::domain::ledger::Entry;
 use crate::domain::name::SwipeName;
 use crate::domain::product::Product;
-use crate::domain::profile::Visit;
+use crate::domain::profile::{Profile, Visit};
 use crate::domain::record;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::receipt::{
@@ -61,11 +60,24 @@ pub(super) struct Heir {
 /// Sales by the job that voids them.
 pub(super) type SalesToVoid = HashMap<usize, (SwipeFact, Vec<Entry>)>;
 
+/// Working memory that is kept from one batch to the next.
+pub(super) struct Workbench {
+    compressor: Compressor,
+    /// The profile of the account at hand.
+    profile: Profile,
+}
+
+impl Workbench {
+    pub(super) fn new() -> Self {
+        Self { compressor: Compressor::new(), profile: Profile::default() }
+    }
+}
+
 /// Folds jobs into accounts and collects what is to be written.
 pub(super) struct Fold<'a> {
     pub(super) snapshot: &'a Snapshot,
     pub(super) now: Timestamp,
-    pub(super) compressor: &'a mut Compressor,
+    pub(super) workbench: &'a mut Workbench,
     /// Lines of recorded sales.
     pub(super) sold: SoldLines,
     /// Lines of sales that were decided on the account at hand; they happen if it moves.
@@ -80,6 +92,10 @@ impl Fold<'_> {
     /// One account: its jobs one after another, each on what the one before left.
     pub(super) fn account(&mut self, before: &Hot, chain: &[Route], jobs: &[Job]) -> Hot {
         let mut hot = before.clone();
+        let has_profile = hot.account.state != State::House;
+        if has_profile {
+            before.read_profile(&mut self.workbench.profile);
+        }
         self.sold_here.clear();
         let decided_before = self.decided.len();
         for route in chain {
@@ -89,10 +105,12 @@ impl Fold<'_> {
             }
         }
         if self.decided.len() > decided_before {
+            if has_profile {
+                hot.profile = self.workbench.profile.encode().into();
+            }
             let checkpoint = |version: i64| version / CHECKPOINT_VERSIONS;
-            let due = checkpoint(before.account.version) < checkpoint(hot.account.version)
-                && hot.account.state != State::House;
-            let profile = due.then(|| hot.profile.encode());
+            let due = checkpoint(before.account.version) < checkpoint(hot.account.version);
+            let profile = (due && has_profile).then(|| hot.profile.to_vec());
             self.batch.account(before.account.version, &hot.account, profile);
         }
         hot
@@ -148,12 +166,8 @@ impl Fold<'_> {
             let workstation_no = job.name.workstation_no;
             let visit = self.snapshot.visit(workstation_no, business_date, swipe.occurred_at);
             let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
-            Arc::make_mut(&mut hot.profile).learn(&Visit {
-                total_minor,
-                redemptions,
-                sold: &sold,
-                ..visit
-            });
+            let visit = Visit { total_minor, redemptions, sold: &sold, ..visit };
+            self.workbench.profile.learn(&visit);
             // A line that comes back later in this very batch finds what it earned. Only on the
             // same account, which moves as a whole: elsewhere the sale may turn out to be none.
             let lot = epoch.programme.lot_of(business_date);
@@ -195,7 +209,7 @@ impl Fold<'_> {
             reversed: decision.reversed,
             spent: decision.spent,
             record: &record::encode(swipe, &lines, decision.value_differs),
-            receipt: &self.compressor.compress(&answer),
+            receipt: &self.workbench.compressor.compress(&answer),
         });
         self.batch.entries(version, business_date, &decision.entries);
         let voided = kind == Kind::SaleAfterVoid;
@@ -262,7 +276,7 @@ impl Fold<'_> {
             reversed: decision.reversed,
             spent: decision.spent,
             record: &[],
-            receipt: &self.compressor.compress(&answer),
+            receipt: &self.workbench.compressor.compress(&answer),
         });
         self.batch.entries(version, business_date, &decision.entries);
         let account_id = hot.account.account_id;

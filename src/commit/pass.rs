@@ -22,14 +22,13 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::facts::{self, NameFact, SoldLines, Wanted};
-use super::fold::{Decided, Fold, Heir, SalesToVoid, name_of, sold_on};
+use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, name_of, sold_on};
 use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::bucket;
 use crate::error::Error;
-use crate::receipt::Compressor;
 use crate::sabotage::{self, Fault};
 
 /// What a pass stands on.
@@ -59,7 +58,7 @@ pub(super) struct Route {
 pub(super) async fn run(
     connection: &Connection,
     shared: &Shared,
-    compressor: &mut Compressor,
+    workbench: &mut Workbench,
     jobs: &mut [Job],
     footing: Footing,
 ) -> Result<(), Error> {
@@ -71,7 +70,7 @@ pub(super) async fn run(
     if footing == Footing::Cached {
         let started = Instant::now();
         let routes = pass.route_by_cache(jobs).await?;
-        return pass.write(jobs, routes, &HashMap::new(), compressor, started).await;
+        return pass.write(jobs, routes, &HashMap::new(), workbench, started).await;
     }
     shared.metrics.locked_passes.inc();
     let started = Instant::now();
@@ -81,7 +80,7 @@ pub(super) async fn run(
     }
     let outcome = async {
         let (routes, heirs) = pass.lock(jobs, routes).await?;
-        pass.write(jobs, routes, &heirs, compressor, started).await
+        pass.write(jobs, routes, &heirs, workbench, started).await
     };
     let outcome = outcome.await;
     if outcome.is_err() {
@@ -108,7 +107,7 @@ impl Pass<'_> {
         jobs: &mut [Job],
         mut routes: Vec<Route>,
         heirs: &HashMap<i64, i64>,
-        compressor: &mut Compressor,
+        workbench: &mut Workbench,
         started: Instant,
     ) -> Result<(), Error> {
         // Sorted, so that two replicas lock shared accounts in the same order.
@@ -124,7 +123,7 @@ impl Pass<'_> {
         let mut fold = Fold {
             snapshot: self.snapshot,
             now: self.now,
-            compressor,
+            workbench,
             sold,
             sold_here: SoldLines::new(),
             sales,

@@ -4,9 +4,13 @@
 //! pieces, through [`Profile::encode`] and back, equals folding in one go, exactly: everything
 //! that is kept is an integer. It decides what is offered, never what somebody is owed.
 //!
-//! Per item it keeps how many baskets held it, when the first and the last did, and two counts
-//! that decay with every basket (by 0.97 and 0.93); they are brought up to date only when the
-//! item is bought again or asked about, so that a basket costs its own items and no more.
+//! Per item it keeps how many baskets held it, which was the last, when the first was, and two
+//! counts that decay with every basket (by 0.97 and 0.93); they are brought up to date only when
+//! the item is bought again or asked about, so that a basket costs its own items and no more.
+//!
+//! A basket's day is that of the account's clock, which never goes back. The days of the latest
+//! baskets are kept once for all items; an item that was bought once, which most are, is no more
+//! than its number and that of its basket.
 
 use jiff::civil::Date;
 
@@ -14,7 +18,7 @@ use super::codec::{DecodeError, Reader, Writer, days};
 use super::product::{Product, Taxa};
 
 /// The number under which profiles of this shape are stored.
-pub const ENCODING: u8 = 1;
+pub const ENCODING: u8 = 2;
 
 /// Levels of the hierarchy at which baskets are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +35,8 @@ pub enum Level {
 const ITEMS_MAX: [usize; 3] = [256, 512, 1_024];
 /// Most stores that are remembered.
 const STORES_MAX: usize = 8;
+/// Of so many of the latest baskets the day is known; older ones have that of the oldest of them.
+const DAYS_MAX: usize = 256;
 
 /// One basket, as a profile learns it.
 #[derive(Clone, Copy, Debug)]
@@ -57,9 +63,8 @@ struct Item {
     basket: u32,
     /// Baskets that held it.
     count: u16,
-    /// Days since 2000-01-01 of the first and of the last of them.
+    /// Day of the first of them; 0 while it is the only one, whose day is known by its number.
     first_day: u16,
-    last_day: u16,
     /// Decayed counts as of `basket`, in 1024ths.
     slow: u16,
     fast: u16,
@@ -91,7 +96,8 @@ pub struct Profile {
     spend_minor: i64,
     redemptions: u32,
     first_day: u16,
-    last_day: u16,
+    /// Days since 2000-01-01 of the latest baskets, oldest first.
+    days: Vec<u16>,
     hours: [u32; 24],
     /// Store and number of baskets there, by store.
     stores: Vec<(u32, u32)>,
@@ -120,7 +126,7 @@ impl Profile {
 
     /// Mean days between baskets; nothing before the second.
     pub fn usual_gap_days(&self) -> Option<f64> {
-        let days = f64::from(self.last_day.saturating_sub(self.first_day));
+        let days = f64::from(self.last_day().saturating_sub(self.first_day));
         (self.baskets > 1).then(|| days / f64::from(self.baskets - 1))
     }
 
@@ -139,12 +145,12 @@ impl Profile {
     pub fn affinity(&self, level: Level, id: u32) -> Option<Affinity> {
         let items = &self.items[level as usize];
         let at = items.binary_search_by_key(&id, |item| item.id).ok()?;
-        items.get(at).map(|item| item.affinity(self.baskets))
+        items.get(at).map(|item| self.affinity_of(item))
     }
 
     /// All items of a level, by id.
     pub fn affinities(&self, level: Level) -> impl Iterator<Item = (u32, Affinity)> + '_ {
-        self.items[level as usize].iter().map(|item| (item.id, item.affinity(self.baskets)))
+        self.items[level as usize].iter().map(|item| (item.id, self.affinity_of(item)))
     }
 
     /// The parts in which two profiles differ, in words. Hours are compared by their number
@@ -156,7 +162,7 @@ impl Profile {
             ("lines", self.lines == other.lines),
             ("spend", self.spend_minor == other.spend_minor),
             ("redemptions", self.redemptions == other.redemptions),
-            ("days", (self.first_day, self.last_day) == (other.first_day, other.last_day)),
+            ("days", (self.first_day, &self.days) == (other.first_day, &other.days)),
             ("hours", hours(self) == hours(other)),
             ("stores", self.stores == other.stores),
             ("categories", self.items[0] == other.items[0]),
@@ -168,14 +174,20 @@ impl Profile {
 
     /// Learns one basket. The order of its articles does not matter.
     pub fn learn(&mut self, visit: &Visit<'_>) {
-        let day = u16::try_from(days(visit.business_date).max(0)).unwrap_or(u16::MAX);
+        let date = u16::try_from(days(visit.business_date).max(0)).unwrap_or(u16::MAX);
+        let day = date.max(self.last_day());
         self.baskets = self.baskets.saturating_add(1);
         self.lines = self.lines.saturating_add(visit.sold.len() as u64);
         self.spend_minor = self.spend_minor.saturating_add(visit.total_minor);
         self.redemptions =
             self.redemptions.saturating_add(u32::try_from(visit.redemptions).unwrap_or(u32::MAX));
-        self.first_day = if self.baskets == 1 { day } else { self.first_day.min(day) };
-        self.last_day = self.last_day.max(day);
+        if self.days.is_empty() {
+            self.first_day = day;
+        }
+        if self.days.len() == DAYS_MAX {
+            self.days.remove(0);
+        }
+        self.days.push(day);
         let hour = &mut self.hours[usize::from(visit.hour.min(23))];
         *hour = hour.saturating_add(1);
         self.learn_store(visit.store_no);
@@ -189,7 +201,7 @@ impl Profile {
             ids.sort_unstable();
             ids.dedup();
             for id in &ids {
-                self.learn_item(level, *id, day);
+                self.learn_item(level, *id);
             }
         }
     }
@@ -214,31 +226,23 @@ impl Profile {
         }
     }
 
-    fn learn_item(&mut self, level: Level, id: u32, day: u16) {
+    fn learn_item(&mut self, level: Level, id: u32) {
         let baskets = self.baskets;
         let items = &mut self.items[level as usize];
         match items.binary_search_by_key(&id, |item| item.id) {
             Ok(at) => {
                 let item = &mut items[at];
+                if item.count == 1 {
+                    item.first_day = day_of(&self.days, baskets - item.basket);
+                }
                 let since = baskets - item.basket;
                 item.slow = decayed(item.slow, &SLOW, since).saturating_add(ONE);
                 item.fast = decayed(item.fast, &FAST, since).saturating_add(ONE);
                 item.count = item.count.saturating_add(1);
                 item.basket = baskets;
-                item.first_day = item.first_day.min(day);
-                item.last_day = item.last_day.max(day);
             }
             Err(at) => {
-                let new = Item {
-                    id,
-                    basket: baskets,
-                    count: 1,
-                    first_day: day,
-                    last_day: day,
-                    slow: ONE,
-                    fast: ONE,
-                };
-                items.insert(at, new);
+                items.insert(at, Item::bought_once(id, baskets));
                 if items.len() > ITEMS_MAX[level as usize] {
                     // What this basket holds stays; of the rest the one that matters least goes.
                     let least = items
@@ -255,15 +259,35 @@ impl Profile {
         }
     }
 
-    /// Compact form for a checkpoint, in the encoding [`ENCODING`].
+    fn last_day(&self) -> u16 {
+        self.days.last().copied().unwrap_or_default()
+    }
+
+    fn affinity_of(&self, item: &Item) -> Affinity {
+        let baskets_since = self.baskets - item.basket;
+        let last_day = day_of(&self.days, baskets_since);
+        let in_baskets =
+            |stored: u16, table| f32::from(decayed(stored, table, baskets_since)) / f32::from(ONE);
+        let gaps = f32::from(item.count.saturating_sub(1));
+        Affinity {
+            count: item.count,
+            slow: in_baskets(item.slow, &SLOW),
+            fast: in_baskets(item.fast, &FAST),
+            baskets_since,
+            usual_gap_days: (item.count > 1)
+                .then(|| f32::from(last_day.saturating_sub(item.first_day)) / gaps),
+            last_day,
+        }
+    }
+
+    /// The compact form, in the encoding [`ENCODING`]: what is stored, and what is held in
+    /// memory between two swipes.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(ENCODING);
         out.unsigned(u64::from(self.baskets));
         out.unsigned(self.lines);
         out.signed(self.spend_minor);
         out.unsigned(u64::from(self.redemptions));
-        out.unsigned(u64::from(self.first_day));
-        out.unsigned(u64::from(self.last_day));
         for hour in self.hours {
             out.unsigned(u64::from(hour));
         }
@@ -272,19 +296,30 @@ impl Profile {
             out.unsigned(u64::from(*store));
             out.unsigned(u64::from(*count));
         }
+        out.unsigned(u64::from(self.first_day));
+        out.unsigned(self.days.len() as u64);
+        let mut before = 0;
+        for day in &self.days {
+            out.unsigned(u64::from(day - before));
+            before = *day;
+        }
         for items in &self.items {
             out.unsigned(items.len() as u64);
             let mut before = 0;
             for item in items {
-                // Ids rise; baskets and days lie near the newest ones.
+                // Ids rise, and baskets lie near the newest one.
                 out.unsigned(u64::from(item.id - before));
                 before = item.id;
-                out.unsigned(u64::from(self.baskets - item.basket));
-                out.unsigned(u64::from(item.count));
-                out.unsigned(u64::from(self.last_day.saturating_sub(item.last_day)));
-                out.unsigned(u64::from(item.last_day.saturating_sub(item.first_day)));
-                out.unsigned(u64::from(item.slow));
-                out.unsigned(u64::from(item.fast));
+                let since = self.baskets - item.basket;
+                let again = item.count > 1;
+                out.unsigned(u64::from(since) << 1 | u64::from(again));
+                if again {
+                    out.unsigned(u64::from(item.count));
+                    let last_day = day_of(&self.days, since);
+                    out.unsigned(u64::from(last_day.saturating_sub(item.first_day)));
+                    out.unsigned(u64::from(item.slow));
+                    out.unsigned(u64::from(item.fast));
+                }
             }
         }
         out.finish()
@@ -296,60 +331,69 @@ impl Profile {
     /// When the bytes are not a complete encoding that this version knows; the profile can
     /// then be folded from the swipes again.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
+        let mut profile = Self::default();
+        profile.read(bytes)?;
+        Ok(profile)
+    }
+
+    /// As [`Profile::decode`], in place of what was here: its memory is used again. After an
+    /// error it must not be used.
+    ///
+    /// # Errors
+    /// As [`Profile::decode`].
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), DecodeError> {
+        let damaged = DecodeError::Damaged;
         let mut from = Reader::new(bytes, ENCODING)?;
-        let mut profile = Self {
-            baskets: from.small()?,
-            lines: from.unsigned()?,
-            spend_minor: from.signed()?,
-            redemptions: from.small()?,
-            first_day: from.small()?,
-            last_day: from.small()?,
-            ..Self::default()
-        };
-        for hour in &mut profile.hours {
+        self.baskets = from.small()?;
+        self.lines = from.unsigned()?;
+        self.spend_minor = from.signed()?;
+        self.redemptions = from.small()?;
+        for hour in &mut self.hours {
             *hour = from.small()?;
         }
+        self.stores.clear();
         for _ in 0..from.length(2)? {
-            profile.stores.push((from.small()?, from.small()?));
+            self.stores.push((from.small()?, from.small()?));
         }
-        for level in 0..profile.items.len() {
-            let count = from.length(7)?;
-            let mut items = Vec::with_capacity(count);
+        self.first_day = from.small()?;
+        self.days.clear();
+        for _ in 0..from.length(1)? {
+            let day = self.last_day().checked_add(from.small()?).ok_or(damaged)?;
+            self.days.push(day);
+        }
+        for items in &mut self.items {
+            items.clear();
             let mut before: u32 = 0;
-            for _ in 0..count {
-                let damaged = DecodeError::Damaged;
+            for _ in 0..from.length(2)? {
                 let id = before.checked_add(from.small()?).ok_or(damaged)?;
                 before = id;
-                let basket = profile.baskets.checked_sub(from.small()?).ok_or(damaged)?;
-                let count = from.small()?;
-                let last_day = profile.last_day.checked_sub(from.small()?).ok_or(damaged)?;
-                let first_day = last_day.checked_sub(from.small()?).ok_or(damaged)?;
-                let (slow, fast) = (from.small()?, from.small()?);
-                items.push(Item { id, basket, count, first_day, last_day, slow, fast });
+                let header: u64 = from.unsigned()?;
+                let since = u32::try_from(header >> 1).map_err(|_| damaged)?;
+                let basket = self.baskets.checked_sub(since).ok_or(damaged)?;
+                items.push(if header & 1 == 0 {
+                    Item::bought_once(id, basket)
+                } else {
+                    let count = from.small()?;
+                    let first_day = day_of(&self.days, since).saturating_sub(from.small()?);
+                    Item { id, basket, count, first_day, slow: from.small()?, fast: from.small()? }
+                });
             }
-            profile.items[level] = items;
         }
-        from.end()?;
-        Ok(profile)
+        from.end()
     }
 }
 
 impl Item {
-    fn affinity(&self, baskets: u32) -> Affinity {
-        let baskets_since = baskets - self.basket;
-        let in_baskets =
-            |stored: u16, table| f32::from(decayed(stored, table, baskets_since)) / f32::from(ONE);
-        let gaps = f32::from(self.count.saturating_sub(1));
-        Affinity {
-            count: self.count,
-            slow: in_baskets(self.slow, &SLOW),
-            fast: in_baskets(self.fast, &FAST),
-            baskets_since,
-            usual_gap_days: (self.count > 1)
-                .then(|| f32::from(self.last_day.saturating_sub(self.first_day)) / gaps),
-            last_day: self.last_day,
-        }
+    fn bought_once(id: u32, basket: u32) -> Self {
+        Self { id, basket, count: 1, first_day: 0, slow: ONE, fast: ONE }
     }
+}
+
+/// The day of the basket that lies so many baskets back.
+fn day_of(days: &[u16], baskets_since: u32) -> u16 {
+    let back = usize::try_from(baskets_since).unwrap_or(usize::MAX).saturating_add(1);
+    let known = days.len().checked_sub(back).and_then(|at| days.get(at));
+    known.or(days.first()).copied().unwrap_or_default()
 }
 
 fn id_of(product: &Product, level: Level) -> u32 {

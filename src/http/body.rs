@@ -22,21 +22,29 @@ use crate::domain::payment_card::{self, Field};
 /// `malformed-json`, `validation-failed` with one pointer, or, when a body that cannot be
 /// understood holds a payment-card number, `payment-card-data-refused`.
 pub fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Problem> {
+    match serde_json::from_slice(body) {
+        Ok(Object(value)) => Ok(value),
+        Err(_) => Err(misshapen::<T>(body)),
+    }
+}
+
+/// What is wrong with a body that could not be parsed. Where it is wrong costs every field a
+/// note of its own, so it is asked only of a body that is refused.
+fn misshapen<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let error = match serde_path_to_error::deserialize(&mut deserializer) {
-        Ok(_) if deserializer.end().is_err() => return Err(Problem::new(Slug::MalformedJson)),
-        Ok(Object(value)) => return Ok(value),
-        Err(error) => error,
+    let Err(error) = serde_path_to_error::deserialize::<_, Object<T>>(&mut deserializer) else {
+        // Something follows the value.
+        return Problem::new(Slug::MalformedJson);
     };
     match error.inner().classify() {
         Category::Data => {}
-        _ => return Err(Problem::new(Slug::MalformedJson)),
+        _ => return Problem::new(Slug::MalformedJson),
     }
     // The shape is wrong; whether it is JSON at all is known only from the whole of it.
     match scan(body) {
-        Err(_) => Err(Problem::new(Slug::MalformedJson)),
-        Ok(Scan { payment_card: true, .. }) => Err(Problem::new(Slug::PaymentCardDataRefused)),
-        Ok(_) => Err(shape(place(&error), reason(error.inner()))),
+        Err(_) => Problem::new(Slug::MalformedJson),
+        Ok(Scan { payment_card: true, .. }) => Problem::new(Slug::PaymentCardDataRefused),
+        Ok(_) => shape(place(&error), reason(error.inner())),
     }
 }
 

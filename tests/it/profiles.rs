@@ -2,7 +2,6 @@
 //! checkpoint and the purchases since, and can always be made again.
 
 use std::io::Write as _;
-use std::sync::Arc;
 
 use http::StatusCode;
 use jiff::Timestamp;
@@ -59,9 +58,12 @@ async fn buy(till: &Till, card_number: u64, purchases: std::ops::Range<i64>) {
 }
 
 /// The profile that a replica holds in memory.
-async fn held(service: &TestService, replica: &Replica, card_number: u64) -> Arc<Profile> {
+async fn held(service: &TestService, replica: &Replica, card_number: u64) -> Profile {
     let account_id = account_of(&service.sql().await, &card(card_number)).await;
-    Arc::clone(&replica.app.accounts.get(account_id).expect("it has just moved").profile)
+    let hot = replica.app.accounts.get(account_id).expect("it has just moved");
+    let mut profile = Profile::default();
+    hot.read_profile(&mut profile);
+    profile
 }
 
 async fn checkpoint(service: &TestService, card_number: u64) -> Option<i64> {
