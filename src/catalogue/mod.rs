@@ -73,7 +73,7 @@ pub struct Snapshot {
     keys: HashMap<String, (TerminalKey, Option<Timestamp>)>,
     /// Oldest first.
     epochs: Vec<Epoch>,
-    products: Arc<HashMap<String, Vec<(i32, Product)>>>,
+    products: Arc<Products>,
 }
 
 impl Snapshot {
@@ -143,6 +143,10 @@ impl Snapshot {
         }
     }
 }
+
+/// Articles by what tills call them, each with its versions by epoch, oldest first. Asked for
+/// every line that is sold, hence a hash that is faster than the standard one.
+type Products = HashMap<String, Vec<(i32, Product)>, ahash::RandomState>;
 
 /// The current snapshot, kept current.
 #[derive(Clone, Debug)]

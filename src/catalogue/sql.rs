@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use tokio_postgres::{Client, Row};
 use zeroize::Zeroizing;
 
-use super::{Epoch, Snapshot, Workstation};
+use super::{Epoch, Products, Snapshot, Workstation};
 use crate::db::DbError;
 use crate::domain::bucket;
 use crate::domain::product::{Product, Taxa};
@@ -175,7 +175,7 @@ async fn load_with(
         Arc::clone(&held.products)
     } else {
         let statement = client.prepare(PRODUCTS).await.map_err(DbError::from)?;
-        let mut products: HashMap<String, Vec<(i32, Product)>> = HashMap::new();
+        let mut products = Products::default();
         for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
             let product = Product {
                 product_no: number(&row, "product_no"),

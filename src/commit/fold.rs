@@ -80,8 +80,9 @@ pub(super) struct Fold<'a> {
     pub(super) workbench: &'a mut Workbench,
     /// Lines of recorded sales.
     pub(super) sold: SoldLines,
-    /// Lines of sales that were decided on the account at hand; they happen if it moves.
-    pub(super) sold_here: SoldLines,
+    /// Lines of sales that were decided on the account at hand; they happen if it moves. None
+    /// while only one job is for it.
+    pub(super) sold_here: Option<SoldLines>,
     pub(super) sales: SalesToVoid,
     pub(super) heirs: HashMap<i64, Heir>,
     pub(super) batch: Batch,
@@ -96,7 +97,7 @@ impl Fold<'_> {
         if has_profile {
             before.read_profile(&mut self.workbench.profile);
         }
-        self.sold_here.clear();
+        self.sold_here = (chain.len() > 1).then(SoldLines::new);
         let decided_before = self.decided.len();
         for route in chain {
             match &jobs[route.job].command {
@@ -146,7 +147,8 @@ impl Fold<'_> {
                     let sold_on = sold_on(&line.kind)?;
                     let name = name_of(self.snapshot, sold_on)?;
                     let line = (name, sold_on.line);
-                    self.sold.get(&line).or_else(|| self.sold_here.get(&line)).copied()
+                    let sold_here = self.sold_here.as_ref();
+                    self.sold.get(&line).or_else(|| sold_here?.get(&line)).copied()
                 })
                 .collect();
             let programme = &epoch.programme;
@@ -170,11 +172,13 @@ impl Fold<'_> {
             self.workbench.profile.learn(&visit);
             // A line that comes back later in this very batch finds what it earned. Only on the
             // same account, which moves as a whole: elsewhere the sale may turn out to be none.
-            let lot = epoch.programme.lot_of(business_date);
-            for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
-                if line.kind == LineKind::Sale {
-                    let sold = SoldLine { points: *points, quantity: line.quantity, lot };
-                    self.sold_here.insert((job.name.clone(), line.line), sold);
+            if let Some(sold_here) = &mut self.sold_here {
+                let lot = epoch.programme.lot_of(business_date);
+                for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
+                    if line.kind == LineKind::Sale {
+                        let sold = SoldLine { points: *points, quantity: line.quantity, lot };
+                        sold_here.insert((job.name.clone(), line.line), sold);
+                    }
                 }
             }
         }

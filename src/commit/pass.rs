@@ -125,7 +125,7 @@ impl Pass<'_> {
             now: self.now,
             workbench,
             sold,
-            sold_here: SoldLines::new(),
+            sold_here: None,
             sales,
             heirs,
             batch: Batch::new(self.now),

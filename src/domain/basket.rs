@@ -3,6 +3,8 @@
 //! Values of these types satisfy every rule that can be judged from the message alone, except
 //! those that [`Swipe::findings`] reports. Nothing here has a place in a database or in JSON.
 
+use std::fmt;
+
 use jiff::Timestamp;
 
 use super::name::SwipeName;
@@ -189,28 +191,32 @@ impl Swipe {
         findings.require(!twice, "/lines", "each line needs a number of its own");
 
         for (at, line) in self.lines.iter().enumerate() {
-            let place = |field: &str| format!("/lines/{at}/{field}");
+            let mut require = |holds, field, detail| {
+                findings.require(holds, format_args!("/lines/{at}/{field}"), detail);
+            };
             let amounts = "must lie within 0 and 1000000000000";
             let in_range = |minor: i64| (0..=AMOUNT_MINOR_MAX).contains(&minor);
-            findings.require(line.line > 0, place("line"), "lines are numbered from 1");
-            findings.require(is_text(&line.sku, 32), place("sku"), "1 to 32 printable characters");
-            findings.require(in_range(line.amount_minor), place("amount_minor"), amounts);
-            findings.require(in_range(line.discount_minor), place("discount_minor"), amounts);
+            require(line.line > 0, "line", "lines are numbered from 1");
+            require(is_text(&line.sku, 32), "sku", "1 to 32 printable characters");
+            require(in_range(line.amount_minor), "amount_minor", amounts);
+            require(in_range(line.discount_minor), "discount_minor", amounts);
         }
         for (at, adjustment) in self.adjustments.iter().enumerate() {
             findings.require(
                 adjustment.amount_minor.unsigned_abs() <= AMOUNT_MINOR_MAX.unsigned_abs(),
-                format!("/adjustments/{at}/amount_minor"),
+                format_args!("/adjustments/{at}/amount_minor"),
                 "must lie within -1000000000000 and 1000000000000",
             );
         }
         for (at, redemption) in self.redemptions.iter().enumerate() {
-            let place = |field: &str| format!("/redemptions/{at}/{field}");
-            let code = is_text(&redemption.coupon, 64);
-            findings.require(code, place("coupon"), "1 to 64 printable characters");
+            findings.require(
+                is_text(&redemption.coupon, 64),
+                format_args!("/redemptions/{at}/coupon"),
+                "1 to 64 printable characters",
+            );
             findings.require(
                 (0..=AMOUNT_MINOR_MAX).contains(&redemption.discount_minor),
-                place("discount_minor"),
+                format_args!("/redemptions/{at}/discount_minor"),
                 "must lie within 0 and 1000000000000",
             );
         }
@@ -277,9 +283,10 @@ impl Swipe {
 struct Findings(Vec<Finding>);
 
 impl Findings {
-    fn require(&mut self, holds: bool, pointer: impl Into<String>, detail: &'static str) {
+    /// The pointer is written only when it is needed: a basket of ten lines has forty.
+    fn require(&mut self, holds: bool, pointer: impl fmt::Display, detail: &'static str) {
         if !holds {
-            self.0.push(Finding { pointer: pointer.into(), detail });
+            self.0.push(Finding { pointer: pointer.to_string(), detail });
         }
     }
 }

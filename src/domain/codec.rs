@@ -197,7 +197,8 @@ const DAY_ZERO: Date = date(2000, 1, 1);
 
 /// Days since 2000-01-01.
 pub fn days(value: Date) -> i32 {
-    (value - DAY_ZERO).get_days()
+    let hours = value.duration_since(DAY_ZERO).as_hours();
+    i32::try_from(hours / 24).expect("a calendar of 9999 years has few days")
 }
 
 /// The date of a number of [`days`]; `None` outside the years 1 to 9999.

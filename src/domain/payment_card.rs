@@ -34,6 +34,10 @@ pub fn found_in(text: &str, field: Field) -> bool {
         Field::Text => 13,
         Field::Sku | Field::Phone => 15,
     };
+    // A text has no more digits than bytes.
+    if text.len() < shortest {
+        return false;
+    }
     let mut run: Vec<u8> = Vec::new();
     for character in text.chars() {
         match digit(character) {

@@ -41,8 +41,11 @@ impl FromStr for Quantity {
         if !digits(whole) || whole.len() > 6 || !digits(places) || places.len() > 3 {
             return Err(NotAQuantity);
         }
-        let padded = format!("{whole}{places:0<3}");
-        padded.parse().map_err(|_| NotAQuantity).and_then(Self::from_thousandths)
+        let value = |digits: &str| {
+            digits.bytes().fold(0, |value, digit| value * 10 + i64::from(digit - b'0'))
+        };
+        let unit = [100, 10, 1][places.len() - 1];
+        Self::from_thousandths(value(whole) * 1_000 + value(places) * unit)
     }
 }
 
