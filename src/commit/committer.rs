@@ -231,7 +231,7 @@ impl Committer {
                     if let Some(silent) = self.connection.take() {
                         silent.dedicated.abandon();
                     }
-                    Ok(Err(DbError::lost("PostgreSQL has fallen silent").into()))
+                    Ok(Err(DbError::silent().into()))
                 }
             };
             // Only a statement whose end was not seen can have done something unheard.

@@ -12,14 +12,16 @@
 //!
 //! Has one connection and does one thing at a time, so that tills come first. Knows no cache:
 //! a replica that remembers an older version finds out as it does about other replicas. Must
-//! never refuse a version that an account has, nor write without its lock.
+//! never refuse a version that an account has, nor write without its lock, nor wait for one
+//! account while it holds another.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 
 use super::batch::Batch;
@@ -92,15 +94,26 @@ pub struct Made {
     pub made_at: Timestamp,
 }
 
-/// What expiries were written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expired {
+/// What became of accounts whose points may have run out.
+#[derive(Debug, Default)]
+pub struct Expiries {
     /// Accounts of which something was written off.
     pub accounts: u64,
     /// The points that were.
     pub points: i64,
-    /// Accounts that were left for another time, because somebody held them locked.
-    pub held_up: u64,
+    /// Accounts that somebody else holds locked: another look may find them free.
+    pub held: Vec<i64>,
+    /// Accounts that cannot be read or written until people act, and why.
+    pub damaged: Vec<(i64, Error)>,
+}
+
+/// A stretch of a bucket's accounts, along their key.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// The last account that was looked at; the next page begins after it.
+    pub last: i64,
+    /// Those of which points ran out, or of which nobody has looked.
+    pub due: Vec<i64>,
 }
 
 /// A connection of its own, made when it is needed.
@@ -132,7 +145,8 @@ impl Desk {
         loop {
             let outcome = match self.take_connection().await {
                 Ok(connection) => {
-                    let outcome = adjust(&connection, snapshot, adjustment, now).await;
+                    let attempt = adjust(&connection, snapshot, adjustment, now);
+                    let outcome = timeout(self.connector.silence_max(), attempt).await;
                     self.put_back(connection, outcome).await
                 }
                 Err(error) => Err(error),
@@ -153,8 +167,26 @@ impl Desk {
         }
     }
 
-    /// Writes off what has run out before a day on these accounts. One that somebody else holds
-    /// locked is left for another time, and the others do not wait for it.
+    /// The next accounts of a bucket, after one of them, with those of which points ran out
+    /// before a day; none when there are no more. Reads so many rows and no more.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn page(
+        &mut self,
+        bucket: u8,
+        after: i64,
+        on: Date,
+        accounts_max: i64,
+    ) -> Result<Option<Page>, Error> {
+        let connection = self.take_connection().await?;
+        let look = page(&connection, bucket, after, on, accounts_max);
+        let outcome = timeout(self.connector.silence_max(), look).await;
+        self.put_back(connection, outcome).await
+    }
+
+    /// Writes off what has run out before a day on these accounts. Those that somebody else holds
+    /// locked are not waited for, and one that is damaged costs the others nothing.
     ///
     /// # Errors
     /// What the database says. Some of the accounts may have been done then.
@@ -164,26 +196,31 @@ impl Desk {
         account_ids: &[i64],
         on: Date,
         now: Timestamp,
-    ) -> Result<Expired, Error> {
-        let mut expired = Expired::default();
+    ) -> Result<Expiries, Error> {
+        let mut expiries = Expiries::default();
         let mut parts = VecDeque::from([account_ids]);
         while let Some(part) = parts.pop_front() {
             let connection = self.take_connection().await?;
-            let outcome = expire(&connection, snapshot, part, on, now).await;
-            match self.put_back(connection, outcome).await {
-                Ok(written) => {
-                    expired.accounts += written.accounts;
-                    expired.points += written.points;
+            let attempt = expire(&connection, snapshot, part, on, now);
+            let outcome = timeout(self.connector.silence_max(), attempt).await;
+            match (self.put_back(connection, outcome).await, part) {
+                (Ok(written), _) => {
+                    expiries.accounts += written.accounts;
+                    expiries.points += written.points;
+                    expiries.held.extend(written.held);
                 }
-                Err(error) if !is_locked(&error) && !is_lost_race(&error) => return Err(error),
-                Err(_) if part.len() > 1 => {
+                (Err(error), _) if !is_held(&error) && !is_damage(&error) => return Err(error),
+                (Err(error), [account_id]) if is_damage(&error) => {
+                    expiries.damaged.push((*account_id, error));
+                }
+                (Err(_), [account_id]) => expiries.held.push(*account_id),
+                (Err(_), part) => {
                     let (left, right) = part.split_at(part.len() / 2);
                     parts.extend([left, right]);
                 }
-                Err(_) => expired.held_up += 1,
             }
         }
-        Ok(expired)
+        Ok(expiries)
     }
 
     /// Taken out while it is used: a caller that goes away costs the connection, and with it
@@ -195,15 +232,24 @@ impl Desk {
         }
     }
 
-    /// Puts it back with no transaction open.
+    /// Puts it back with no transaction open. A line that has fallen silent is closed, so that
+    /// neither the desk nor the locks wait for an answer that somebody has swallowed.
     async fn put_back<T>(
         &mut self,
         connection: Connection,
-        outcome: Result<T, Error>,
+        outcome: Result<Result<T, Error>, Elapsed>,
     ) -> Result<T, Error> {
+        let Ok(outcome) = outcome else {
+            connection.dedicated.abandon();
+            return Err(DbError::silent().into());
+        };
         if outcome.is_err() {
-            // Should this fail too, the connection is lost, which the next use finds out.
-            let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
+            let undoing = connection.dedicated.client().batch_execute("ROLLBACK");
+            if timeout(self.connector.silence_max(), undoing).await.is_err() {
+                connection.dedicated.abandon();
+                return outcome;
+            }
+            // Should it have failed, the connection is lost, which the next use finds out.
         }
         self.connection = Some(connection);
         outcome
@@ -223,7 +269,10 @@ async fn adjust(
         return Ok(Some(Adjusted::NoSuchAccount));
     };
     let account_ids = [account_id];
-    lock(connection, &account_ids).await?;
+    let (begun, locked) =
+        tokio::join!(client.batch_execute("BEGIN"), facts::lock_accounts(connection, &account_ids));
+    begun.map_err(DbError::from)?;
+    locked?;
     let (under_lock, loaded, namesakes) = tokio::try_join!(
         account_of(connection, &adjustment.whose),
         load(connection, snapshot, &account_ids),
@@ -287,36 +336,68 @@ async fn adjust(
     Ok(Some(Adjusted::Now(Made { account: after, business_date, made_at: now })))
 }
 
-/// Writes off what is due on these accounts, in one transaction.
+/// A page of a bucket; see [`Desk::page`].
+async fn page(
+    connection: &Connection,
+    bucket: u8,
+    after: i64,
+    on: Date,
+    accounts_max: i64,
+) -> Result<Option<Page>, Error> {
+    let client = connection.dedicated.client();
+    let row = client
+        .query_one(
+            sql::DUE,
+            &[
+                &i16::from(bucket), // $1
+                &after,             // $2
+                &on,                // $3
+                &accounts_max,      // $4
+            ],
+        )
+        .await
+        .map_err(DbError::from)?;
+    let last: Option<i64> = row.get("last");
+    Ok(last.map(|last| Page { last, due: row.get("due") }))
+}
+
+/// Writes off what is due on those of these accounts that are free, in one transaction.
 async fn expire(
     connection: &Connection,
     snapshot: &Snapshot,
     account_ids: &[i64],
     on: Date,
     now: Timestamp,
-) -> Result<Expired, Error> {
+) -> Result<Expiries, Error> {
+    let client = connection.dedicated.client();
     let mut account_ids = account_ids.to_vec();
     account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
-    lock(connection, &account_ids).await?;
-    let loaded = load(connection, snapshot, &account_ids).await?;
-    let mut expired = Expired::default();
+    let (begun, locked) = tokio::join!(
+        client.batch_execute("BEGIN"),
+        facts::lock_free_accounts(connection, &account_ids),
+    );
+    begun.map_err(DbError::from)?;
+    let locked = locked?;
+    let (free, held): (Vec<i64>, Vec<i64>) =
+        account_ids.into_iter().partition(|account_id| locked.contains(account_id));
+    let loaded = load(connection, snapshot, &free).await?;
+    let mut expiries = Expiries { held, ..Expiries::default() };
     let mut batch = Batch::new(now);
     let mut unchanged = Vec::new();
-    for account in account_ids.iter().filter_map(|id| loaded.get(id)) {
+    for account in free.iter().filter_map(|id| loaded.get(id)) {
         let Some((after, entries)) = decide_expiry(account, on) else {
             unchanged.push(account);
             continue;
         };
         debug_assert!(entries.iter().all(|entry| entry.kind == EntryKind::Expire), "only those");
-        expired.accounts += 1;
-        expired.points -= entries.iter().map(|entry| entry.points).sum::<i64>();
+        expiries.accounts += 1;
+        expiries.points -= entries.iter().map(|entry| entry.points).sum::<i64>();
         batch.entries(after.version, on, &entries);
         batch.account(account.version, &after, None);
     }
     if batch.accounts() > 0 {
         write(connection, &batch).await?;
     }
-    let client = connection.dedicated.client();
     if !unchanged.is_empty() {
         let buckets: Vec<i16> =
             unchanged.iter().map(|it| i16::from(bucket::of_account(it.account_id))).collect();
@@ -338,7 +419,25 @@ async fn expire(
         noted.map_err(DbError::from)?;
     }
     client.batch_execute("COMMIT").await.map_err(DbError::from)?;
-    Ok(expired)
+    Ok(expiries)
+}
+
+/// Somebody else is at it, or was first: later it may go.
+fn is_held(error: &Error) -> bool {
+    let Error::Database(database) = error else { return false };
+    is_locked(error) || database.sqlstate() == Some("40P01")
+}
+
+/// What is stored of an account cannot be read, or what would be written does not fit it: so it
+/// stays until people act. Under its lock nobody else can have taken a key of its rows.
+fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::Damaged(_) => true,
+        Error::Database(error) => {
+            error.sqlstate().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+        }
+        _ => false,
+    }
 }
 
 /// The account that is meant, as of now; its heir when it has been merged.
@@ -376,16 +475,6 @@ async fn made_before<'a>(
         }
     }
     Ok(None)
-}
-
-/// Begins a transaction and locks accounts, which are sorted.
-async fn lock(connection: &Connection, account_ids: &[i64]) -> Result<(), Error> {
-    let (begun, locked) = tokio::join!(
-        connection.dedicated.client().batch_execute("BEGIN"),
-        facts::lock_accounts(connection, account_ids),
-    );
-    begun.map_err(DbError::from)?;
-    locked
 }
 
 /// Accounts as they are; those that do not exist are left out.

@@ -43,7 +43,7 @@ use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
-pub use desk::{Adjusted, Adjustment, Desk, Expired, Made, Whose};
+pub use desk::{Adjusted, Adjustment, Desk, Expiries, Made, Page, Whose};
 
 /// What a terminal wants written.
 #[derive(Clone, Debug)]

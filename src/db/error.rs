@@ -75,6 +75,11 @@ impl DbError {
         Self::Lost(Cause(Inner::Said(what)))
     }
 
+    /// As [`DbError::Lost`], for a line that said nothing for longer than a statement may take.
+    pub(crate) fn silent() -> Self {
+        Self::lost("PostgreSQL has fallen silent")
+    }
+
     fn cause(&self) -> &Cause {
         match self {
             Self::Lost(cause)

@@ -2,22 +2,28 @@
 //! do meanwhile and wherever the work is cut.
 
 use std::process::Command;
+use std::time::Duration;
 
 use http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
-use tillside::commit::{Adjusted, Adjustment, Desk, Expired, Whose};
+use tillside::commit::{Adjusted, Adjustment, Desk, Whose};
 use tillside::config::Config;
-use tillside::expiry;
+use tillside::expiry::{self, Expired};
 use tillside::metrics::Metrics;
 use tillside::verify::Audit;
+use tokio::time::timeout;
+use tokio_postgres::Client;
 
 use crate::spending::paid;
 use crate::support::database::launcher;
 use crate::support::flow::{account_of, audit, enrol, look_up, on, points_of, until};
 use crate::support::service::{TODAY, TestService, body, card, post, swipe, today};
 use crate::support::tap::Tap;
+
+/// Long before anybody who waits where nobody should would go on.
+const PROMPT: Duration = Duration::from_secs(30);
 
 /// An adjustment of a card's account on the day of most tests.
 fn adjustment(id: &str, whose: Whose, points: i64) -> Adjustment {
@@ -46,7 +52,7 @@ async fn adjust(service: &TestService, desk: &mut Desk, adjustment: &Adjustment)
 
 async fn walk(service: &TestService, desk: &mut Desk, on: &str) -> Expired {
     let (snapshot, on) = (service.replica.app.catalogue.current(), date(on));
-    let walk = expiry::walk(&service.pool, desk, &snapshot, on, &service.replica.app.metrics);
+    let walk = expiry::walk(desk, &snapshot, on, &service.replica.app.metrics);
     walk.await.expect("the database answers")
 }
 
@@ -284,7 +290,7 @@ async fn points_run_out_on_accounts_that_nobody_visits() {
     // The last day counts.
     assert_eq!(walk(&service, &mut desk, "2026-01-31").await, Expired::default());
     let gone = walk(&service, &mut desk, "2026-02-01").await;
-    assert_eq!(gone, Expired { accounts: 70, points: 700, held_up: 0 });
+    assert_eq!(gone, Expired { accounts: 70, points: 700, ..Expired::default() });
     assert_eq!(walk(&service, &mut desk, "2026-02-01").await, Expired::default());
     let metrics = &service.replica.app.metrics;
     assert_eq!((metrics.expired_accounts.get(), metrics.expired_points.get()), (70, 700));
@@ -317,22 +323,101 @@ async fn what_an_older_version_has_not_noted_is_looked_at_without_a_new_version(
     verified(&service).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_somebody_holds_is_left_and_the_others_do_not_wait_for_it() {
-    let service = TestService::start_with(|config| config.commit.lock_timeout_ms = 20).await;
-    let (till, mut desk, rogue) = (service.till(), desk(&service.config), service.sql().await);
+/// A service on which nobody who waits for a lock gives up before the test does.
+async fn patient_service() -> TestService {
+    TestService::start_with(|config| {
+        config.commit.lock_timeout_ms = 60_000;
+        config.commit.statement_timeout_ms = 60_000;
+    })
+    .await
+}
+
+/// Twenty cards, 1 to 20, with ten points each that have run out by the day of most tests.
+async fn twenty_forgotten(service: &TestService) {
     for n in 1..=20 {
-        post(&till, &on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10")).await;
+        let sale = on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10");
+        assert_eq!(post(&service.till(), &sale).await.status, StatusCode::CREATED);
     }
-    let held = account_of(&rogue, &card(7)).await;
+}
+
+/// A stranger's session that holds the account of a card locked.
+async fn hold(service: &TestService, number: u64) -> Client {
+    let rogue = service.sql().await;
+    let held = account_of(&rogue, &card(number)).await;
     let hold = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {held} FOR UPDATE");
     rogue.batch_execute(&hold).await.expect("nobody else holds it");
-    let expected = Expired { accounts: 19, points: 190, held_up: 1 };
-    assert_eq!(walk(&service, &mut desk, TODAY).await, expected);
+    rogue
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_somebody_holds_is_left_and_the_others_do_not_wait_for_it() {
+    let service = patient_service().await;
+    twenty_forgotten(&service).await;
+    let (mut desk, rogue) = (desk(&service.config), hold(&service, 7).await);
+    // Whoever stood in line for the account would hold the others of its handful meanwhile.
+    let left =
+        timeout(PROMPT, walk(&service, &mut desk, TODAY)).await.expect("nobody is waited for");
+    assert_eq!(left, Expired { accounts: 19, points: 190, held_up: 1, damaged: 0 });
     rogue.batch_execute("COMMIT").await.expect("let go");
-    let expected = Expired { accounts: 1, points: 10, held_up: 0 };
+    let expected = Expired { accounts: 1, points: 10, ..Expired::default() };
     assert_eq!(walk(&service, &mut desk, TODAY).await, expected);
     verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_let_go_is_written_off_in_the_same_walk() {
+    let service = patient_service().await;
+    twenty_forgotten(&service).await;
+    let (mut desk, rogue) = (desk(&service.config), hold(&service, 7).await);
+    let let_go = async {
+        let expired = &service.replica.app.metrics.expired_accounts;
+        until("the others are written off", async || expired.get() == 19).await;
+        rogue.batch_execute("COMMIT").await.expect("let go");
+    };
+    let (walked, ()) = tokio::join!(walk(&service, &mut desk, TODAY), let_go);
+    assert_eq!(walked, Expired { accounts: 20, points: 200, ..Expired::default() });
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_account_does_not_end_the_walk() {
+    let service = TestService::start().await;
+    twenty_forgotten(&service).await;
+    let (mut desk, sql) = (desk(&service.config), service.sql().await);
+    // What cannot be read, and what cannot be written: a row stands where an entry would.
+    let (unread, unwritten) = (account_of(&sql, &card(3)).await, account_of(&sql, &card(9)).await);
+    let damage = format!(
+        "UPDATE account SET lots = '\\xff' WHERE account_id = {unread};
+         INSERT INTO entry SELECT account_id, 2, points, lot_expires, lot_available, business_date,
+                                  bucket, entry_no, kind
+         FROM entry WHERE account_id = {unwritten}"
+    );
+    sql.batch_execute(&damage).await.expect("damaged");
+    for accounts in [18, 0] {
+        let points = 10 * i64::try_from(accounts).expect("small");
+        let expected = Expired { accounts, points, held_up: 0, damaged: 2 };
+        assert_eq!(walk(&service, &mut desk, TODAY).await, expected);
+    }
+    assert_eq!(service.replica.app.metrics.expiry_damaged.get(), 4);
+    let left = "SELECT sum(total_points)::bigint FROM account";
+    assert_eq!(service.count(left).await, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_of_many_pages_is_looked_at_to_its_end() {
+    let service = TestService::start().await;
+    let (mut desk, sql) = (desk(&service.config), service.sql().await);
+    // Every third has not been looked at, and so has the last of all.
+    let fill = "INSERT INTO account (account_id, version, total_points, sales_minor, baskets,
+                                     clock, bucket, state, lots, next_expiry)
+                SELECT (n << 8) | 7, 1, 0, 0, 0, '2026-03-01', 7, 0, '\\x0100',
+                       CASE n % 3 WHEN 1 THEN '0001-01-01'::date END
+                FROM generate_series(100001, 102500) AS n";
+    sql.batch_execute(fill).await.expect("filled");
+    let unseen = "SELECT count(*) FROM account WHERE bucket = 7 AND next_expiry < '2026-01-01'";
+    assert_eq!(service.count(unseen).await, 833);
+    assert_eq!(walk(&service, &mut desk, TODAY).await, Expired::default());
+    assert_eq!(service.count(unseen).await, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -366,7 +451,7 @@ async fn expiries_that_race_tills_and_each_other_are_written_once() {
             let (mut desk, app) = (desk(&service.config), service.replica.app.clone());
             tasks.spawn(async move {
                 let (snapshot, metrics) = (app.catalogue.current(), Metrics::new());
-                let walk = expiry::walk(&app.pool, &mut desk, &snapshot, today(), &metrics);
+                let walk = expiry::walk(&mut desk, &snapshot, today(), &metrics);
                 walk.await.expect("the database answers");
             });
         }
@@ -394,7 +479,7 @@ async fn a_walk_that_is_killed_midway_leaves_no_lock_and_is_taken_up_again() {
     for place in ["commit::commit_batch", "COMMIT"] {
         tap.cut_after(place);
         let (mut desk, metrics) = (desk(&config), Metrics::new());
-        let walk = expiry::walk(&service.pool, &mut desk, &snapshot, today(), &metrics).await;
+        let walk = expiry::walk(&mut desk, &snapshot, today(), &metrics).await;
         assert!(walk.is_err(), "cut after {place}");
     }
     walk(&service, &mut desk(&service.config), TODAY).await;
@@ -407,5 +492,35 @@ async fn a_walk_that_is_killed_midway_leaves_no_lock_and_is_taken_up_again() {
         service.count(open).await == 0
     })
     .await;
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_somebody_swallows_does_not_keep_the_desk() {
+    let service = TestService::start().await;
+    let tap = Tap::open(&service.config.database.url);
+    let mut config = service.config.clone();
+    config.database.url = tap.url();
+    config.commit.statement_timeout_ms = 200;
+    twenty_forgotten(&service).await;
+    let mut desk = desk(&config);
+    for (place, number) in ["commit::lock_accounts", "COMMIT"].into_iter().zip(1..) {
+        tap.mute_after(place);
+        let given = adjustment(place, of_card(1), 10);
+        let made_once = timeout(PROMPT, adjust(&service, &mut desk, &given)).await;
+        let (balance, before) = made(&made_once.expect("the line is given up"));
+        // The ten that it was born with have run out by then.
+        assert_eq!((balance, before), (10 * number, place == "COMMIT"), "silent after {place}");
+    }
+    let snapshot = service.replica.app.catalogue.current();
+    for place in ["commit::due", "commit::lock_free_accounts", "COMMIT"] {
+        tap.mute_after(place);
+        let metrics = Metrics::new();
+        let walk = expiry::walk(&mut desk, &snapshot, today(), &metrics);
+        let ended = timeout(PROMPT, walk).await.expect("the line is given up");
+        assert!(ended.is_err(), "silent after {place}");
+    }
+    walk(&service, &mut desk, TODAY).await;
+    assert_eq!(service.count("SELECT sum(total_points)::bigint FROM account").await, 20);
     verified(&service).await;
 }

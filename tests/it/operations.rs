@@ -77,7 +77,7 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 23] = [
+const METRICS: [(&str, &str); 24] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
@@ -85,6 +85,7 @@ const METRICS: [(&str, &str); 23] = [
     ("tillside_committer_connections_total", "counter"),
     ("tillside_expired_accounts_total", "counter"),
     ("tillside_expired_points_total", "counter"),
+    ("tillside_expiry_damaged_total", "counter"),
     ("tillside_held_up_total", "counter"),
     ("tillside_http_connections", "gauge"),
     ("tillside_http_connections_refused_total", "counter"),
