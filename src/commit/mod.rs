@@ -124,6 +124,8 @@ struct Job {
     in_doubt: bool,
     /// Whether somebody else holds what it needs: it goes to the siding.
     held_up: bool,
+    /// How often the database has let somebody else go first.
+    races_lost: u8,
     /// Its place among what may wait; given back when the job is gone.
     ticket: Ticket,
     /// Taken when the caller has been answered.
@@ -256,6 +258,7 @@ impl Committers {
             sent: false,
             in_doubt: false,
             held_up: false,
+            races_lost: 0,
             ticket,
             reply: Some(reply),
         };

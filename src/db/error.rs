@@ -52,6 +52,11 @@ impl DbError {
         self.cause().sqlstate().map(SqlState::code)
     }
 
+    /// The table that refused, if the server named one.
+    pub fn table(&self) -> Option<&str> {
+        self.driver_error()?.as_db_error()?.table()
+    }
+
     /// The error of the driver, with its DETAIL: take care where it goes.
     pub fn driver_error(&self) -> Option<&tokio_postgres::Error> {
         match &self.cause().0 {
