@@ -15,6 +15,7 @@ mod batch;
 mod cards;
 mod committer;
 mod desk;
+mod expiries;
 mod facts;
 mod fold;
 mod pass;
@@ -43,7 +44,8 @@ use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
-pub use desk::{Adjusted, Adjustment, Desk, Expiries, Made, Page, Whose};
+pub use desk::{Adjusted, Adjustment, Desk, Made, Whose};
+pub use expiries::{Expiries, Page};
 
 /// What a terminal wants written.
 #[derive(Clone, Debug)]
