@@ -137,7 +137,7 @@ impl Simulator {
             let sale = self.next_sale(Buyer::Holder(&card));
             self.present(sale).await;
         }
-        let link_to = (self.rng.u8(0..3) > 0).then(|| floor.shop.old_card(&mut self.rng));
+        let link_to = (self.rng.u8(0..3) > 0).then(|| floor.shop.family_card(&mut self.rng));
         let enrolment = self.desk.enrolment(&card, link_to);
         let mut rng = self.rng.fork();
         let desk = Arc::clone(&self.desk);
@@ -147,7 +147,7 @@ impl Simulator {
         enrolling.await.expect("an enrolment is answered, sooner or later");
         if self.rng.u8(0..4) == 0 {
             // Again, or for somebody else: then it is refused.
-            let link_to = self.rng.bool().then(|| floor.shop.old_card(&mut self.rng));
+            let link_to = self.rng.bool().then(|| floor.shop.family_card(&mut self.rng));
             let again = self.desk.enrolment(&card, link_to);
             self.deliver(again).await;
         }
