@@ -9,8 +9,9 @@ use tokio_postgres::{Client, Row};
 use crate::error::HarnessError;
 
 /// Every row of a transaction or a void under its name, with the sum of all entries of its
-/// account up to its version. Entries that belong to no transaction count as well. Of those that do,
-/// points that ran out in the same moment, or were handed on to an heir, are not the transaction's.
+/// account up to its version. Entries that belong to no transaction count as well. Of those that
+/// do, points that ran out in the same moment, or were handed on to an heir, are not the
+/// transaction's own.
 const ROWS: &str = "\
 -- oracle::sql::rows
 WITH booked AS (
