@@ -59,7 +59,7 @@ fn message() -> String {
 }
 
 fn parse(body: &[u8], workstation: &Workstation, cards: &CardFormat) -> Swipe {
-    let rules = Rules { currency: "USD", cards, window: None };
+    let rules = Rules { currency: "USD", cards, window: None, only_read: false };
     let wire: SwipeIn<'_> = body::parse(body).expect("the message is good");
     wire.into_swipe(workstation, &rules).expect("the message is good")
 }

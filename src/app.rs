@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
@@ -13,7 +12,7 @@ use crate::accounts::Accounts;
 use crate::catalogue::Catalogue;
 use crate::commit::{CommitterTasks, Committers};
 use crate::config::Config;
-use crate::db::pool::connect_pool;
+use crate::db::pool::{Pool, connect_pool};
 use crate::domain::card::CardFormat;
 use crate::domain::payment_card;
 use crate::error::Error;

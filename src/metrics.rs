@@ -70,6 +70,8 @@ pub struct Metrics {
     pub expired_accounts: IntCounter,
     /// Points that were written off on those.
     pub expired_points: IntCounter,
+    /// Accounts that walks have left out, because what is stored of them is damaged.
+    pub expiry_damaged: IntCounter,
     /// Requests kept in the quarantine.
     pub quarantined: IntCounter,
 }
@@ -228,6 +230,11 @@ impl Metrics {
                 &registry,
                 "tillside_expired_points_total",
                 "Points written off on accounts that nobody visited.",
+            ),
+            expiry_damaged: counter(
+                &registry,
+                "tillside_expiry_damaged_total",
+                "Accounts left out of expiry because what is stored of them is damaged.",
             ),
             quarantined: counter(
                 &registry,

@@ -3,13 +3,13 @@
 //! Every step looks first and changes only what is missing, so it is safe to repeat, from
 //! several replicas at once.
 
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
 use crate::catalogue;
 use crate::config::Config;
 use crate::db::DbError;
+use crate::db::pool::Pool;
 use crate::db::schema::{self, Partitions, SchemaError};
 use crate::domain::programme::Rules;
 

@@ -4,6 +4,8 @@
 //! dollar, less what is brought back, less what is spent. It must never ask the service's own
 //! rules: what the service books is judged by this.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use fastrand::Rng;
 use jiff::civil::Date;
 use jiff::{Span, ToSpan as _};
@@ -14,8 +16,14 @@ use crate::world::Workstation;
 /// Money for one point.
 const POINT_MINOR: i64 = 100;
 
+/// Cards that come while the shop is open have numbers from here on.
+const FIRST_NEW_CARD: u64 = 100_000_000;
+/// Days before today of purchases whose points have run out: they last for two years, and to the
+/// end of a month.
+const RUN_OUT_DAYS: i64 = 3 * 366;
+
 /// What all tills share.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Shop {
     /// The customers. The first one is everywhere at once.
     pub cards: Vec<String>,
@@ -23,6 +31,21 @@ pub struct Shop {
     pub hot_percent: u8,
     /// The business dates on which things happen, the last of them today.
     pub dates: Vec<Date>,
+    next_new_card: AtomicU64,
+}
+
+/// Who buys.
+#[derive(Clone, Copy, Debug)]
+pub enum Buyer<'a> {
+    /// Somebody, with a card or without.
+    Anybody,
+    /// Somebody with this card.
+    Holder(&'a str),
+    /// Somebody with this card, so long ago that the points have run out by now. The card must
+    /// not be used otherwise: what is left of its points would depend on what comes first.
+    Forgotten(&'a str),
+    /// Somebody who brings back what was bought then.
+    Returning(&'a Sale),
 }
 
 /// A transaction, as the till keeps it.
@@ -38,6 +61,8 @@ pub struct Sale {
     pub points: i64,
     /// Its total.
     pub total_minor: i64,
+    /// Whether its points have run out since.
+    pub has_run_out: bool,
     /// Its first line, which may be brought back later.
     pub first_line: SoldLine,
 }
@@ -56,48 +81,65 @@ pub struct SoldLine {
 impl Shop {
     /// A shop with so many customers, on a business date and the day before.
     pub fn new(customers: u64, today: Date) -> Self {
-        let card = |number| {
-            let digits = format!("299{number:09}");
-            let check = char::from(tillside::domain::card::check_digit(&digits));
-            format!("{digits}{check}")
-        };
         let yesterday = today.yesterday().unwrap_or(today);
         Self {
             cards: (0..customers).map(card).collect(),
             hot_percent: 20,
             dates: vec![yesterday, today],
+            next_new_card: AtomicU64::new(FIRST_NEW_CARD),
         }
     }
 
-    /// The next transaction of a workstation. `returned` is brought back in it, by the customer
-    /// who bought it.
+    /// A card that nobody has used.
+    pub fn new_card(&self) -> String {
+        card(self.next_new_card.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A card of a customer that the shop began with, the busiest one often.
+    pub fn old_card(&self, rng: &mut Rng) -> String {
+        if rng.u8(0..4) == 0 { self.cards[0].clone() } else { self.family_card(rng) }
+    }
+
+    /// A card of somebody whose account a card may be put on. Seldom the busiest one's: families
+    /// have a handful of cards, also when a run lasts for hours.
+    pub fn family_card(&self, rng: &mut Rng) -> String {
+        let at = if rng.u8(0..32) == 0 { 0 } else { rng.usize(0..self.cards.len()) };
+        self.cards[at].clone()
+    }
+
+    /// The next transaction of a workstation.
     pub fn sale(
         &self,
         rng: &mut Rng,
         workstation: &Workstation,
         sequence_number: u64,
-        returned: Option<&Sale>,
+        buyer: Buyer<'_>,
     ) -> Sale {
         let date = *rng.choice(&self.dates).expect("a shop is open on some day");
-        let card = match returned {
-            Some(sale) => sale.card.clone(),
-            None => self.customer(rng),
+        let has_run_out = matches!(buyer, Buyer::Forgotten(_));
+        let date =
+            if has_run_out { date.saturating_sub(Span::new().days(RUN_OUT_DAYS)) } else { date };
+        let card = match buyer {
+            Buyer::Anybody => self.customer(rng),
+            Buyer::Holder(card) | Buyer::Forgotten(card) => Some(card.to_owned()),
+            Buyer::Returning(sale) => sale.card.clone(),
         };
         let mut lines = Lines::default();
         let first_line = random_line(rng);
         lines.sell(&first_line);
         for _ in 0..rng.u8(0..10) {
             let line = random_line(rng);
-            if rng.u8(0..100) < 6 { lines.take_back(&line, None) } else { lines.sell(&line) }
+            let comes_back = rng.u8(0..100) < 6 && !has_run_out;
+            if comes_back { lines.take_back(&line, None) } else { lines.sell(&line) }
         }
-        if let Some(sale) = returned {
+        if let Buyer::Returning(sale) = buyer {
             lines.take_back(&sale.first_line, Some(&sale.name));
         }
         let tax_minor = rng.i64(0..50);
         let total_minor = lines.total_minor + tax_minor;
-        let spends = card.is_some() && rng.u8(0..100) < 30;
+        let spends = card.is_some() && rng.u8(0..100) < 30 && !has_run_out;
         let spent = if spends { rng.i64(1..200) } else { 0 };
-        let training = rng.u8(0..100) < 2;
+        let training = rng.u8(0..100) < 2 && !has_run_out;
 
         let Workstation { store_id, workstation_id, .. } = workstation;
         let mut message = json!({
@@ -123,7 +165,7 @@ impl Shop {
         let card = card.filter(|_| !training);
         let points = if card.is_some() { lines.points() - spent } else { 0 };
         let name = format!("{store_id}/{workstation_id}/{date}/{sequence_number}");
-        Sale { name, message, card, points, total_minor, first_line }
+        Sale { name, message, card, points, total_minor, has_run_out, first_line }
     }
 
     /// The first customer often; the others the more rarely the further down they stand.
@@ -165,6 +207,13 @@ impl Sale {
         message["adjustments"][0]["amount_minor"] = (tax_minor + 1).into();
         message.to_string()
     }
+}
+
+/// A well-formed card.
+fn card(number: u64) -> String {
+    let digits = format!("299{number:09}");
+    let check = char::from(tillside::domain::card::check_digit(&digits));
+    format!("{digits}{check}")
 }
 
 #[derive(Default)]
@@ -254,7 +303,8 @@ mod tests {
         let mut earlier: Option<Sale> = None;
         for sequence_number in 0..500 {
             let returned = earlier.as_ref().filter(|_| sequence_number % 3 == 0);
-            let sale = shop.sale(&mut rng, &workstation, sequence_number, returned);
+            let buyer = returned.map_or(Buyer::Anybody, Buyer::Returning);
+            let sale = shop.sale(&mut rng, &workstation, sequence_number, buyer);
             let number = |value: &Value| value.as_i64().expect("a number");
             let (mut total_minor, mut sold_minor, mut returned_minor) = (0, 0, 0);
             let mut known_points = 0;

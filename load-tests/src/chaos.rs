@@ -64,6 +64,8 @@ pub struct Report {
     pub unknown: u64,
     /// How often one transaction was sent sixteen times at once, to all replicas.
     pub storms: u64,
+    /// Commands that were killed before they ended.
+    pub commands_killed: u64,
     /// The longest time from PostgreSQL's being back to the first new record, in milliseconds.
     pub first_success_ms: u128,
     /// How often that was measured.
@@ -126,6 +128,8 @@ pub async fn attack(
     let floor = Arc::new(Floor {
         shop,
         base_urls: world.base_urls(),
+        binary: world.binary.clone(),
+        configs: world.replica_configs.iter().chain([&world.config]).cloned().collect(),
         journal,
         tally: Arc::clone(&tally),
         next_id: AtomicU64::new(0),
@@ -162,13 +166,17 @@ pub async fn attack(
     if let Some(differing) = wire.remove("tills: duplicate_differs").filter(|count| *count > 0) {
         findings.push(format!("{differing} times two answers to one request were not the same"));
     }
+    // What no walk has come to so far; then it is known what must have run out.
+    findings.extend(world.expire().await?);
     let mut verdict = oracle::judge(world).await?;
     let (first_success, first_success_count) = tally.first_success();
     if first_success > FIRST_SUCCESS_MAX {
         let what = format!("the first till was served {first_success:?} after PostgreSQL was back");
         verdict.find(Fault::Stuck, what);
     }
+    let commands_killed = tally.commands_killed.load(Ordering::Relaxed);
     findings.extend(untested(plan, &deeds, &wire));
+    findings.extend(undone(plan, &verdict, commands_killed));
     Ok(Report {
         seed: plan.world.seed,
         seconds,
@@ -178,6 +186,7 @@ pub async fn attack(
         problems: tally.problems(),
         unknown: tally.unknown.load(Ordering::Relaxed),
         storms: tally.storms.load(Ordering::Relaxed),
+        commands_killed,
         first_success_ms: first_success.as_millis(),
         first_success_count,
         drain_ms: drain.as_millis(),
@@ -235,6 +244,24 @@ fn untested(plan: &Plan, deeds: &Deeds, wire: &BTreeMap<String, u64>) -> Vec<Str
     blows.chain(quiet.map(|(kind, _)| never(kind))).collect()
 }
 
+/// What people and the calendar were to do under faults, and did not.
+fn undone(plan: &Plan, verdict: &Verdict, commands_killed: u64) -> Vec<String> {
+    if matches!(plan.schedule, Schedule::Peace(_)) {
+        return Vec::new();
+    }
+    let done = [
+        (verdict.enrolled, "a card enrolled"),
+        (verdict.linked, "a card put on the account of another"),
+        (verdict.adjusted, "points corrected by a command"),
+        (verdict.expired, "points that ran out"),
+        (commands_killed, "a command killed"),
+    ];
+    let never = done.iter().filter(|(count, _)| *count == 0);
+    never
+        .map(|(_, what)| format!("{what}: it never happened, so nothing is known about it"))
+        .collect()
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut row = |count: &dyn fmt::Display, what: &str| writeln!(f, "{count:>10}  {what}");
@@ -245,6 +272,7 @@ impl fmt::Display for Report {
             row(count, &format!("on the wire to {kind}"))?;
         }
         let Verdict { requests, acked, replays, refused, unanswered, .. } = &self.verdict;
+        let Verdict { enrolled, linked, merged, adjusted, expired, .. } = &self.verdict;
         row(requests, "requests")?;
         row(acked, "acknowledged")?;
         row(replays, "further answers to those, byte for byte the same")?;
@@ -252,6 +280,12 @@ impl fmt::Display for Report {
         row(unanswered, "never answered")?;
         row(&self.unknown, "attempts after which a till did not know")?;
         row(&self.storms, "transactions sent sixteen times at once")?;
+        row(enrolled, "cards enrolled")?;
+        row(linked, "cards put on the account of another")?;
+        row(merged, "accounts that gave their points away by that")?;
+        row(adjusted, "corrections of points by a command")?;
+        row(expired, "accounts whose points ran out")?;
+        row(&self.commands_killed, "commands killed before they ended")?;
         row(&self.verdict.tills_of_busiest_card, "tills that used the busiest card")?;
         for (problem, count) in &self.problems {
             row(count, &format!("answered {problem}"))?;

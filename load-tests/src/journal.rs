@@ -37,7 +37,7 @@ pub enum Line {
 pub struct Sent {
     /// Number of the request within the run.
     pub id: u64,
-    /// The name of its transaction.
+    /// The name of its transaction; of an enrolment the card, of an adjustment its id.
     pub name: String,
     /// What it asks for.
     pub asked: Asked,
@@ -57,11 +57,27 @@ pub enum Asked {
         points: i64,
         /// Its total.
         total_minor: i64,
+        /// Whether it is so old that its points have run out since.
+        has_run_out: bool,
     },
     /// To undo a transaction.
     Void,
     /// To record another content under the name of a recorded transaction: must be refused.
     Reuse,
+    /// To enrol a card.
+    Enrol {
+        /// A card of the account that it shall belong to.
+        link_to: Option<String>,
+    },
+    /// To correct points, by a command.
+    Adjust {
+        /// Whose.
+        card: String,
+        /// By how much.
+        points: i64,
+        /// Whether it is asked again until it is answered. Otherwise nobody may ever know.
+        insists: bool,
+    },
 }
 
 /// An answer that is not "perhaps" nor "not now".
@@ -196,7 +212,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("journal");
         let journal = Arc::new(Journal::create(&path).expect("a new file"));
-        let asked = Asked::Sale { card: Some("2990000000019".into()), points: -3, total_minor: 9 };
+        let card = Some("2990000000019".into());
+        let asked = Asked::Sale { card, points: -3, total_minor: 9, has_run_out: false };
         let sent = Sent { id: 0, name: "1/2/2026-03-14/5".into(), asked, body: Hash::of(b"x") };
         journal.write(&Line::Sent(sent.clone())).await;
         let writers: Vec<_> = (1..=100)

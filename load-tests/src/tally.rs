@@ -17,6 +17,8 @@ pub struct Tally {
     pub unknown: AtomicU64,
     /// Transactions sent sixteen times at once.
     pub storms: AtomicU64,
+    /// Commands of the clerk that were killed.
+    pub commands_killed: AtomicU64,
     inner: Mutex<Inner>,
 }
 

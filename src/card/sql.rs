@@ -1,8 +1,7 @@
 //! Looking up a card. Reads the primary, never the cache: rule 3 of the design.
 
-use deadpool_postgres::Pool;
-
 use crate::db::DbError;
+use crate::db::pool::Pool;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::ledger::Lots;
@@ -28,15 +27,21 @@ pub(super) async fn account_of(pool: &Pool, card: &str) -> Result<Option<Account
 }
 
 async fn try_account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Error> {
-    let client = pool.get().await.map_err(DbError::from)?;
-    let statement = client.prepare_cached(FIND_CARD).await.map_err(DbError::from)?;
-    let bucket = i16::from(bucket::of_card(card));
-    let row = client.query_opt(&statement, &[&bucket, &card]).await.map_err(DbError::from)?;
-    let Some(row) = row else { return Ok(None) };
-    let account_id: i64 = row.get("account_id");
-    let statement = client.prepare_cached(LOAD_ACCOUNT).await.map_err(DbError::from)?;
-    let bucket = i16::from(bucket::of_account(account_id));
-    let row = client.query_one(&statement, &[&bucket, &account_id]).await.map_err(DbError::from)?;
+    let card = card.to_owned();
+    let found = pool.ask(move |client| {
+        Box::pin(async move {
+            let statement = client.prepare_cached(FIND_CARD).await?;
+            let bucket = i16::from(bucket::of_card(&card));
+            let row = client.query_opt(&statement, &[&bucket, &card]).await?;
+            let Some(row) = row else { return Ok(None) };
+            let account_id: i64 = row.get("account_id");
+            let statement = client.prepare_cached(LOAD_ACCOUNT).await?;
+            let bucket = i16::from(bucket::of_account(account_id));
+            let row = client.query_one(&statement, &[&bucket, &account_id]).await?;
+            Ok::<_, DbError>(Some((account_id, row)))
+        })
+    });
+    let Some((account_id, row)) = found.await? else { return Ok(None) };
     let damaged = |what: String| Error::Damaged(format!("account {account_id}: {what}"));
     let code: i16 = row.get("state");
     Ok(Some(Account {

@@ -13,13 +13,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::db::DbError;
+use crate::db::pool::Pool;
 use crate::domain::product::Product;
 use crate::domain::profile::Visit;
 use crate::domain::programme::{Programme, Rules};
@@ -29,6 +30,8 @@ use crate::sealing::Sealer;
 
 /// How often the database is asked whether something has changed.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long reading it again may take, a chain's whole catalogue included.
+const LOAD_MAX: Duration = Duration::from_secs(60);
 
 /// A till's place: what its id stands for inside.
 #[derive(Clone, Debug)]
@@ -188,7 +191,10 @@ async fn keep_current(pool: Pool, sealer: Arc<Sealer>, sender: watch::Sender<Arc
         let held = Arc::clone(&sender.borrow());
         let outcome = match sql::reference_version(&pool).await {
             Ok(version) if version == held.reference_version => continue,
-            Ok(_) => sql::load(&pool, &sealer, &held).await,
+            // Should the line have fallen silent, whoever asks over it next finds it out.
+            Ok(_) => timeout(LOAD_MAX, sql::load(&pool, &sealer, &held))
+                .await
+                .unwrap_or_else(|_elapsed| Err(DbError::silent().into())),
             Err(error) => Err(Error::from(error)),
         };
         match outcome {

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use tokio_postgres::{Client, Row};
@@ -11,6 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Epoch, Products, Snapshot, Workstation};
 use crate::db::DbError;
+use crate::db::pool::Pool;
 use crate::domain::bucket;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
@@ -80,9 +80,13 @@ pub(super) async fn ensure_first_epoch(
 
 /// See [`REFERENCE_VERSION`].
 pub(super) async fn reference_version(pool: &Pool) -> Result<i64, DbError> {
-    let client = pool.get().await?;
-    let statement = client.prepare_cached(REFERENCE_VERSION).await?;
-    Ok(client.query_one(&statement, &[]).await?.get(0))
+    pool.ask(|client| {
+        Box::pin(async move {
+            let statement = client.prepare_cached(REFERENCE_VERSION).await?;
+            Ok(client.query_one(&statement, &[]).await?.get(0))
+        })
+    })
+    .await
 }
 
 /// Everything, as of now. What cannot have changed since `held` is taken from there.

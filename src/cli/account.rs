@@ -16,7 +16,7 @@ use crate::domain::account::State;
 use crate::domain::desk::ADJUSTMENT_POINTS_MAX;
 use crate::domain::payment_card::{self, Field};
 use crate::domain::swipe;
-use crate::expiry;
+use crate::expiry::{self, Expired};
 use crate::metrics::Metrics;
 use crate::receipt::{Points, account_id, account_text};
 
@@ -188,16 +188,22 @@ async fn expire(args: ExpireArgs, config: &Config) -> Outcome {
     let pool = connect_pool(&config.database)?;
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     let mut desk = Desk::new(&config.commit, &config.database);
-    let expired = expiry::walk(&pool, &mut desk, &snapshot, on, &Metrics::new()).await?;
-    let (accounts, points, held_up) = (expired.accounts, expired.points, expired.held_up);
+    let expired = expiry::walk(&mut desk, &snapshot, on, &Metrics::new()).await?;
+    let Expired { accounts, points, held_up, damaged } = expired;
     if args.json {
-        let on = on.to_string();
-        print(&json!({ "on": on, "accounts": accounts, "points": points, "held_up": held_up }));
+        print(&json!({
+            "on": on.to_string(), "accounts": accounts, "points": points, "held_up": held_up,
+            "damaged": damaged,
+        }));
     } else {
         print(&format_args!("{points} points of {accounts} accounts had run out before {on}"));
     }
-    match held_up {
-        0 => Ok(()),
+    match (held_up, damaged) {
+        (0, 0) => Ok(()),
+        (0, _) => Err(format!(
+            "{damaged} accounts are damaged and were left out: tillside verify says what it is"
+        )
+        .into()),
         _ => Err(format!("{held_up} accounts were locked by others: run it again").into()),
     }
 }

@@ -17,16 +17,17 @@ use super::sql::{self, Statements};
 use super::{Job, Shared};
 use crate::config::{self, Secret};
 use crate::db::DbError;
-use crate::db::pool::{Dedicated, Session, connect_dedicated};
+use crate::db::pool::{Dedicated, SILENCE, Session, connect_dedicated};
 use crate::error::Error;
 use crate::sabotage::{self, Fault};
 
 /// Between attempts to reach a database that is away.
 const RECONNECT_INTERVAL: Duration = Duration::from_millis(100);
-/// How much longer than a statement may take somebody may say nothing before they are given up.
-const SILENCE: Duration = Duration::from_secs(1);
 /// Before the next attempt at jobs of which none moved.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
+/// After so many lost races one is hardly a race: a row stands where a new one would. Whoever
+/// loses to another replica sees in the next round what that has done.
+const RACES_LOST_LOGGED: u8 = 5;
 /// How long the siding waits for an account before it looks at the others again.
 const HASTE: Duration = Duration::from_millis(20);
 
@@ -231,7 +232,7 @@ impl Committer {
                     if let Some(silent) = self.connection.take() {
                         silent.dedicated.abandon();
                     }
-                    Ok(Err(DbError::lost("PostgreSQL has fallen silent").into()))
+                    Ok(Err(DbError::silent().into()))
                 }
             };
             // Only a statement whose end was not seen can have done something unheard.
@@ -262,7 +263,15 @@ impl Committer {
                     let Some(culprit) = self.halve(part, &mut parts) else { continue };
                     if is_locked(&error) {
                         culprit.held_up = true;
-                    } else if !is_lost_race(&error) {
+                    } else if let Error::Database(refusal) = &error
+                        && is_lost_race(&error)
+                    {
+                        culprit.races_lost = culprit.races_lost.saturating_add(1);
+                        if culprit.races_lost == RACES_LOST_LOGGED {
+                            let (committer, table) = (self.lane, refusal.table());
+                            tracing::warn!(committer, table, %error, "a race is lost again and again");
+                        }
+                    } else {
                         tracing::error!(committer = self.lane, %error, "refused by the database");
                         culprit.fail(error);
                     }

@@ -1,25 +1,27 @@
-//! The desk: what people and the calendar write. Adjustments, each once by its id, and expiries
-//! that no swipe has written.
+//! The desk: what people and the calendar write. Here its connection, and adjustments, each once
+//! by its id; `expiries` has the other half.
 //!
 //! | round trip | what                                                            |
 //! |------------|-----------------------------------------------------------------|
 //! | 1 to 2     | which account: its card, and whom it was merged into            |
-//! | 3          | BEGIN, locks in order                                           |
-//! | 4          | accounts as they are under the locks, and what was made before  |
-//! | 5          | the statement of the committers: accounts and entries           |
-//! | 6          | the adjustment, or what there was nothing to do about           |
+//! | 3          | BEGIN, lock                                                     |
+//! | 4          | the account as it is under the lock, and what was made before   |
+//! | 5          | the statement of the committers: account and entries            |
+//! | 6          | the adjustment                                                  |
 //! | 7          | COMMIT                                                          |
 //!
 //! Has one connection and does one thing at a time, so that tills come first. Knows no cache:
 //! a replica that remembers an older version finds out as it does about other replicas. Must
-//! never refuse a version that an account has, nor write without its lock.
+//! never refuse a version that an account has, nor write without its lock, nor wait for one
+//! account while it holds another.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use tokio::time::Instant;
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
 
 use super::batch::Batch;
@@ -31,8 +33,7 @@ use crate::config;
 use crate::db::DbError;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
-use crate::domain::desk::{decide_adjustment, decide_expiry};
-use crate::domain::ledger::EntryKind;
+use crate::domain::desk::decide_adjustment;
 use crate::error::Error;
 
 /// How long an adjustment is tried.
@@ -92,20 +93,9 @@ pub struct Made {
     pub made_at: Timestamp,
 }
 
-/// What expiries were written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Expired {
-    /// Accounts of which something was written off.
-    pub accounts: u64,
-    /// The points that were.
-    pub points: i64,
-    /// Accounts that were left for another time, because somebody held them locked.
-    pub held_up: u64,
-}
-
 /// A connection of its own, made when it is needed.
 pub struct Desk {
-    connector: Connector,
+    pub(super) connector: Connector,
     connection: Option<Connection>,
 }
 
@@ -132,7 +122,8 @@ impl Desk {
         loop {
             let outcome = match self.take_connection().await {
                 Ok(connection) => {
-                    let outcome = adjust(&connection, snapshot, adjustment, now).await;
+                    let attempt = adjust(&connection, snapshot, adjustment, now);
+                    let outcome = timeout(self.connector.silence_max(), attempt).await;
                     self.put_back(connection, outcome).await
                 }
                 Err(error) => Err(error),
@@ -153,57 +144,33 @@ impl Desk {
         }
     }
 
-    /// Writes off what has run out before a day on these accounts. One that somebody else holds
-    /// locked is left for another time, and the others do not wait for it.
-    ///
-    /// # Errors
-    /// What the database says. Some of the accounts may have been done then.
-    pub async fn expire(
-        &mut self,
-        snapshot: &Snapshot,
-        account_ids: &[i64],
-        on: Date,
-        now: Timestamp,
-    ) -> Result<Expired, Error> {
-        let mut expired = Expired::default();
-        let mut parts = VecDeque::from([account_ids]);
-        while let Some(part) = parts.pop_front() {
-            let connection = self.take_connection().await?;
-            let outcome = expire(&connection, snapshot, part, on, now).await;
-            match self.put_back(connection, outcome).await {
-                Ok(written) => {
-                    expired.accounts += written.accounts;
-                    expired.points += written.points;
-                }
-                Err(error) if !is_locked(&error) && !is_lost_race(&error) => return Err(error),
-                Err(_) if part.len() > 1 => {
-                    let (left, right) = part.split_at(part.len() / 2);
-                    parts.extend([left, right]);
-                }
-                Err(_) => expired.held_up += 1,
-            }
-        }
-        Ok(expired)
-    }
-
     /// Taken out while it is used: a caller that goes away costs the connection, and with it
     /// the locks.
-    async fn take_connection(&mut self) -> Result<Connection, Error> {
+    pub(super) async fn take_connection(&mut self) -> Result<Connection, Error> {
         match self.connection.take().filter(|connection| !connection.dedicated.is_lost()) {
             Some(connection) => Ok(connection),
             None => Ok(self.connector.connect().await?),
         }
     }
 
-    /// Puts it back with no transaction open.
-    async fn put_back<T>(
+    /// Puts it back with no transaction open. A line that has fallen silent is closed, so that
+    /// neither the desk nor the locks wait for an answer that somebody has swallowed.
+    pub(super) async fn put_back<T>(
         &mut self,
         connection: Connection,
-        outcome: Result<T, Error>,
+        outcome: Result<Result<T, Error>, Elapsed>,
     ) -> Result<T, Error> {
+        let Ok(outcome) = outcome else {
+            connection.dedicated.abandon();
+            return Err(DbError::silent().into());
+        };
         if outcome.is_err() {
-            // Should this fail too, the connection is lost, which the next use finds out.
-            let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
+            let undoing = connection.dedicated.client().batch_execute("ROLLBACK");
+            if timeout(self.connector.silence_max(), undoing).await.is_err() {
+                connection.dedicated.abandon();
+                return outcome;
+            }
+            // Should it have failed, the connection is lost, which the next use finds out.
         }
         self.connection = Some(connection);
         outcome
@@ -223,7 +190,10 @@ async fn adjust(
         return Ok(Some(Adjusted::NoSuchAccount));
     };
     let account_ids = [account_id];
-    lock(connection, &account_ids).await?;
+    let (begun, locked) =
+        tokio::join!(client.batch_execute("BEGIN"), facts::lock_accounts(connection, &account_ids));
+    begun.map_err(DbError::from)?;
+    locked?;
     let (under_lock, loaded, namesakes) = tokio::try_join!(
         account_of(connection, &adjustment.whose),
         load(connection, snapshot, &account_ids),
@@ -287,60 +257,6 @@ async fn adjust(
     Ok(Some(Adjusted::Now(Made { account: after, business_date, made_at: now })))
 }
 
-/// Writes off what is due on these accounts, in one transaction.
-async fn expire(
-    connection: &Connection,
-    snapshot: &Snapshot,
-    account_ids: &[i64],
-    on: Date,
-    now: Timestamp,
-) -> Result<Expired, Error> {
-    let mut account_ids = account_ids.to_vec();
-    account_ids.sort_unstable_by_key(|id| (bucket::of_account(*id), *id));
-    lock(connection, &account_ids).await?;
-    let loaded = load(connection, snapshot, &account_ids).await?;
-    let mut expired = Expired::default();
-    let mut batch = Batch::new(now);
-    let mut unchanged = Vec::new();
-    for account in account_ids.iter().filter_map(|id| loaded.get(id)) {
-        let Some((after, entries)) = decide_expiry(account, on) else {
-            unchanged.push(account);
-            continue;
-        };
-        debug_assert!(entries.iter().all(|entry| entry.kind == EntryKind::Expire), "only those");
-        expired.accounts += 1;
-        expired.points -= entries.iter().map(|entry| entry.points).sum::<i64>();
-        batch.entries(after.version, on, &entries);
-        batch.account(account.version, &after, None);
-    }
-    if batch.accounts() > 0 {
-        write(connection, &batch).await?;
-    }
-    let client = connection.dedicated.client();
-    if !unchanged.is_empty() {
-        let buckets: Vec<i16> =
-            unchanged.iter().map(|it| i16::from(bucket::of_account(it.account_id))).collect();
-        let ids: Vec<i64> = unchanged.iter().map(|account| account.account_id).collect();
-        let versions: Vec<i64> = unchanged.iter().map(|account| account.version).collect();
-        let expiries: Vec<Option<Date>> =
-            unchanged.iter().map(|account| account.lots.first_expiry()).collect();
-        let noted = client
-            .execute(
-                sql::NOTE_EXPIRIES,
-                &[
-                    &buckets,  // $1
-                    &ids,      // $2
-                    &versions, // $3
-                    &expiries, // $4
-                ],
-            )
-            .await;
-        noted.map_err(DbError::from)?;
-    }
-    client.batch_execute("COMMIT").await.map_err(DbError::from)?;
-    Ok(expired)
-}
-
 /// The account that is meant, as of now; its heir when it has been merged.
 async fn account_of(connection: &Connection, whose: &Whose) -> Result<Option<i64>, Error> {
     let account_id = match whose {
@@ -378,18 +294,8 @@ async fn made_before<'a>(
     Ok(None)
 }
 
-/// Begins a transaction and locks accounts, which are sorted.
-async fn lock(connection: &Connection, account_ids: &[i64]) -> Result<(), Error> {
-    let (begun, locked) = tokio::join!(
-        connection.dedicated.client().batch_execute("BEGIN"),
-        facts::lock_accounts(connection, account_ids),
-    );
-    begun.map_err(DbError::from)?;
-    locked
-}
-
 /// Accounts as they are; those that do not exist are left out.
-async fn load(
+pub(super) async fn load(
     connection: &Connection,
     snapshot: &Snapshot,
     account_ids: &[i64],
@@ -402,7 +308,7 @@ async fn load(
 
 /// Writes accounts under their locks. Read to its end before COMMIT is sent, so that a COMMIT
 /// that is answered is a COMMIT that happened.
-async fn write(connection: &Connection, batch: &Batch) -> Result<(), Error> {
+pub(super) async fn write(connection: &Connection, batch: &Batch) -> Result<(), Error> {
     let statement = &connection.statements.commit_batch;
     let rows = connection.dedicated.client().query(statement, &batch.parameters()).await;
     if rows.map_err(DbError::from)?.len() == batch.accounts() {

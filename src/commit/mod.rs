@@ -15,6 +15,7 @@ mod batch;
 mod cards;
 mod committer;
 mod desk;
+mod expiries;
 mod facts;
 mod fold;
 mod pass;
@@ -43,7 +44,8 @@ use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
-pub use desk::{Adjusted, Adjustment, Desk, Expired, Made, Whose};
+pub use desk::{Adjusted, Adjustment, Desk, Made, Whose};
+pub use expiries::{Expiries, Page};
 
 /// What a terminal wants written.
 #[derive(Clone, Debug)]
@@ -124,6 +126,8 @@ struct Job {
     in_doubt: bool,
     /// Whether somebody else holds what it needs: it goes to the siding.
     held_up: bool,
+    /// How often the database has let somebody else go first.
+    races_lost: u8,
     /// Its place among what may wait; given back when the job is gone.
     ticket: Ticket,
     /// Taken when the caller has been answered.
@@ -256,6 +260,7 @@ impl Committers {
             sent: false,
             in_doubt: false,
             held_up: false,
+            races_lost: 0,
             ticket,
             reply: Some(reply),
         };

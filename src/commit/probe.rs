@@ -19,6 +19,8 @@ pub const SESSION: &[(&str, &str)] = sql::SESSION;
 pub const COMMIT_BATCH: &str = sql::COMMIT_BATCH;
 /// See `sql::LOAD_ACCOUNTS`.
 pub const LOAD_ACCOUNTS: &str = sql::LOAD_ACCOUNTS;
+/// See `sql::DUE`.
+pub const DUE: &str = sql::DUE;
 /// The other statements of the committers, each with a name.
 pub const OTHERS: &[(&str, &str)] = &[
     ("rekey", sql::REKEY),

@@ -356,6 +356,21 @@ FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::date[])
     AS i (bucket, account_id, version, next_expiry)
 WHERE a.bucket = i.bucket AND a.account_id = i.account_id AND a.version = i.version";
 
+/// A page of a bucket's accounts along their key: the last of them, and those of which points ran
+/// out before a day. The day is not indexed, so that the updates of swipes stay HOT; so the page
+/// bounds what is read, and not only what is answered. Those of which an older version has not
+/// noted the day have the first day that there is.
+pub(super) const DUE: &str = "
+-- commit::due
+SELECT max(p.account_id) AS last,
+       coalesce(array_agg(p.account_id) FILTER (WHERE p.next_expiry < $3::date), '{}') AS due
+FROM (
+    SELECT a.account_id, a.next_expiry FROM account AS a
+    WHERE a.bucket = $1::smallint AND a.account_id > $2::bigint
+    ORDER BY a.account_id
+    LIMIT $4::bigint
+) AS p";
+
 /// The statements of one connection, prepared.
 pub(super) struct Statements {
     pub(super) commit_batch: Statement,

@@ -52,6 +52,11 @@ impl DbError {
         self.cause().sqlstate().map(SqlState::code)
     }
 
+    /// The table that refused, if the server named one.
+    pub fn table(&self) -> Option<&str> {
+        self.driver_error()?.as_db_error()?.table()
+    }
+
     /// The error of the driver, with its DETAIL: take care where it goes.
     pub fn driver_error(&self) -> Option<&tokio_postgres::Error> {
         match &self.cause().0 {
@@ -73,6 +78,11 @@ impl DbError {
     /// As [`DbError::Lost`], where no driver was involved.
     pub(crate) fn lost(what: &'static str) -> Self {
         Self::Lost(Cause(Inner::Said(what)))
+    }
+
+    /// As [`DbError::Lost`], for a line that said nothing for longer than a statement may take.
+    pub(crate) fn silent() -> Self {
+        Self::lost("PostgreSQL has fallen silent")
     }
 
     fn cause(&self) -> &Cause {

@@ -4,9 +4,11 @@
 //! durability: what a role or a database sets is what [`super::schema::Readiness`] judges.
 
 use std::fmt::Write as _;
+use std::ops::Deref;
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{Manager, ManagerConfig, Object, RecyclingMethod, Runtime};
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_postgres::{Client, Config, NoTls};
@@ -19,6 +21,11 @@ const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(10);
 
 /// Nobody who reads may queue behind a long lock for the whole of a statement's time.
 const POOL_LOCK_TIMEOUT_MAX: Duration = Duration::from_secs(2);
+
+/// How much longer than a statement may take somebody may say nothing before they are given up:
+/// the server would have ended the statement by then, so something in between has swallowed the
+/// answer.
+pub(crate) const SILENCE: Duration = Duration::from_secs(1);
 
 /// How sessions are set up. Sent in the startup packet, so that it costs no round trip, holds
 /// from the first statement on, and is what `RESET ALL` returns to.
@@ -74,6 +81,53 @@ impl Dedicated {
     }
 }
 
+/// The connections for reads and administration. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    connections: deadpool_postgres::Pool,
+    silence_max: Duration,
+}
+
+impl Deref for Pool {
+    type Target = deadpool_postgres::Pool;
+
+    fn deref(&self) -> &Self::Target {
+        &self.connections
+    }
+}
+
+impl Pool {
+    /// Asks one question over a connection of the pool. A line that has swallowed the answer is
+    /// closed, and not handed out again. A caller that goes away ends nothing: the connection
+    /// comes back when the answer has been heard, and nobody queues behind it.
+    ///
+    /// # Errors
+    /// What the question says, and [`DbError::Lost`] when nothing is heard.
+    pub async fn ask<T: Send + 'static>(
+        &self,
+        question: impl for<'a> FnOnce(
+            &'a deadpool_postgres::Client,
+        ) -> BoxFuture<'a, Result<T, DbError>>
+        + Send
+        + 'static,
+    ) -> Result<T, DbError> {
+        let client = self.connections.get().await?;
+        let silence_max = self.silence_max;
+        let asking = tokio::spawn(async move {
+            let answer = tokio::time::timeout(silence_max, question(&client)).await;
+            answer.unwrap_or_else(|_elapsed| {
+                // Out of the pool; its driver ends with it.
+                drop(Object::take(client));
+                Err(DbError::silent())
+            })
+        });
+        asking.await.unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => Err(DbError::lost("the service is stopping")),
+        })
+    }
+}
+
 /// The pool for reads and administration. Connects when first needed.
 ///
 /// Recycling is `Fast`: a connection that comes back is handed out again as long as it is open.
@@ -96,15 +150,16 @@ pub fn connect_pool(settings: &Database) -> Result<Pool, DbError> {
     };
     let config = driver_config(&settings.url, connect_timeout, &session)?;
     let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
-        .max_size(settings.connections_max)
-        .wait_timeout(Some(Duration::from_millis(settings.wait_timeout_ms)))
-        .create_timeout(Some(connect_timeout))
-        .recycle_timeout(Some(connect_timeout))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .expect("a runtime is named, which is all that timeouts ask for");
-    Ok(pool)
+    let connections =
+        deadpool_postgres::Pool::builder(Manager::from_config(config, NoTls, recycling))
+            .max_size(settings.connections_max)
+            .wait_timeout(Some(Duration::from_millis(settings.wait_timeout_ms)))
+            .create_timeout(Some(connect_timeout))
+            .recycle_timeout(Some(connect_timeout))
+            .runtime(Runtime::Tokio1)
+            .build()
+            .expect("a runtime is named, which is all that timeouts ask for");
+    Ok(Pool { connections, silence_max: statement_timeout + SILENCE })
 }
 
 /// One connection outside the pool. Its driver is a task that ends with the connection.

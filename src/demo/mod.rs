@@ -14,7 +14,6 @@ mod stores;
 
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use futures_util::{StreamExt as _, stream};
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
@@ -26,6 +25,7 @@ use crate::app::App;
 use crate::commit::{Command, Outcome};
 use crate::config::Database;
 use crate::db::DbError;
+use crate::db::pool::Pool;
 use crate::error::Error;
 use crate::import::{ImportError, Importer};
 

@@ -1,9 +1,8 @@
 //! What the demo asks the database itself. It must never write: data goes in through the
 //! importer and the committers.
 
-use deadpool_postgres::Pool;
-
 use crate::db::DbError;
+use crate::db::pool::Pool;
 
 const HAS_STORES: &str = "
 -- demo::has_stores

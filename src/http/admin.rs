@@ -53,10 +53,8 @@ async fn findings(app: &App, draining: &Draining) -> Vec<String> {
     if draining.0.load(Ordering::Relaxed) {
         return vec!["the service is stopping".into()];
     }
-    let readiness = async {
-        let client = app.pool.get().await?;
-        Readiness::of_running(&client).await
-    };
+    let readiness =
+        app.pool.ask(|client| Box::pin(async move { Readiness::of_running(client).await }));
     match readiness.await {
         Ok(readiness) => readiness.findings,
         Err(error) => vec![error.to_string()],

@@ -5,11 +5,11 @@
 
 mod sql;
 
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::db::DbError;
+use crate::db::pool::Pool;
 
 /// Requests kept for each terminal.
 pub const KEPT_MAX: i64 = 100;

@@ -1,11 +1,11 @@
 //! Statements of the quarantine.
 
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
 use super::{KEPT_MAX, Kept, Refused};
 use crate::db::DbError;
+use crate::db::pool::Pool;
 
 /// Adds a request, or counts one that is there; drops what is beyond the bound. The deletion
 /// sees the table as it was before: without the row that has just come, if one has.
@@ -37,26 +37,34 @@ pub(super) async fn keep(
     refused: &Refused<'_>,
     now: Timestamp,
 ) -> Result<(), DbError> {
-    let client = pool.get().await?;
-    let statement = client.prepare_cached(KEEP).await?;
-    let body_hash = Sha256::digest(refused.body);
-    client
-        .execute(
-            &statement,
-            &[
-                &refused.workstation_no, // $1
-                &body_hash.as_slice(),   // $2
-                &now,                    // $3
-                &refused.request_id,     // $4
-                &refused.route,          // $5
-                &refused.problem,        // $6
-                &refused.errors,         // $7
-                &refused.body,           // $8
-                &KEPT_MAX,               // $9
-            ],
-        )
-        .await?;
-    Ok(())
+    let workstation_no = refused.workstation_no;
+    let [request_id, route, problem, errors] =
+        [refused.request_id, refused.route, refused.problem, refused.errors].map(str::to_owned);
+    let body = refused.body.to_vec();
+    pool.ask(move |client| {
+        Box::pin(async move {
+            let statement = client.prepare_cached(KEEP).await?;
+            let body_hash = Sha256::digest(&body);
+            client
+                .execute(
+                    &statement,
+                    &[
+                        &workstation_no,       // $1
+                        &body_hash.as_slice(), // $2
+                        &now,                  // $3
+                        &request_id,           // $4
+                        &route,                // $5
+                        &problem,              // $6
+                        &errors,               // $7
+                        &body,                 // $8
+                        &KEPT_MAX,             // $9
+                    ],
+                )
+                .await?;
+            Ok(())
+        })
+    })
+    .await
 }
 
 pub(super) async fn list(

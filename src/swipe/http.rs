@@ -9,19 +9,19 @@ use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use futures_util::{StreamExt as _, stream};
 use http::{HeaderName, HeaderValue, StatusCode};
-use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::reading::{Parsed, read_swipe, settle};
 use super::sql;
-use super::wire::{Rules, SwipeIn};
+use super::wire::SwipeIn;
 use crate::app::App;
 use crate::catalogue::Workstation;
 use crate::commit::{Command, NameKey, Outcome};
-use crate::domain::basket::Swipe;
 use crate::domain::name::SwipeName;
+use crate::error::Error;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::http::request::{DeadlineHeader, SignedRequest, TILLSIDE_DEADLINE_MS};
 use crate::http::signature::Terminal;
@@ -70,12 +70,18 @@ pub async fn record(State(app): State<Arc<App>>, request: Request) -> Result<Res
     let signed = app.read_signed(request).await?;
     let deadline = Instant::now() + Duration::from_millis(signed.deadline_ms);
     let parsing = std::time::Instant::now();
-    let parsed = swipe_in(&app, &signed.terminal, &signed.body).await;
+    let parsed = read_swipe(&app, &signed.terminal, &signed.body);
     app.metrics.phases.parse.observe(parsing.elapsed().as_secs_f64());
-    let outcome = match parsed {
-        Ok((swipe, workstation)) => {
-            app.committers.submit(Command::Record(swipe), workstation, deadline).await?
+    let settled = match parsed {
+        Ok(Parsed { command, workstation, refusal: None }) => Ok((command, workstation)),
+        Ok(doubtful) => {
+            let mut settled = settle(&app, vec![doubtful], deadline).await?;
+            settled.pop().expect("one for each")
         }
+        Err(problem) => Err(problem),
+    };
+    let outcome = match settled {
+        Ok((command, workstation)) => app.committers.submit(command, workstation, deadline).await?,
         Err(problem) => {
             let problem = body::refusal(&signed.body, problem);
             app.quarantine("/v1/swipes", &signed, &signed.body, &problem).await;
@@ -94,47 +100,6 @@ pub async fn record(State(app): State<Arc<App>>, request: Request) -> Result<Res
             Err(problem)
         }
     }
-}
-
-/// The command in a body, and the workstation that it names: the terminal's own.
-///
-/// What is recorded is answered for ever: a transaction whose date has left the window since is
-/// looked up under its name before it is refused.
-async fn swipe_in(
-    app: &App,
-    terminal: &Terminal,
-    body: &[u8],
-) -> Result<(Box<Swipe>, Arc<Workstation>), Problem> {
-    let late = match parse_swipe(app, terminal, body, app.business_date_window()) {
-        Err(problem) if problem.slug() == Slug::TimestampOutOfRange => problem,
-        parsed => return parsed,
-    };
-    let Ok((swipe, workstation)) = parse_swipe(app, terminal, body, None) else {
-        return Err(late);
-    };
-    let found = sql::find(&app.pool, &NameKey::new(&workstation, &swipe.name)).await;
-    match found.map_err(crate::error::Error::from)? {
-        Some(sql::Found { receipt: Some(_), .. }) => Ok((swipe, workstation)),
-        Some(sql::Found { receipt: None, .. }) | None => Err(late),
-    }
-}
-
-fn parse_swipe(
-    app: &App,
-    terminal: &Terminal,
-    body: &[u8],
-    window: Option<(Date, Date)>,
-) -> Result<(Box<Swipe>, Arc<Workstation>), Problem> {
-    let wire: SwipeIn<'_> = body::parse(body)?;
-    if wire.store_id != *terminal.store_id || wire.workstation_id != *terminal.workstation_id {
-        return Err(Problem::new(Slug::TerminalMismatch));
-    }
-    let snapshot = app.catalogue.current();
-    let workstation =
-        snapshot.workstation(&wire.store_id, &wire.workstation_id).ok_or(Slug::TerminalMismatch)?;
-    let rules = Rules { currency: &app.config.chain.currency, cards: &app.cards, window };
-    let swipe = wire.into_swipe(workstation, &rules)?;
-    Ok((Box::new(swipe), Arc::clone(workstation)))
 }
 
 // ----------------------------------------------------------------------- batch
@@ -238,22 +203,45 @@ pub async fn record_batch(
 
     let mut outcomes: Vec<ItemOut> = Vec::new();
     outcomes.resize_with(batch.items.len(), ItemOut::default);
-    let mut swipes = Vec::new();
-    let mut voids = Vec::new();
+    let (mut swipes, mut voids) = (Vec::new(), Vec::new());
+    let (mut doubtful, mut places, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     for (at, item) in batch.items.iter().enumerate() {
-        match parse_item(&app, &signed.terminal, item.get().as_bytes()).await {
-            Ok((command @ Command::Record(_), workstation)) => {
+        match read_item(&app, &signed.terminal, item.get().as_bytes()) {
+            Ok(parsed @ Parsed { refusal: Some(_), .. }) => {
+                doubtful.push(parsed);
+                places.push(at);
+            }
+            Ok(Parsed { command: command @ Command::Record(_), workstation, .. }) => {
                 swipes.push((at, command, workstation))
             }
-            Ok((command, workstation)) => voids.push((at, command, workstation)),
-            Err(problem) => {
-                let item = item.get().as_bytes();
-                let problem = body::refusal(item, problem);
-                app.quarantine("/v1/swipes/batch", &signed, item, &problem).await;
-                let problem = problem.within(&format!("/items/{at}"));
-                outcomes[at] = ItemOut::refused(&app, &signed, &problem);
+            Ok(Parsed { command, workstation, .. }) => voids.push((at, command, workstation)),
+            Err(problem) => refused.push((at, problem)),
+        }
+    }
+    if !doubtful.is_empty() {
+        match settle(&app, doubtful, deadline).await {
+            Ok(settled) => {
+                for (at, settled) in places.into_iter().zip(settled) {
+                    match settled {
+                        Ok((command, workstation)) => swipes.push((at, command, workstation)),
+                        Err(problem) => refused.push((at, problem)),
+                    }
+                }
+            }
+            Err(error) => {
+                let problem = error.into();
+                for at in places {
+                    outcomes[at] = ItemOut::refused(&app, &signed, &problem);
+                }
             }
         }
+    }
+    for (at, problem) in refused {
+        let item = batch.items[at].get().as_bytes();
+        let problem = body::refusal(item, problem);
+        app.quarantine("/v1/swipes/batch", &signed, item, &problem).await;
+        let problem = problem.within(&format!("/items/{at}"));
+        outcomes[at] = ItemOut::refused(&app, &signed, &problem);
     }
     // In the order in which they happened, so that a return finds its sale and a customer's
     // points run out as they should; what was undone comes after what was done.
@@ -294,11 +282,7 @@ fn parse_batch(body: &[u8]) -> Result<BatchIn<'_>, Problem> {
     Err(Problem::invalid(Slug::ValidationFailed, vec![finding]))
 }
 
-async fn parse_item(
-    app: &App,
-    terminal: &Terminal,
-    item: &[u8],
-) -> Result<(Command, Arc<Workstation>), Problem> {
+fn read_item(app: &App, terminal: &Terminal, item: &[u8]) -> Result<Parsed, Problem> {
     let exactly_one = || {
         let detail = "exactly one of swipe and void is required".into();
         let finding = FieldError { pointer: String::new(), detail };
@@ -306,9 +290,10 @@ async fn parse_item(
     };
     match body::parse::<BatchItemIn<'_>>(item)? {
         BatchItemIn { swipe: Some(swipe), void: None } => {
-            let parsed = swipe_in(app, terminal, swipe.get().as_bytes()).await;
-            let (swipe, workstation) = parsed.map_err(|problem| problem.within("/swipe"))?;
-            Ok((Command::Record(swipe), workstation))
+            let mut parsed = read_swipe(app, terminal, swipe.get().as_bytes())
+                .map_err(|problem| problem.within("/swipe"))?;
+            parsed.refusal = parsed.refusal.map(|problem| problem.within("/swipe"));
+            Ok(parsed)
         }
         BatchItemIn { swipe: None, void: Some(name) } => {
             let name: SwipeName = name.parse().map_err(|_| {
@@ -317,7 +302,7 @@ async fn parse_item(
                 Problem::invalid(Slug::ValidationFailed, vec![finding])
             })?;
             let workstation = workstation_of(app, terminal, &name)?;
-            Ok((Command::Void(name), workstation))
+            Ok(Parsed { command: Command::Void(name), workstation, refusal: None })
         }
         _ => Err(exactly_one()),
     }
@@ -382,8 +367,8 @@ pub async fn outcome(
 ) -> Result<Response, Problem> {
     let signed = app.read_signed(request).await?;
     let (name, workstation) = name_in_path(&app, &signed.terminal, parts)?;
-    let found = sql::find(&app.pool, &NameKey::new(&workstation, &name)).await;
-    match found.map_err(crate::error::Error::from)? {
+    let found = sql::find(&app.pool, NameKey::new(&workstation, &name)).await;
+    match found.map_err(Error::from)? {
         Some(sql::Found { receipt: Some(stored), voided }) => {
             let answer = receipt::decompress(&stored)?;
             let mut response = json(StatusCode::OK, answer);

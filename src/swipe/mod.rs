@@ -11,5 +11,6 @@
 
 pub mod example;
 pub mod http;
+mod reading;
 mod sql;
 pub mod wire;

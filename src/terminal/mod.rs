@@ -6,11 +6,11 @@
 
 mod sql;
 
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::db::DbError;
+use crate::db::pool::Pool;
 use crate::domain::name::is_place_id;
 use crate::sealing::Sealer;
 

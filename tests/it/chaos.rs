@@ -148,6 +148,55 @@ const PLANTS: &[Plant] = &[
         fault: Fault::Unasked,
     },
     Plant {
+        what: "corrections that were acknowledged and are gone",
+        spoil: "CREATE TABLE spoilt_adjustment AS SELECT * FROM adjustment;
+                DELETE FROM adjustment",
+        mend: "INSERT INTO adjustment SELECT * FROM spoilt_adjustment",
+        fault: Fault::Lost,
+    },
+    Plant {
+        what: "a correction that is there twice",
+        spoil: "INSERT INTO adjustment (account_id, version, points, made_at, business_date,
+                                        bucket, adjustment_id, reason, actor)
+                SELECT a.account_id, 0, d.points, d.made_at, d.business_date, a.bucket,
+                       d.adjustment_id, d.reason, d.actor
+                FROM (SELECT * FROM adjustment ORDER BY made_at LIMIT 1) d
+                JOIN LATERAL (SELECT * FROM account a WHERE a.account_id <> d.account_id
+                              LIMIT 1) a ON true",
+        mend: "DELETE FROM adjustment WHERE version = 0",
+        fault: Fault::Doubled,
+    },
+    Plant {
+        what: "cards that were enrolled and are not",
+        spoil: "CREATE TABLE spoilt_state AS SELECT account_id FROM account WHERE state = 1;
+                UPDATE account SET state = 0 WHERE state = 1",
+        mend: "UPDATE account a SET state = 1 FROM spoilt_state d
+                   WHERE a.account_id = d.account_id",
+        fault: Fault::Lost,
+    },
+    Plant {
+        what: "a card that was put on another account than it was asked for",
+        spoil: "CREATE TABLE spoilt_card AS SELECT c.card, c.account_id FROM card c
+                    JOIN account a ON a.merged_into = c.account_id
+                    ORDER BY c.linked_at DESC LIMIT 1;
+                UPDATE card c SET account_id = (SELECT max(o.account_id) FROM account o
+                                                WHERE o.state = 1 AND o.account_id <> d.account_id)
+                    FROM spoilt_card d WHERE c.card = d.card",
+        mend: "UPDATE card c SET account_id = d.account_id FROM spoilt_card d
+                   WHERE c.card = d.card",
+        fault: Fault::Lost,
+    },
+    Plant {
+        what: "points that ran out and were given by somebody instead",
+        spoil: "CREATE TABLE spoilt_expiry AS SELECT account_id, version, entry_no FROM entry
+                    WHERE kind = 5;
+                UPDATE entry SET kind = 6 WHERE kind = 5",
+        mend: "UPDATE entry e SET kind = 5 FROM spoilt_expiry d
+                   WHERE (e.account_id, e.version, e.entry_no)
+                       = (d.account_id, d.version, d.entry_no)",
+        fault: Fault::Miscounted,
+    },
+    Plant {
         what: "lots that are not what the entries say, which only the service's audit sees",
         spoil: "CREATE TABLE spoilt_account AS SELECT a.account_id, a.lots FROM account a
                     JOIN victim v USING (account_id);
@@ -165,10 +214,12 @@ async fn run(client: &Client, what: &str, sql: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_planted_after_a_clean_run_is_named_by_the_oracle() {
-    let plan = plan("oracle", Schedule::Peace(Duration::from_secs(2)), 10);
+    let plan = plan("oracle", Schedule::Peace(Duration::from_secs(6)), 10);
     let mut world = World::make(&plan.world).await.expect("the world could be made");
     let report = chaos::attack(&plan, &mut world, |_| {}).await.expect("the run could be made");
     assert!(report.holds(), "{report}");
+    let oracle::Verdict { enrolled, merged, adjusted, expired, .. } = report.verdict;
+    assert!([enrolled, merged, adjusted, expired].iter().all(|done| *done > 0), "{report}");
     let client = world.postgres.connect().await.expect("it is up");
     let victim = "CREATE TABLE victim AS SELECT s.* FROM swipe s
                       JOIN (SELECT account_id, version FROM entry WHERE kind = 1) e

@@ -1,5 +1,5 @@
-//! The desk: adjustments once by their id, and expiries that no swipe has written, whatever tills
-//! do meanwhile and wherever the work is cut.
+//! The desk: adjustments, each once by its id, whatever tills do meanwhile and wherever the work is
+//! cut.
 
 use std::process::Command;
 
@@ -7,20 +7,18 @@ use http::StatusCode;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
-use tillside::commit::{Adjusted, Adjustment, Desk, Expired, Whose};
+use tillside::commit::{Adjusted, Adjustment, Desk, Whose};
 use tillside::config::Config;
-use tillside::expiry;
-use tillside::metrics::Metrics;
 use tillside::verify::Audit;
 
 use crate::spending::paid;
 use crate::support::database::launcher;
-use crate::support::flow::{account_of, audit, enrol, look_up, on, points_of, until};
-use crate::support::service::{TODAY, TestService, body, card, post, swipe, today};
+use crate::support::flow::{account_of, audit, enrol, look_up, on, points_of};
+use crate::support::service::{TestService, body, card, post, swipe, today};
 use crate::support::tap::Tap;
 
 /// An adjustment of a card's account on the day of most tests.
-fn adjustment(id: &str, whose: Whose, points: i64) -> Adjustment {
+pub(crate) fn adjustment(id: &str, whose: Whose, points: i64) -> Adjustment {
     Adjustment {
         id: id.to_owned(),
         whose,
@@ -31,31 +29,29 @@ fn adjustment(id: &str, whose: Whose, points: i64) -> Adjustment {
     }
 }
 
-fn of_card(number: u64) -> Whose {
+pub(crate) fn of_card(number: u64) -> Whose {
     Whose::Card(card(number))
 }
 
-fn desk(config: &Config) -> Desk {
+pub(crate) fn desk(config: &Config) -> Desk {
     Desk::new(&config.commit, &config.database)
 }
 
-async fn adjust(service: &TestService, desk: &mut Desk, adjustment: &Adjustment) -> Adjusted {
+pub(crate) async fn adjust(
+    service: &TestService,
+    desk: &mut Desk,
+    adjustment: &Adjustment,
+) -> Adjusted {
     let snapshot = service.replica.app.catalogue.current();
     desk.adjust(&snapshot, adjustment, Timestamp::now()).await.expect("the database answers")
 }
 
-async fn walk(service: &TestService, desk: &mut Desk, on: &str) -> Expired {
-    let (snapshot, on) = (service.replica.app.catalogue.current(), date(on));
-    let walk = expiry::walk(&service.pool, desk, &snapshot, on, &service.replica.app.metrics);
-    walk.await.expect("the database answers")
-}
-
-fn date(text: &str) -> Date {
+pub(crate) fn date(text: &str) -> Date {
     text.parse().expect("a date")
 }
 
 /// The balance that an adjustment left; whether it had been made before.
-fn made(adjusted: &Adjusted) -> (i64, bool) {
+pub(crate) fn made(adjusted: &Adjusted) -> (i64, bool) {
     match adjusted {
         Adjusted::Now(made) => (made.account.lots.total(), false),
         Adjusted::Before(made) => (made.account.lots.total(), true),
@@ -64,7 +60,7 @@ fn made(adjusted: &Adjusted) -> (i64, bool) {
 }
 
 /// Every invariant, those of adjustments included.
-async fn verified(service: &TestService) {
+pub(crate) async fn verified(service: &TestService) {
     let audit = Audit::begin(&service.config.database).await.expect("a snapshot");
     let report = audit.run(|_| ()).await.expect("the database answers");
     assert!(report.broken.is_empty(), "{:#?}", report.broken);
@@ -268,144 +264,5 @@ async fn an_adjustment_that_is_cut_off_anywhere_is_made_once() {
     // Nobody is left with a lock.
     let receipt = post(&service.till(), &swipe(2, Some(&card(1)), 100)).await;
     assert_eq!(body(&receipt)["points"]["balance"], 41);
-    verified(&service).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn points_run_out_on_accounts_that_nobody_visits() {
-    let service = TestService::start().await;
-    let (till, mut desk) = (service.till(), desk(&service.config));
-    for n in 1..=70 {
-        let sale = on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10");
-        assert_eq!(post(&till, &sale).await.status, StatusCode::CREATED);
-    }
-    // One of them has been back, and keeps what it earned then.
-    post(&till, &on(swipe(100, Some(&card(70)), 300), "2025-06-10")).await;
-    // The last day counts.
-    assert_eq!(walk(&service, &mut desk, "2026-01-31").await, Expired::default());
-    let gone = walk(&service, &mut desk, "2026-02-01").await;
-    assert_eq!(gone, Expired { accounts: 70, points: 700, held_up: 0 });
-    assert_eq!(walk(&service, &mut desk, "2026-02-01").await, Expired::default());
-    let metrics = &service.replica.app.metrics;
-    assert_eq!((metrics.expired_accounts.get(), metrics.expired_points.get()), (70, 700));
-    assert_eq!(service.count("SELECT sum(total_points)::bigint FROM account").await, 3);
-    let noted = "SELECT count(*) FROM account WHERE next_expiry = '2027-06-30'";
-    assert_eq!(service.count(noted).await, 1);
-    // The clocks have moved on: what comes late finds nothing, and runs out itself.
-    let late = post(&till, &on(paid(swipe(101, Some(&card(1)), 500), 10), "2024-01-31")).await;
-    assert_eq!(body(&late)["points"]["short"], 10, "{:?}", late.body);
-    audit(&service).await;
-    verified(&service).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_older_version_has_not_noted_is_looked_at_without_a_new_version() {
-    let service = TestService::start().await;
-    let (till, mut desk, sql) = (service.till(), desk(&service.config), service.sql().await);
-    post(&till, &swipe(1, Some(&card(1)), 1_000)).await;
-    let unnoted = "UPDATE account SET next_expiry = DEFAULT";
-    sql.batch_execute(unnoted).await.expect(unnoted);
-    assert_eq!(walk(&service, &mut desk, TODAY).await, Expired::default());
-    let noted = "SELECT count(*) FROM account WHERE next_expiry IS NOT DISTINCT FROM
-                     CASE state WHEN 0 THEN date '2028-03-31' END";
-    let accounts = service.count("SELECT count(*) FROM account").await;
-    assert_eq!(service.count(noted).await, accounts);
-    assert_eq!(service.count("SELECT max(version) FROM account WHERE state = 0").await, 1);
-    let stale = service.replica.app.metrics.stale_accounts.get();
-    post(&till, &swipe(2, Some(&card(1)), 1_000)).await;
-    assert_eq!(service.replica.app.metrics.stale_accounts.get(), stale, "no cache minds");
-    verified(&service).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_account_that_somebody_holds_is_left_and_the_others_do_not_wait_for_it() {
-    let service = TestService::start_with(|config| config.commit.lock_timeout_ms = 20).await;
-    let (till, mut desk, rogue) = (service.till(), desk(&service.config), service.sql().await);
-    for n in 1..=20 {
-        post(&till, &on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10")).await;
-    }
-    let held = account_of(&rogue, &card(7)).await;
-    let hold = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {held} FOR UPDATE");
-    rogue.batch_execute(&hold).await.expect("nobody else holds it");
-    let expected = Expired { accounts: 19, points: 190, held_up: 1 };
-    assert_eq!(walk(&service, &mut desk, TODAY).await, expected);
-    rogue.batch_execute("COMMIT").await.expect("let go");
-    let expected = Expired { accounts: 1, points: 10, held_up: 0 };
-    assert_eq!(walk(&service, &mut desk, TODAY).await, expected);
-    verified(&service).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn expiries_that_race_tills_and_each_other_are_written_once() {
-    const CARDS: u64 = 12;
-    let service = TestService::start().await;
-    let replica = service.replica().await;
-    let mut next = 0;
-    let mut numbered = |card_no: u64, minor: i64, day: &str| -> Value {
-        next += 1;
-        on(swipe(next, Some(&card(card_no)), minor), day)
-    };
-    for round in 0..4 {
-        // Points that have run out, on accounts that have not seen the day yet.
-        for card_no in 0..CARDS {
-            let sale = numbered(100 * round + card_no, 1_000, "2024-01-10");
-            assert_eq!(post(&service.till(), &sale).await.status, StatusCode::CREATED);
-        }
-        let mut tasks = tokio::task::JoinSet::new();
-        for (card_no, till) in
-            (0..CARDS).zip([service.till(), replica.till("0367", "03")].into_iter().cycle())
-        {
-            let sale = paid(numbered(100 * round + card_no, 500, TODAY), 3);
-            tasks.spawn(async move {
-                let answer = post(&till, &sale).await;
-                assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
-                assert_eq!(body(&answer)["points"]["balance"], 2, "{:?}", answer.body);
-            });
-        }
-        for _ in 0..2 {
-            let (mut desk, app) = (desk(&service.config), service.replica.app.clone());
-            tasks.spawn(async move {
-                let (snapshot, metrics) = (app.catalogue.current(), Metrics::new());
-                let walk = expiry::walk(&app.pool, &mut desk, &snapshot, today(), &metrics);
-                walk.await.expect("the database answers");
-            });
-        }
-        tasks.join_all().await;
-    }
-    let written_off = "SELECT -sum(points)::bigint FROM entry WHERE kind = 5";
-    let cards = i64::try_from(4 * CARDS).expect("small");
-    assert_eq!(service.count(written_off).await, 10 * cards);
-    assert_eq!(service.count("SELECT sum(total_points)::bigint FROM account").await, 2 * cards);
-    audit(&service).await;
-    verified(&service).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_walk_that_is_killed_midway_leaves_no_lock_and_is_taken_up_again() {
-    let service = TestService::start().await;
-    let tap = Tap::open(&service.config.database.url);
-    let mut config = service.config.clone();
-    config.database.url = tap.url();
-    let till = service.till();
-    for n in 1..=9 {
-        post(&till, &on(swipe(n, Some(&card(n.unsigned_abs())), 1_000), "2024-01-10")).await;
-    }
-    let snapshot = service.replica.app.catalogue.current();
-    for place in ["commit::commit_batch", "COMMIT"] {
-        tap.cut_after(place);
-        let (mut desk, metrics) = (desk(&config), Metrics::new());
-        let walk = expiry::walk(&service.pool, &mut desk, &snapshot, today(), &metrics).await;
-        assert!(walk.is_err(), "cut after {place}");
-    }
-    walk(&service, &mut desk(&service.config), TODAY).await;
-    assert_eq!(service.count("SELECT sum(total_points)::bigint FROM account").await, 0);
-    assert_eq!(service.count("SELECT count(*) FROM entry WHERE kind = 5").await, 9);
-    until("nobody holds a lock", async || {
-        let open = "SELECT count(*) FROM pg_stat_activity
-                    WHERE datname = current_database() AND xact_start IS NOT NULL
-                      AND pid <> pg_backend_pid()";
-        service.count(open).await == 0
-    })
-    .await;
     verified(&service).await;
 }

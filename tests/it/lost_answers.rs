@@ -2,15 +2,19 @@
 //! bytes of the first answer, and nothing happens in the database.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::StatusCode;
 use serde_json::{Value, json};
+use tillside::domain::content;
+use tillside::swipe::wire::{Rules, SwipeIn};
 use tillside::till::Answer;
+use tokio::time::timeout;
 
 use crate::support::flow::{
     audit, basket, enrol, name, name_of, on, outcome, outcomes, post_batch, post_within,
-    returned_from, slug, sold, until, void,
+    returned_from, slug, slug_of, sold, until, void,
 };
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
 use crate::support::tap::Tap;
@@ -178,10 +182,118 @@ async fn months_later_the_answer_is_still_the_same() {
     let new = on(swipe(4, Some(&card(1)), 500), "2024-01-15");
     let refused = post(&strict.till("0367", "03"), &new).await;
     assert_eq!(slug(&refused), "timestamp-out-of-range");
+    let other = on(swipe(1, Some(&card(1)), 501), "2024-01-15");
+    assert_eq!(slug(&post(&strict.till("0367", "03"), &other).await), "swipe-name-reused");
     let replicas = [&service.replica, &strict];
     asked_again(&replicas, &service, &sale, &first.body, false).await;
     voided_again(&replicas, &service, &name_of(&gone), &undone.body).await;
     audit(&service).await;
+}
+
+/// The hash of the content of a transaction of store 0367, workstation 03, whatever today's rules
+/// say of it.
+fn hash_of(service: &TestService, sale: &Value) -> Vec<u8> {
+    let app = &service.replica.app;
+    let (currency, cards) = (&*app.config.chain.currency, &app.cards);
+    let rules = Rules { currency, cards, window: None, only_read: true };
+    let text = sale.to_string();
+    let wire: SwipeIn<'_> = serde_json::from_str(&text).expect("a swipe");
+    let snapshot = app.catalogue.current();
+    let workstation = snapshot.workstation("0367", "03").expect("there is one");
+    content::hash(&wire.into_swipe(workstation, &rules).expect("readable")).to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_recorded_when_other_rules_held_is_answered_and_nothing_else_is() {
+    let service = TestService::start().await;
+    let (till, sql) = (service.till(), service.sql().await);
+    let refused: [(&str, Value, &str); 3] = [
+        // What a till gave for points without saying how many.
+        ("points_value_minor", json!(50), "validation-failed"),
+        ("card", json!("2990000000018"), "card-invalid"),
+        ("occurred_at", json!("2026-03-01T11:53:26-04:00"), "timestamp-out-of-range"),
+    ];
+    let mut recorded = Vec::new();
+    for ((field, value, problem), sequence) in refused.into_iter().zip(1..) {
+        let mut sale = swipe(sequence, Some(&card(1)), 500);
+        let first = post(&till, &sale).await;
+        sale[field] = value;
+        // An older version has taken it as it is.
+        let recording = "UPDATE swipe_key SET content_hash = $1 WHERE sequence_number = $2";
+        sql.execute(recording, &[&hash_of(&service, &sale), &sequence]).await.expect(recording);
+        recorded.push((sale, first.body, problem));
+    }
+    let cold = service.replica().await;
+    for (sale, first, problem) in &recorded {
+        asked_again(&[&service.replica, &cold], &service, sale, first, false).await;
+        let mut unheard_of = sale.clone();
+        unheard_of["sequence_number"] = json!(99);
+        assert_eq!(slug(&post(&till, &unheard_of).await), *problem);
+        let mut other = sale.clone();
+        other["operator_id"] = json!("17");
+        let other = slug(&post(&till, &other).await);
+        assert_eq!(other, if problem.starts_with('t') { "swipe-name-reused" } else { problem });
+    }
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_old_transactions_is_looked_up_at_once() {
+    let service = TestService::start().await;
+    let tap = Tap::open(&service.config.database.url);
+    let strict = service
+        .replica_with(|config| {
+            config.database.url = tap.url();
+            config.swipe.age_max_days = 30;
+        })
+        .await;
+    let sale = |sequence| on(swipe(sequence, Some(&card(1)), 500), "2024-01-15");
+    let mut firsts = Vec::new();
+    for sequence in 1..=20 {
+        firsts.push(body(&post(&service.till(), &sale(sequence)).await));
+    }
+    let items: Vec<Value> = (1..=40).map(|sequence| json!({ "swipe": sale(sequence) })).collect();
+    tap.take("");
+    let answered = outcomes(&post_batch(&strict.till("0367", "03"), &items).await);
+    assert_eq!(tap.take("swipe::"), ["swipe::find_contents"]);
+    let (recorded, unheard_of) = answered.split_at(20);
+    for (outcome, first) in recorded.iter().zip(&firsts) {
+        assert_eq!((&outcome["status"], &outcome["receipt"]), (&json!(200), first));
+    }
+    for (outcome, at) in unheard_of.iter().zip(20..) {
+        assert_eq!(slug_of(&outcome["problem"]), "timestamp-out-of-range");
+        let place = &outcome["problem"]["errors"][0]["pointer"];
+        assert_eq!(place, &json!(format!("/items/{at}/swipe/business_date")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn looking_for_an_old_transaction_takes_no_longer_than_its_till_waits() {
+    let service = TestService::start().await;
+    let tap = Tap::open(&service.config.database.url);
+    let strict = service
+        .replica_with(|config| {
+            config.database.url = tap.url();
+            config.database.statement_timeout_ms = 60_000;
+            config.swipe.age_max_days = 30;
+        })
+        .await;
+    let sale = on(swipe(1, Some(&card(1)), 500), "2024-01-15");
+    let first = post(&service.till(), &sale).await;
+    let till = strict.till("0367", "03");
+    let items = json!({ "items": [{ "swipe": sale }, { "swipe": swipe(2, None, 100) }] });
+    for (path, text) in [("/v1/swipes", sale.to_string()), ("/v1/swipes/batch", items.to_string())]
+    {
+        tap.mute_after("swipe::find_contents");
+        let waiting = post_within(&till, path, text, 100);
+        let answer = timeout(Duration::from_secs(30), waiting).await.expect("its time is up");
+        let (single, status) = (path == "/v1/swipes", answer.status);
+        assert_eq!(status, if single { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK });
+        let late = if single { body(&answer) } else { outcomes(&answer)[0]["problem"].clone() };
+        assert_eq!(slug_of(&late), "deadline-exceeded", "{late}");
+    }
+    let again = post(&till, &sale).await;
+    assert_eq!((again.status, again.body), (StatusCode::OK, first.body));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,6 +14,7 @@ mod demo;
 mod deploy;
 mod desk;
 mod disks;
+mod expiries;
 mod faults;
 mod framing;
 mod generated_bodies;

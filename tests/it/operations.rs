@@ -16,6 +16,7 @@ use tokio_postgres::Client;
 
 use crate::support::bodies::full_swipe;
 use crate::support::edge::{told, within};
+use crate::support::flow::post_within;
 use crate::support::service::{TestService, asked, card, operators, post, swipe};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -77,7 +78,7 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 23] = [
+const METRICS: [(&str, &str); 24] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
@@ -85,6 +86,7 @@ const METRICS: [(&str, &str); 23] = [
     ("tillside_committer_connections_total", "counter"),
     ("tillside_expired_accounts_total", "counter"),
     ("tillside_expired_points_total", "counter"),
+    ("tillside_expiry_damaged_total", "counter"),
     ("tillside_held_up_total", "counter"),
     ("tillside_http_connections", "gauge"),
     ("tillside_http_connections_refused_total", "counter"),
@@ -237,6 +239,31 @@ fn logged(work: impl Future<Output = ()>) -> String {
     tracing::subscriber::with_default(subscriber, || runtime.block_on(work));
     let bytes = lines.0.lock().expect("no writer panicked").clone();
     String::from_utf8(bytes).expect("UTF-8")
+}
+
+#[test]
+fn a_swipe_that_cannot_get_on_is_told_of_once() {
+    let text = logged(async {
+        let service = TestService::start().await;
+        let till = service.till();
+        post(&till, &swipe(1, Some(&card(1)), 500)).await;
+        // A row stands where an entry of the next version would.
+        let plant = "INSERT INTO entry SELECT account_id, 2, points, lot_expires, lot_available,
+                                              business_date, bucket, entry_no, kind FROM entry";
+        service.sql().await.batch_execute(plant).await.expect("planted");
+        let stuck = swipe(2, Some(&card(1)), 500).to_string();
+        let answer = post_within(&till, "/v1/swipes", stuck, 700).await;
+        assert_eq!(answer.status, 503, "{:?}", answer.body);
+        // One that loses a race now and then is nobody's business.
+        assert_eq!(post(&till, &swipe(3, Some(&card(2)), 500)).await.status, 201);
+    });
+    let told: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
+        .filter(|line| line["message"] == "a race is lost again and again")
+        .collect();
+    assert_eq!(told.len(), 1, "{text}");
+    assert_eq!((&told[0]["level"], &told[0]["table"]), (&"WARN".into(), &"entry".into()));
 }
 
 #[test]

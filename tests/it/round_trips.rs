@@ -7,7 +7,7 @@ use tillside::config::Config;
 
 use crate::spending::paid;
 use crate::support::flow::{
-    audit, basket, enrol, name, outcomes, points_of, post_batch, returned_from, void,
+    audit, basket, enrol, name, outcomes, points_of, post_batch, returned_from, until, void,
 };
 use crate::support::gate::{Gate, answers, spawn_post};
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
@@ -179,4 +179,40 @@ async fn a_line_that_falls_silent_is_given_up_and_the_answer_is_found_on_a_new_o
     let made = replica.app.metrics.connections_made.get();
     assert!(made > 2, "nothing was given up: {made} connections");
     audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_line_of_the_pool_that_falls_silent_is_not_handed_out_again() {
+    let service = TestService::start().await;
+    let tap = Tap::open(&service.config.database.url);
+    let replica = service
+        .replica_with(|config| {
+            config.database.url = tap.url();
+            config.database.connections_max = 1;
+            config.database.wait_timeout_ms = 20_000;
+            config.database.statement_timeout_ms = 200;
+        })
+        .await;
+    let till = replica.till("0367", "03");
+    let receipt = post(&till, &swipe(1, Some(&card(1)), 100)).await;
+    let (swipe, card) = (format!("/v1/swipes/{}", name(1)), format!("/v1/cards/{}", card(1)));
+    for (statement, target) in
+        [("swipe::find_name", &swipe), ("card::load_account", &card), ("swipe::find_name", &swipe)]
+    {
+        tap.mute_after(statement);
+        let silent = till.get(target).await.expect("the service answers");
+        assert_eq!(silent.status, StatusCode::SERVICE_UNAVAILABLE, "{:?}", silent.body);
+        let again = till.get(&swipe).await.expect("the service answers");
+        assert_eq!((again.status, &again.body), (StatusCode::OK, &receipt.body));
+    }
+    // Nor does the one who hangs up leave his question to the next.
+    tap.mute_after("swipe::find_name");
+    let hung_up = tokio::spawn({
+        let (till, swipe) = (till.clone(), swipe.clone());
+        async move { till.get(&swipe).await }
+    });
+    until("the question is asked", async || tap.take("swipe::find_name").len() == 1).await;
+    hung_up.abort();
+    let again = till.get(&swipe).await.expect("the service answers");
+    assert_eq!((again.status, &again.body), (StatusCode::OK, &receipt.body));
 }

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::date;
-use tillside::commit::probe::{COMMIT_BATCH, LOAD_ACCOUNTS, OTHERS, Sample, SampleBatch};
+use tillside::commit::probe::{COMMIT_BATCH, DUE, LOAD_ACCOUNTS, OTHERS, Sample, SampleBatch};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
 
@@ -307,6 +307,34 @@ async fn no_statement_of_the_committers_reads_more_than_it_asks_for() {
         }
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daily_walk_reads_a_page_along_the_key_and_no_more() {
+    const PAGE: i64 = 100;
+    let (database, client) = sampled(SAMPLED).await;
+    let mut shapes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    at_every_age(&database, &client, async |session, when| {
+        let statement = session.client.prepare(DUE).await.expect("a good statement");
+        let on = date(2024, 1, 1);
+        // Nothing is due in one, everything is in the other: there the answer ends what is read.
+        for (day, after) in [(date(1, 1, 1), 0), (on, 0), (on, account_id(300))] {
+            let plan = session
+                .plan_of(async |client| {
+                    let row = client.query_one(&statement, &[&7_i16, &after, &day, &PAGE]).await;
+                    let due: Vec<i64> = row.expect("executed").get("due");
+                    assert!(due.len() <= usize::try_from(PAGE).expect("small"));
+                })
+                .await;
+            plan.assert_by_keys(when);
+            let shape = plan.shape();
+            assert!(!shape.contains("Sort"), "{when}\n{shape}");
+            assert!(plan.rows() <= 3 * PAGE + 1, "{when}: {} rows in\n{shape}", plan.rows());
+            shapes.entry(shape).or_default().push(when.to_owned());
+        }
+    })
+    .await;
+    assert_eq!(shapes.len(), 1, "{shapes:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 
+use super::people::People;
 use super::{Fault, Verdict};
 use crate::journal::{Acked, Asked, Hash, Line, Sent};
 
@@ -17,6 +18,8 @@ pub(super) struct Case {
     /// By how much.
     pub(super) points: i64,
     pub(super) total_minor: i64,
+    /// Whether the points have run out by the end.
+    pub(super) has_run_out: bool,
     /// Rows of the name itself.
     pub(super) names: u32,
     /// The sale came after its void, or was training: nothing of it is counted.
@@ -64,6 +67,7 @@ impl Case {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct Cases {
+    pub(super) people: People,
     cases: HashMap<String, Case>,
     /// What the ids of requests stand for.
     requests: HashMap<u64, (String, Kind)>,
@@ -105,11 +109,15 @@ impl Cases {
 
     fn sent(&mut self, sent: Sent, verdict: &mut Verdict) {
         verdict.requests += 1;
+        if self.people.sent(&sent) {
+            return;
+        }
         let case = self.cases.entry(sent.name.clone()).or_default();
         let kind = match sent.asked {
-            Asked::Sale { card, points, total_minor } => {
+            Asked::Sale { card, points, total_minor, has_run_out } => {
                 case.sale.sent = true;
                 (case.points, case.total_minor) = (points, total_minor);
+                case.has_run_out = has_run_out;
                 case.card = card.map(|card| {
                     let next = u32::try_from(self.cards.len()).expect("far fewer cards");
                     *self.card_numbers.entry(card).or_insert_with_key(|card| {
@@ -124,11 +132,15 @@ impl Cases {
                 Kind::Void
             }
             Asked::Reuse => Kind::Reuse,
+            Asked::Enrol { .. } | Asked::Adjust { .. } => return,
         };
         self.requests.insert(sent.id, (sent.name, kind));
     }
 
     fn acked(&mut self, acked: &Acked, verdict: &mut Verdict) {
+        if self.people.acked(acked) {
+            return;
+        }
         let Acked { id, status, body } = acked;
         let Some((name, kind)) = self.requests.get(id) else {
             return verdict.find(Fault::Unasked, format!("an answer to request {id}, never sent"));

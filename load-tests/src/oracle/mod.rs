@@ -9,6 +9,7 @@
 //! and sees what tills cannot: lots, profiles, counters.
 
 mod cases;
+mod people;
 mod sql;
 
 use std::collections::{HashMap, HashSet};
@@ -63,6 +64,16 @@ pub struct Verdict {
     pub refused: u64,
     /// Requests that were never answered.
     pub unanswered: u64,
+    /// Cards that were enrolled by themselves, by what was acknowledged.
+    pub enrolled: u64,
+    /// Cards that were put on the account of another card.
+    pub linked: u64,
+    /// Accounts that were merged into others by that.
+    pub merged: u64,
+    /// Corrections of points that were acknowledged.
+    pub adjusted: u64,
+    /// Accounts of which points ran out.
+    pub expired: u64,
     /// From how many tills points came to the card that was used at most of them.
     pub tills_of_busiest_card: usize,
     /// How often each fault was found.
@@ -146,34 +157,74 @@ async fn compare(
         case.judge(name, verdict);
     }
 
-    let mut expected = cases.standings();
-    sql::cards(&client, |found| {
-        let wanted = expected.remove(&found.card).unwrap_or_default();
-        let (card, points) = (&found.card, wanted.points);
-        if found.total_points != points || found.booked != points {
-            let (total, booked) = (found.total_points, found.booked);
-            let what = format!(
-                "card {card}: {points} points follow from its transactions; the account says \
-                 {total}, its entries add up to {booked}"
-            );
-            verdict.find(Fault::Miscounted, what);
-        }
-        let counted = (found.sales_minor, i64::from(found.baskets));
-        if counted != (wanted.sales_minor, wanted.baskets) {
-            let what = format!(
-                "card {card}: {} baskets of {} follow from its transactions; the account says {} \
-                 of {}",
-                wanted.baskets, wanted.sales_minor, counted.1, counted.0
-            );
-            verdict.find(Fault::Miscounted, what);
-        }
+    let mut cards = HashMap::new();
+    sql::cards(&client, |card, found| {
+        cards.insert(card, found);
     })
     .await?;
-    for (card, wanted) in expected.into_iter().filter(|(_, wanted)| wanted.baskets > 0) {
-        let what = format!("card {card}: has {} baskets and no account", wanted.baskets);
-        verdict.find(Fault::Lost, what);
+    // What follows for each account: from the transactions of its cards, and from corrections.
+    let mut expected: HashMap<i64, Standing> = HashMap::new();
+    for (card, standing) in cases.standings() {
+        match cards.get(&card) {
+            Some(found) => expected.entry(found.account_id).or_default().add(standing),
+            None if standing.baskets == 0 => {}
+            None => {
+                let what = format!("card {card}: has {} baskets and no account", standing.baskets);
+                verdict.find(Fault::Lost, what);
+            }
+        }
     }
+    sql::adjustments(&client, |row| {
+        let points = cases.people.adjusted(&row, &cards, verdict);
+        expected.entry(row.account_id).or_default().points += points;
+    })
+    .await?;
+    sql::accounts(&client, |found| {
+        let wanted = expected.remove(&found.account_id).unwrap_or_default();
+        compare_account(&found, &wanted, verdict);
+    })
+    .await?;
+    cases.people.judge(&cards, verdict);
     Ok(())
+}
+
+fn compare_account(found: &sql::Account, wanted: &Standing, verdict: &mut Verdict) {
+    let account_id = found.account_id;
+    verdict.merged += u64::try_from(found.merged).unwrap_or(0);
+    verdict.expired += u64::from(found.expired != 0);
+    let points = wanted.points - wanted.run_out;
+    if (found.total_points, found.booked) != (points, points) {
+        let (total, booked) = (found.total_points, found.booked);
+        let what = format!(
+            "account {account_id}: {points} points follow from what was asked for; it says \
+             {total}, its entries add up to {booked}"
+        );
+        verdict.find(Fault::Miscounted, what);
+    }
+    if found.expired != -wanted.run_out {
+        let (run_out, expired) = (wanted.run_out, -found.expired);
+        let what = format!("account {account_id}: {run_out} points ran out, {expired} are gone");
+        verdict.find(Fault::Miscounted, what);
+    }
+    let counted = (found.sales_minor, found.baskets);
+    if counted != (wanted.sales_minor, wanted.baskets) {
+        let what = format!(
+            "account {account_id}: {} baskets of {} follow from its transactions; it says {} of {}",
+            wanted.baskets, wanted.sales_minor, counted.1, counted.0
+        );
+        verdict.find(Fault::Miscounted, what);
+    }
+    if found.state == people::MERGED || found.left_behind != 0 {
+        let what = format!("account {account_id}: what was merged into it has points or heirs");
+        verdict.find(Fault::Miscounted, what);
+    }
+    let members = i64::from(found.state == people::ENROLLED);
+    if found.members != members {
+        let what =
+            format!("account {account_id}: {} members stand on it, not {members}", found.members);
+        let fault = if found.members < members { Fault::Lost } else { Fault::Doubled };
+        verdict.find(fault, what);
+    }
 }
 
 /// What the oracle reads of a receipt.
@@ -216,7 +267,10 @@ fn compare_row(cases: &mut Cases, row: &sql::Recorded, verdict: &mut Verdict) {
         verdict.find(Fault::Changed, text);
     }
     let Points { earned, spent, reversed, balance } = receipt.points;
-    if balance.is_some_and(|balance| balance != row.balance) {
+    // The void of a sale of an account that was merged says what the heir has, as of a version of
+    // the heir that the row does not name.
+    let is_of_heir = is_void && row.is_merged;
+    if !is_of_heir && balance.is_some_and(|balance| balance != row.balance) {
         let text = format!(
             "{what} {name}: its receipt says a balance of {}; the entries up to it add up to {}",
             balance.unwrap_or_default(),
@@ -259,12 +313,23 @@ async fn verify(binary: &Path, config: &Path, verdict: &mut Verdict) -> Result<(
     Ok(())
 }
 
-/// What the journal says of a card's account.
+/// What the journal says of a card, or of an account with all of its cards.
 #[derive(Clone, Copy, Debug, Default)]
 struct Standing {
     points: i64,
+    /// Those of the points that have run out by the end.
+    run_out: i64,
     sales_minor: i64,
     baskets: i64,
+}
+
+impl Standing {
+    fn add(&mut self, other: Self) {
+        self.points += other.points;
+        self.run_out += other.run_out;
+        self.sales_minor += other.sales_minor;
+        self.baskets += other.baskets;
+    }
 }
 
 impl Cases {
@@ -276,6 +341,7 @@ impl Cases {
             if case.counts() {
                 let standing = standings.entry(card.to_owned()).or_default();
                 standing.points += case.points;
+                standing.run_out += if case.has_run_out { case.points } else { 0 };
                 standing.sales_minor += case.total_minor;
                 standing.baskets += 1;
             }

@@ -80,9 +80,10 @@ impl Protocol {
 }
 
 /// Whether both answers to a request that arrives twice must be the same, when both are good.
-/// What a read finds may change, and a batch says of each item whether it was new.
+/// What a read finds may change, a batch says of each item whether it was new, and an enrolment
+/// how the account stands by then.
 pub(super) fn answers_once(request: &[u8]) -> bool {
-    let other = [&b"GET "[..], b"HEAD ", b"POST /v1/swipes/batch "];
+    let other = [&b"GET "[..], b"HEAD ", b"POST /v1/swipes/batch ", b"POST /v1/cards "];
     !other.iter().any(|start| request.starts_with(start))
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use fastrand::Rng;
 use http::{Method, StatusCode};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tillside::till::{Answer, Till};
 use tokio::time::{sleep, timeout};
 
@@ -54,11 +55,12 @@ pub(super) enum Delivery {
 impl Request {
     /// A request that was acknowledged before, byte for byte.
     pub(super) fn again(id: u64, sale: &Sale) -> Self {
-        let (card, points, total_minor) = (sale.card.clone(), sale.points, sale.total_minor);
+        let Sale { points, total_minor, has_run_out, .. } = *sale;
+        let card = sale.card.clone();
         Self {
             id,
             name: sale.name.clone(),
-            asked: Asked::Sale { card, points, total_minor },
+            asked: Asked::Sale { card, points, total_minor, has_run_out },
             body: sale.body(false).into(),
             offline_body: Some(sale.body(true)),
             announced: true,
@@ -93,6 +95,14 @@ impl Desk {
         self.request(name, Asked::Void, Bytes::new())
     }
 
+    pub(super) fn enrolment(&self, card: &str, link_to: Option<String>) -> Request {
+        let mut message = json!({ "card": card });
+        if let Some(link_to) = &link_to {
+            message["link_to"] = link_to.as_str().into();
+        }
+        self.request(card, Asked::Enrol { link_to }, message.to_string())
+    }
+
     /// Writes down that it will be sent, before the first attempt.
     pub(super) async fn announce(&self, request: &mut Request) {
         if !request.announced {
@@ -115,11 +125,12 @@ impl Desk {
             }
             self.pause(rng, attempt).await;
             let is_sale = matches!(request.asked, Asked::Sale { .. });
+            let goes_into_batches = is_sale || request.asked == Asked::Void;
             match rng.u8(0..10) {
                 0 if is_sale && self.ask(rng, &request).await == Some(StatusCode::OK) => {
                     return Delivery::Answered;
                 }
-                1 | 2 if !matches!(request.asked, Asked::Reuse) && attempt > 0 => {
+                1 | 2 if goes_into_batches && attempt > 0 => {
                     return Delivery::Stored(request);
                 }
                 _ => {}
@@ -133,6 +144,8 @@ impl Desk {
         let path = match request.asked {
             Asked::Void => format!("/v1/swipes/{}/void", request.name),
             Asked::Sale { .. } | Asked::Reuse => "/v1/swipes".to_owned(),
+            Asked::Enrol { .. } => "/v1/cards".to_owned(),
+            Asked::Adjust { .. } => unreachable!("a till corrects no points: the clerk does"),
         };
         let answer = self.call(way, Method::POST, &path, request.body.clone()).await?;
         self.settle(request, answer.status, &answer.body).await.then_some(answer.status)

@@ -5,10 +5,12 @@
 //! into the journal before it sends and before it goes on, and it never gives up: a transaction
 //! without an answer is sent again, byte for byte, until the run is over.
 
+mod clerk;
 mod desk;
 mod offline;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::desk::{Delivery, Desk, Request};
-use crate::baskets::{Sale, Shop};
+use crate::baskets::{Buyer, Sale, Shop};
 use crate::error::HarnessError;
 use crate::journal::{Asked, Journal};
 use crate::tally::Tally;
@@ -37,6 +39,10 @@ pub struct Floor {
     pub shop: Shop,
     /// Where the replicas are.
     pub base_urls: Vec<String>,
+    /// The `tillside` binary, for commands.
+    pub binary: PathBuf,
+    /// Configurations for commands: by the faulty ways of the replicas, and directly.
+    pub configs: Vec<PathBuf>,
     /// Where they write down what they know.
     pub journal: Journal,
     /// What is counted.
@@ -57,8 +63,8 @@ struct Remembered {
     returned: bool,
 }
 
-/// Starts a task for each workstation. Each ends when the floor closes and everything it has
-/// sent is answered.
+/// Starts a task for each workstation, and one for the clerk. Each ends when the floor closes and
+/// everything it has sent is answered.
 ///
 /// # Errors
 /// When a key cannot be used.
@@ -82,6 +88,7 @@ pub fn open(
         };
         tasks.spawn(till.work());
     }
+    tasks.spawn(clerk::work(Arc::clone(floor), seeds.fork()));
     Ok(tasks)
 }
 
@@ -98,7 +105,9 @@ impl Simulator {
     async fn work(mut self) {
         while !*self.desk.floor.closing.borrow() {
             match self.rng.u8(0..100) {
-                0..55 => self.sell().await,
+                0..51 => self.sell().await,
+                51..54 => self.enrol().await,
+                54 => self.remember_the_forgotten().await,
                 55..62 => self.take_back().await,
                 62..68 => self.send_again().await,
                 68..75 => self.undo().await,
@@ -114,8 +123,42 @@ impl Simulator {
     }
 
     async fn sell(&mut self) {
-        let sale = self.next_sale(None);
+        let sale = self.next_sale(Buyer::Anybody);
         self.present(sale).await;
+    }
+
+    /// A customer with a card, which nobody has used as a rule, is enrolled or put on the account
+    /// of somebody else, while the card is used.
+    async fn enrol(&mut self) {
+        let floor = Arc::clone(&self.desk.floor);
+        let is_new = self.rng.u8(0..4) > 0;
+        let card = if is_new { floor.shop.new_card() } else { floor.shop.old_card(&mut self.rng) };
+        if self.rng.bool() {
+            let sale = self.next_sale(Buyer::Holder(&card));
+            self.present(sale).await;
+        }
+        let link_to = (self.rng.u8(0..3) > 0).then(|| floor.shop.family_card(&mut self.rng));
+        let enrolment = self.desk.enrolment(&card, link_to);
+        let mut rng = self.rng.fork();
+        let desk = Arc::clone(&self.desk);
+        let enrolling = tokio::spawn(async move { desk.deliver(&mut rng, enrolment).await });
+        let sale = self.next_sale(Buyer::Holder(&card));
+        self.present(sale).await;
+        enrolling.await.expect("an enrolment is answered, sooner or later");
+        if self.rng.u8(0..4) == 0 {
+            // Again, or for somebody else: then it is refused.
+            let link_to = self.rng.bool().then(|| floor.shop.family_card(&mut self.rng));
+            let again = self.desk.enrolment(&card, link_to);
+            self.deliver(again).await;
+        }
+    }
+
+    /// A purchase of long ago, which comes to light only now.
+    async fn remember_the_forgotten(&mut self) {
+        let card = self.desk.floor.shop.new_card();
+        let sale = self.next_sale(Buyer::Forgotten(&card));
+        let request = self.desk.sale(&sale);
+        self.deliver(request).await;
     }
 
     async fn take_back(&mut self) {
@@ -124,7 +167,7 @@ impl Simulator {
         };
         self.remembered[at].returned = true;
         let earlier = self.remembered[at].sale.clone();
-        let sale = self.next_sale(Some(&earlier));
+        let sale = self.next_sale(Buyer::Returning(&earlier));
         self.present(sale).await;
     }
 
@@ -149,14 +192,14 @@ impl Simulator {
     }
 
     async fn undo_before_it_comes(&mut self) {
-        let sale = self.next_sale(None);
+        let sale = self.next_sale(Buyer::Anybody);
         let void = self.desk.void(&sale.name);
         self.deliver(void).await;
         self.present_as(sale, true).await;
     }
 
     async fn sell_and_undo_at_once(&mut self) {
-        let sale = self.next_sale(None);
+        let sale = self.next_sale(Buyer::Anybody);
         let void = self.desk.void(&sale.name);
         let mut rng = self.rng.fork();
         let desk = Arc::clone(&self.desk);
@@ -183,7 +226,7 @@ impl Simulator {
     }
 
     async fn send_sixteen_at_once(&mut self) {
-        let sale = self.next_sale(None);
+        let sale = self.next_sale(Buyer::Anybody);
         let mut request = self.desk.sale(&sale);
         self.desk.announce(&mut request).await;
         let mut senders = JoinSet::new();
@@ -206,7 +249,7 @@ impl Simulator {
     /// A while without a connection: what is sold is stored, and uploaded afterwards.
     async fn work_offline(&mut self) {
         for _ in 0..self.rng.u8(1..8) {
-            let sale = self.next_sale(None);
+            let sale = self.next_sale(Buyer::Anybody);
             let mut request = self.desk.sale(&sale);
             self.desk.announce(&mut request).await;
             if self.rng.u8(0..8) == 0 {
@@ -226,11 +269,11 @@ impl Simulator {
 
     // ------------------------------------------------------------------- helpers
 
-    fn next_sale(&mut self, returned: Option<&Sale>) -> Sale {
+    fn next_sale(&mut self, buyer: Buyer<'_>) -> Sale {
         let sequence_number = self.next_sequence_number;
         self.next_sequence_number += 1;
         let floor = Arc::clone(&self.desk.floor);
-        floor.shop.sale(&mut self.rng, &self.desk.workstation, sequence_number, returned)
+        floor.shop.sale(&mut self.rng, &self.desk.workstation, sequence_number, buyer)
     }
 
     async fn present(&mut self, sale: Sale) {

@@ -13,7 +13,7 @@ use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process;
+use std::process::{self, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use jiff::Timestamp;
@@ -23,6 +23,7 @@ use tillside::import::Importer;
 use tillside::import::stores::StoreRecord;
 use tillside::sealing::Sealer;
 use tillside::{setup, terminal};
+use tokio::process::Command;
 use tokio::task::block_in_place;
 
 use self::postgres::Postgres;
@@ -96,6 +97,8 @@ pub struct World {
     pub workstations: Vec<Workstation>,
     /// A configuration that reaches the database directly, for commands.
     pub config: PathBuf,
+    /// Those of the replicas, which reach it over their proxies.
+    pub replica_configs: Vec<PathBuf>,
     /// After PostgreSQL, which must have ended before its disk goes.
     disk: Result<SmallDisk, NotRun>,
 }
@@ -122,18 +125,23 @@ impl World {
         config.database.url = Secret::new(postgres.url());
         // A restart must not wait for the connections that a fault has left half open.
         config.http.drain_timeout_ms = 2_000;
+        // Any business date is taken: points that have run out were earned years ago.
+        config.swipe.age_max_days = 0;
         let workstations = prepare(&config, plan.tills).await?;
         let direct = folder.join("direct.toml");
         write_config(&direct, &config)?;
 
         let addresses = Addresses::take();
         let mut replicas = Vec::with_capacity(plan.servers);
+        let replica_configs = (0..plan.servers).map(|number| replica_config(folder, number));
+        let replica_configs = replica_configs.collect();
         for number in 0..plan.servers {
             let replica = start_replica(plan, number, &addresses, config.clone(), &postgres);
             replicas.push(replica.await?);
         }
         let (folder, binary) = (folder.clone(), plan.binary.clone());
-        Ok(Self { folder, binary, postgres, replicas, workstations, config: direct, disk })
+        let config = direct;
+        Ok(Self { folder, binary, postgres, replicas, workstations, config, replica_configs, disk })
     }
 
     /// Where the tills write down what they know.
@@ -171,6 +179,20 @@ impl World {
     pub fn base_urls(&self) -> Vec<String> {
         let url = |replica: &Replica| format!("http://{}", tcp(replica.front.address()));
         self.replicas.iter().map(url).collect()
+    }
+
+    /// Has everything written off that has run out. Says what was left out, which nothing may be.
+    ///
+    /// # Errors
+    /// When the command cannot be run.
+    pub async fn expire(&self) -> Result<Option<String>, HarnessError> {
+        let mut command = Command::new(&self.binary);
+        command.arg("--config").arg(&self.config).args(["account", "expire"]);
+        let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let output = output.map_err(HarnessError::doing("running tillside account expire"))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = || format!("tillside account expire ({}): {said}", output.status);
+        Ok((!output.status.success()).then(said))
     }
 
     /// Ends everything, in order. The log of PostgreSQL stays in the folder of the world.
@@ -213,11 +235,15 @@ async fn start_replica(
     config.http.listen = listen;
     config.http.admin_listen = admin;
     config.chain.public_url = format!("http://{listen}");
-    let file = plan.folder.join(format!("server-{number}.toml"));
+    let file = replica_config(&plan.folder, number);
     write_config(&file, &config)?;
     let log = plan.folder.join(format!("server-{number}.log"));
     let server = Server::start(&plan.binary, &file, &log, admin, plan.sabotage).await?;
     Ok(Replica { address: listen, server, front, back })
+}
+
+fn replica_config(folder: &Path, number: usize) -> PathBuf {
+    folder.join(format!("server-{number}.toml"))
 }
 
 /// Schema, stores, and a key for each till.

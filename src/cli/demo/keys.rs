@@ -4,11 +4,11 @@ use std::collections::HashSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 
 use crate::cli::demo_file::DemoTerminal;
 use crate::config::Secret;
+use crate::db::pool::Pool;
 use crate::demo;
 use crate::sealing::Sealer;
 use crate::terminal::{self, TerminalError};

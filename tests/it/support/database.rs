@@ -14,9 +14,8 @@ use std::process::id;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::Pool;
 use tillside::config::{Chain, Database, Secret};
-use tillside::db::pool::connect_pool;
+use tillside::db::pool::{Pool, connect_pool};
 use tillside::db::private::{PrivateError, PrivatePostgres, PrivateSettings};
 use tillside::db::schema;
 use tokio::sync::OnceCell;

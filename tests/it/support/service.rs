@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde_json::{Value, json};
 use tillside::app::App;
 use tillside::commit::CommitterTasks;
 use tillside::config::{Config, Secret};
+use tillside::db::pool::Pool;
 use tillside::http::admin::{self, Draining};
 use tillside::import::Importer;
 use tillside::import::stores::StoreRecord;
