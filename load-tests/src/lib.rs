@@ -11,6 +11,7 @@ pub mod chaos;
 pub mod disk;
 pub mod error;
 pub mod journal;
+pub mod load;
 pub mod nemesis;
 pub mod oracle;
 pub mod overload;

@@ -1,0 +1,119 @@
+//! The general load generator: simulated tills that sign and send swipes at a pace of their own,
+//! or as fast as they are answered, and what came of it.
+//!
+//! Latency counts from the intended time, so a service that stalls is charged for everybody who
+//! would have come meanwhile. The generator shares the machine with what it measures, so all of
+//! it runs on one thread, and that thread's own processor time is part of the result. Must never
+//! send to anything but this machine.
+
+mod measured;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+
+pub use self::measured::{Latency, Measured, Slice};
+use crate::error::HarnessError;
+use crate::world::Workstation;
+
+/// Where load goes.
+#[derive(Clone)]
+pub struct Target {
+    /// One per replica; tills are dealt out to them in turn.
+    pub addresses: Vec<SocketAddr>,
+    /// The tills, in turn.
+    pub tills: Arc<[Workstation]>,
+    /// The customers.
+    pub cards: Arc<[String]>,
+    /// The business date of every swipe.
+    pub today: Date,
+}
+
+/// What decides when a swipe is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Shape {
+    /// The clock: so many a second, whatever became of those before.
+    Open {
+        /// Swipes a second.
+        per_s: f64,
+    },
+    /// The answer before it: each connection always has one swipe under way.
+    Closed {
+        /// How many of them.
+        connections: usize,
+    },
+}
+
+/// Whose swipe it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Pick {
+    /// Anybody's.
+    Uniform,
+    /// The card of rank r comes 1 / r^exponent as often as the first.
+    Zipf {
+        /// Above 0; about 1 for people.
+        exponent: f64,
+    },
+    /// One card after the other, so that none comes again before all have been.
+    InTurn,
+    /// Always the first card's.
+    One,
+}
+
+/// How many lines a swipe has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Basket {
+    /// Exactly so many.
+    Lines(u16),
+    /// As many as real baskets have: drawn from the distribution of the Complete Journey.
+    Journey,
+}
+
+/// How the tills speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// One swipe at a time on each connection.
+    Http1,
+    /// Several at a time on each connection, which counts as many times as it has streams.
+    Http2,
+}
+
+/// What is sent.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// When.
+    pub shape: Shape,
+    /// Sent before it is measured.
+    pub warm_up_s: f64,
+    /// Measured.
+    pub seconds: f64,
+    /// Most swipes under way at a time, for [`Shape::Open`]. What is due beyond that waits, and
+    /// its latency counts on.
+    pub connections: usize,
+    /// How.
+    pub protocol: Protocol,
+    /// Whose.
+    pub pick: Pick,
+    /// How large.
+    pub basket: Basket,
+    /// Chooses cards and baskets; the same numbers give the same swipes again.
+    pub seed: u64,
+    /// What is sold.
+    pub skus: Arc<[String]>,
+}
+
+/// Sends, and tells what came of it. Swipes are numbered from `first_sequence_number`, so that
+/// names stay unique over runs; the next free number is part of the result.
+///
+/// # Errors
+/// When the load cannot be made: there is nobody to send it, or no thread for it. That swipes
+/// were refused or not answered stands in the result.
+pub async fn drive(
+    target: &Target,
+    load: &Load,
+    first_sequence_number: u64,
+) -> Result<Measured, HarnessError> {
+    let _ = (target, load, first_sequence_number);
+    Err(HarnessError::doing("sending load")("it is not built yet"))
+}
