@@ -17,6 +17,7 @@ pub mod oracle;
 pub mod overload;
 pub mod proxy;
 pub mod sabotage;
+pub mod stock;
 pub mod tally;
 pub mod tills;
 pub mod world;

@@ -11,7 +11,7 @@ use tillside::commit::{Adjusted, Adjustment, Desk, Expired, Whose};
 use tillside::config::Config;
 use tillside::expiry;
 use tillside::metrics::Metrics;
-use tillside::verify::Audit;
+use tillside::verify::{ALL_BUCKETS, Audit};
 
 use crate::spending::paid;
 use crate::support::database::launcher;
@@ -65,7 +65,7 @@ fn made(adjusted: &Adjusted) -> (i64, bool) {
 
 /// Every invariant, those of adjustments included.
 async fn verified(service: &TestService) {
-    let audit = Audit::begin(&service.config.database).await.expect("a snapshot");
+    let audit = Audit::begin(&service.config.database, ALL_BUCKETS).await.expect("a snapshot");
     let report = audit.run(|_| ()).await.expect("the database answers");
     assert!(report.broken.is_empty(), "{:#?}", report.broken);
 }

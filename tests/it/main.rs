@@ -38,6 +38,7 @@ mod siding;
 mod signatures;
 mod spending;
 mod statement;
+mod stock;
 mod swipe;
 mod verify;
 mod voids;
