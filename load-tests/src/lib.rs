@@ -20,4 +20,5 @@ pub mod sabotage;
 pub mod stock;
 pub mod tally;
 pub mod tills;
+mod wire;
 pub mod world;
