@@ -9,6 +9,8 @@
 mod measured;
 mod pick;
 mod swipe;
+#[cfg(test)]
+mod tests;
 mod tills;
 
 use std::net::SocketAddr;
