@@ -20,5 +20,6 @@ pub mod sabotage;
 pub mod stock;
 pub mod tally;
 pub mod tills;
+pub mod usage;
 mod wire;
 pub mod world;
