@@ -10,6 +10,7 @@ use tillside::config::{Config, Secret};
 use tillside::db::private::{PrivatePostgres, PrivateSettings};
 use tillside::sealing::Sealer;
 
+use super::postgres::postmaster;
 use super::server::Server;
 use super::{Addresses, Workstation, prepare_stores, write_config, write_private};
 use crate::error::HarnessError;
@@ -90,6 +91,14 @@ impl Direct {
         let server = Server::start(&self.plan.binary, &file, &log, admin, None).await?;
         self.replicas.push((config.http.listen, server));
         Ok(())
+    }
+
+    /// The process id of the postmaster.
+    ///
+    /// # Errors
+    /// When PostgreSQL is down.
+    pub fn postgres_id(&self) -> Result<u32, HarnessError> {
+        postmaster(self.postgres.folder())
     }
 
     /// Ends everything in order, and removes the folder.
