@@ -8,6 +8,8 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use tillside::config::Commit;
 use tillside::sabotage::Fault;
+use tillside_load::load::html;
+use tillside_load::load::outcome::Outcome;
 use tillside_load::load::scenario::{RetryStorm, Scenario};
 use tillside_load::nemesis::Schedule;
 use tillside_load::{chaos, load, overload, sabotage, world};
@@ -252,6 +254,11 @@ async fn run_scenario(args: RunArgs) -> Result<bool, Box<dyn Error>> {
     print(&outcome);
     if let Some(file) = args.json {
         std::fs::write(file, serde_json::to_vec_pretty(&outcome)?)?;
+    }
+    if let Some(file) = args.html {
+        let Outcome { title, conditions, .. } = &outcome;
+        let page = html::page(title, conditions, &outcome.table(), &outcome.charts());
+        std::fs::write(file, page)?;
     }
     Ok(outcome.holds())
 }

@@ -6,6 +6,8 @@
 //! it runs on one thread, and that thread's own processor time is part of the result. Must never
 //! send to anything but this machine.
 
+pub mod charts;
+pub mod html;
 mod measured;
 pub mod outcome;
 mod pick;
