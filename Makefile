@@ -16,7 +16,7 @@ SEED ?= $(shell date +%s)
 MINUTES ?= 5
 PROFILE ?= release
 
-.PHONY: help run test lint journey model chaos sabotage clean-demo prepare
+.PHONY: help run test lint journey model chaos sabotage soak clean-demo prepare
 
 help:
 	@echo 'make run         gets what is missing, builds, starts the demo (Ctrl-C ends it)'
@@ -26,6 +26,7 @@ help:
 	@echo 'make model       holds domain and service against the model, for as long as you like'
 	@echo 'make chaos       breaks everything for MINUTES=5, then asks five times what can be done'
 	@echo 'make sabotage    takes out one protection after the other: the tests must notice'
+	@echo 'make soak        ten minutes at half of what can be done: memory must stay flat'
 	@echo 'make clean-demo  removes the data of the demo'
 
 # The profile is optimised but not linked as one: a first build takes a few minutes, not ten.
@@ -65,6 +66,15 @@ sabotage: prepare
 	cargo build --workspace --features tillside/sabotage
 	@mkdir -p target/sabotage && cp target/debug/tillside target/sabotage/tillside
 	target/debug/tillside-load sabotage --server target/sabotage/tillside
+
+# Fails when a swipe is refused, or memory grows by a tenth after the first minute. The other
+# scenarios are run the same way, with `tillside-load run` and a file of load-tests/scenarios.
+soak: prepare
+	cargo build --profile $(PROFILE) --workspace --bins
+	@mkdir -p target/soak
+	target/$(PROFILE)/tillside-load run load-tests/scenarios/soak.toml \
+	  --server target/$(PROFILE)/tillside --json target/soak/latest.json \
+	  --html target/soak/report.html
 
 # A demo started by root below a closed folder keeps its data elsewhere, behind a link.
 clean-demo:

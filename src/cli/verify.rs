@@ -1,6 +1,7 @@
 //! `tillside verify`: audits a database and says what it found.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use clap::Args;
@@ -10,7 +11,7 @@ use super::progress::Progress;
 use super::{Outcome, print};
 use crate::config::Config;
 use crate::verify::findings::{Broken, PLACES_MAX};
-use crate::verify::{Audit, Counts, Report};
+use crate::verify::{ALL_BUCKETS, Audit, Counts, Report};
 
 /// Audit the database: replay every account and name what does not agree.
 ///
@@ -21,6 +22,10 @@ pub(super) struct VerifyArgs {
     /// Print the report as JSON.
     #[arg(long)]
     json: bool,
+    /// Audit only the accounts of these of the 256 buckets, such as 0..16, with all that belongs
+    /// to them: a part of a database that is too large for the time there is.
+    #[arg(long, value_name = "FROM..TO", value_parser = buckets)]
+    buckets: Option<RangeInclusive<u8>>,
 }
 
 /// The report with what only this command knows.
@@ -39,7 +44,7 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> Outcome {
         );
     }
     let started = Instant::now();
-    let audit = Audit::begin(&config.database).await?;
+    let audit = Audit::begin(&config.database, args.buckets.unwrap_or(ALL_BUCKETS)).await?;
     let progress = Progress::new("accounts", Some(audit.accounts()));
     let report = audit.run(|accounts| progress.add(accounts)).await?;
     drop(progress);
@@ -51,6 +56,16 @@ pub(super) async fn run(args: VerifyArgs, config: &Config) -> Outcome {
         print(&timed);
     }
     if holds { Ok(()) } else { Err(format!("{kinds} invariants are broken").into()) }
+}
+
+/// Buckets as people write them: the first one, and the one that is left out again.
+fn buckets(text: &str) -> Result<RangeInclusive<u8>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| {
+        let (from, to): (u8, u16) = (from.parse().ok()?, to.parse().ok()?);
+        let last = u8::try_from(to.checked_sub(1)?).ok()?;
+        (from <= last).then_some(from..=last)
+    });
+    range.ok_or_else(|| "two numbers within 0 to 256 in this order, such as 0..16".to_owned())
 }
 
 impl fmt::Display for Timed {

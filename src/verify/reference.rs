@@ -1,6 +1,7 @@
 //! Reference data as an audit needs it: from the numbers that rows hold back to what tills say.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::findings::{Findings, Kind};
@@ -25,7 +26,12 @@ struct Place {
 }
 
 impl Reference {
-    pub(super) fn new(snapshot: Snapshot, findings: &mut Findings) -> Self {
+    /// `buckets` are those whose house accounts must turn up.
+    pub(super) fn new(
+        snapshot: Snapshot,
+        buckets: &RangeInclusive<u8>,
+        findings: &mut Findings,
+    ) -> Self {
         let mut places = HashMap::new();
         let mut unseen_houses = HashMap::new();
         for (store_id, workstation_id, workstation) in snapshot.workstations() {
@@ -36,7 +42,9 @@ impl Reference {
                 format_args!("workstation {store_id}/{workstation_id}"),
                 format_args!("its house account {house_account} is not of bucket {bucket}"),
             );
-            unseen_houses.insert(house_account, workstation_no);
+            if buckets.contains(&bucket::of_account(house_account)) {
+                unseen_houses.insert(house_account, workstation_no);
+            }
             let (store_id, workstation_id) = (store_id.to_owned(), workstation_id.to_owned());
             let workstation = Arc::clone(workstation);
             places.insert(workstation_no, Place { store_id, workstation_id, workstation });

@@ -6,13 +6,13 @@
 //! order of its primary key is read along it; only names and cards, which lie in another
 //! order, are sorted, and the server does that on its disk. Writes nothing, ever.
 
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream};
 
 use crate::catalogue::{self, Snapshot};
@@ -30,7 +30,7 @@ SELECT pg_export_snapshot()";
 
 const COUNT_ACCOUNTS: &str = "
 -- verify::sql::count_accounts
-SELECT count(*) FROM account";
+SELECT count(*) FROM account WHERE bucket BETWEEN $1 AND $2";
 
 const ACCOUNTS: &str = "
 -- verify::sql::accounts
@@ -39,20 +39,27 @@ SELECT a.bucket, a.account_id, a.version, a.total_points, a.sales_minor, a.baske
 FROM account AS a
 LEFT JOIN account AS t
        ON t.bucket = (a.merged_into & 255)::smallint AND t.account_id = a.merged_into
+WHERE a.bucket BETWEEN $1 AND $2
 ORDER BY a.bucket, a.account_id";
 
 const MEMBERS: &str = "
 -- verify::sql::members
-SELECT bucket, account_id FROM member ORDER BY bucket, account_id";
+SELECT bucket, account_id FROM member
+WHERE bucket BETWEEN $1 AND $2
+ORDER BY bucket, account_id";
 
 const CARDS: &str = "
 -- verify::sql::cards
 SELECT (account_id & 255)::smallint AS bucket, account_id, bucket AS card_bucket, card
-FROM card ORDER BY 1, 2";
+FROM card
+WHERE (account_id & 255) BETWEEN $1::smallint AND $2::smallint
+ORDER BY 1, 2";
 
 const PROFILES: &str = "
 -- verify::sql::profiles
-SELECT bucket, account_id, version, encoding, data FROM profile ORDER BY bucket, account_id";
+SELECT bucket, account_id, version, encoding, data FROM profile
+WHERE bucket BETWEEN $1 AND $2
+ORDER BY bucket, account_id";
 
 /// Each name once for its sale and once for its void. One that has neither comes as a sale.
 const NAMES: &str = "
@@ -60,11 +67,14 @@ const NAMES: &str = "
 SELECT (account_id & 255)::smallint AS bucket, account_id, version AS at, false AS is_void,
        version, void_version, workstation_no, business_date, sequence_number, content_hash,
        bucket AS name_bucket
-FROM swipe_key WHERE version <> 0 OR void_version = 0
+FROM swipe_key
+WHERE (version <> 0 OR void_version = 0)
+  AND (account_id & 255) BETWEEN $1::smallint AND $2::smallint
 UNION ALL
 SELECT (account_id & 255)::smallint, account_id, void_version, true, version, void_version,
        workstation_no, business_date, sequence_number, content_hash, bucket
-FROM swipe_key WHERE void_version <> 0
+FROM swipe_key
+WHERE void_version <> 0 AND (account_id & 255) BETWEEN $1::smallint AND $2::smallint
 ORDER BY 1, 2, 3";
 
 const SWIPES: &str = "
@@ -72,18 +82,24 @@ const SWIPES: &str = "
 SELECT bucket, account_id, version, business_date, workstation_no, sequence_number, kind, epoch,
        occurred_at, recorded_at, total_minor, earned_points, reversed_points, spent_points, record,
        receipt
-FROM swipe ORDER BY bucket, account_id, version";
+FROM swipe
+WHERE bucket BETWEEN $1 AND $2
+ORDER BY bucket, account_id, version";
 
 const ENTRIES: &str = "
 -- verify::sql::entries
 SELECT bucket, account_id, version, entry_no, kind, points, lot_available, lot_expires,
        business_date
-FROM entry ORDER BY bucket, account_id, version, entry_no";
+FROM entry
+WHERE bucket BETWEEN $1 AND $2
+ORDER BY bucket, account_id, version, entry_no";
 
 const ADJUSTMENTS: &str = "
 -- verify::sql::adjustments
 SELECT bucket, account_id, version, points, business_date
-FROM adjustment ORDER BY bucket, account_id, version";
+FROM adjustment
+WHERE bucket BETWEEN $1 AND $2
+ORDER BY bucket, account_id, version";
 
 /// Where a row belongs: bucket and account.
 pub(super) type Account = (i16, i64);
@@ -190,15 +206,23 @@ const SORTED: &[(&str, &str)] = &[("work_mem", "65536"), PATIENT];
 const PATIENT: (&str, &str) = ("idle_in_transaction_session_timeout", "0");
 
 impl Streams {
-    /// Begins all streams on one snapshot.
-    pub(super) async fn open(settings: &Database) -> Result<Self, Error> {
+    /// Begins all streams on one snapshot, each with what belongs to accounts of these buckets.
+    pub(super) async fn open(
+        settings: &Database,
+        buckets: &RangeInclusive<u8>,
+    ) -> Result<Self, Error> {
         let first = connect(settings, SORTED).await?;
         let client = first.client();
         client.batch_execute(BEGIN).await.map_err(DbError::from)?;
         let row = client.query_one(EXPORT, &[]).await.map_err(DbError::from)?;
-        let from = From { settings, snapshot: row.get(0) };
+        let buckets = [i16::from(*buckets.start()), i16::from(*buckets.end())];
+        let from = From { settings, snapshot: row.get(0), buckets };
         let reference = catalogue::load_for_audit(client).await?;
-        let row = client.query_one(COUNT_ACCOUNTS, &[]).await.map_err(DbError::from)?;
+        let [from_bucket, to_bucket] = &buckets;
+        let row = client
+            .query_one(COUNT_ACCOUNTS, &[from_bucket, to_bucket])
+            .await
+            .map_err(DbError::from)?;
         let accounts_count = row.get::<_, i64>(0).unsigned_abs();
         let (accounts, members, cards, profiles, names, swipes) = tokio::try_join!(
             from.rows(ACCOUNTS, BY_KEY, account_row),
@@ -317,6 +341,8 @@ impl<T> Rows<T> {
 struct From<'a> {
     settings: &'a Database,
     snapshot: String,
+    /// The first and the last that are read.
+    buckets: [i16; 2],
 }
 
 impl From<'_> {
@@ -330,8 +356,7 @@ impl From<'_> {
         let client = connection.client();
         let begin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{}'", self.snapshot);
         client.batch_execute(&begin).await?;
-        let none: [&(dyn ToSql + Sync); 0] = [];
-        let stream = Box::pin(client.query_raw(sql, none).await?);
+        let stream = Box::pin(client.query_raw(sql, self.buckets).await?);
         let mut rows = Rows { stream, read, next: None, _connection: connection };
         rows.advance().await?;
         Ok(rows)

@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use serde_json::{Value, json};
 use tillside::commit::{Adjusted, Adjustment, Desk, Whose};
 use tillside::config::Config;
-use tillside::verify::Audit;
+use tillside::verify::{ALL_BUCKETS, Audit};
 
 use crate::spending::paid;
 use crate::support::database::launcher;
@@ -61,7 +61,7 @@ pub(crate) fn made(adjusted: &Adjusted) -> (i64, bool) {
 
 /// Every invariant, those of adjustments included.
 pub(crate) async fn verified(service: &TestService) {
-    let audit = Audit::begin(&service.config.database).await.expect("a snapshot");
+    let audit = Audit::begin(&service.config.database, ALL_BUCKETS).await.expect("a snapshot");
     let report = audit.run(|_| ()).await.expect("the database answers");
     assert!(report.broken.is_empty(), "{:#?}", report.broken);
 }

@@ -39,6 +39,7 @@ mod siding;
 mod signatures;
 mod spending;
 mod statement;
+mod stock;
 mod swipe;
 mod verify;
 mod voids;

@@ -4,6 +4,7 @@
 //! Everything lives in one folder and ends with this process. PostgreSQL is as durable as a real
 //! one; nothing here may make it less so.
 
+pub mod direct;
 pub mod postgres;
 pub mod server;
 
@@ -247,15 +248,26 @@ fn replica_config(folder: &Path, number: usize) -> PathBuf {
 }
 
 /// Schema, stores, and a key for each till.
-async fn prepare(config: &Config, tills: usize) -> Result<Vec<Workstation>, HarnessError> {
+pub(crate) async fn prepare(
+    config: &Config,
+    tills: usize,
+) -> Result<Vec<Workstation>, HarnessError> {
+    prepare_stores(config, tills, WORKSTATIONS_OF_A_STORE).await
+}
+
+/// The same, with so many tills in each store.
+async fn prepare_stores(
+    config: &Config,
+    tills: usize,
+    of_a_store: usize,
+) -> Result<Vec<Workstation>, HarnessError> {
     let doing = "preparing the database";
     let now = Timestamp::now();
     let pool = connect_pool(&config.database).map_err(HarnessError::doing(doing))?;
     setup::prepare(&pool, config, now).await.map_err(HarnessError::doing(doing))?;
     let places: Vec<(String, String)> = (0..tills)
         .map(|till| {
-            let (store, workstation) =
-                (till / WORKSTATIONS_OF_A_STORE, till % WORKSTATIONS_OF_A_STORE);
+            let (store, workstation) = (till / of_a_store, till % of_a_store);
             (format!("{:04}", store + 1), format!("{:02}", workstation + 1))
         })
         .collect();
@@ -285,13 +297,13 @@ async fn prepare(config: &Config, tills: usize) -> Result<Vec<Workstation>, Harn
 /// Loopback addresses that no other process chooses: the network 127/8 has room for one host
 /// per process id. So a server that comes back finds its port free, and a till never reaches a
 /// stranger who took it meanwhile.
-struct Addresses {
+pub(crate) struct Addresses {
     host: Ipv4Addr,
     first_port: u16,
 }
 
 impl Addresses {
-    fn take() -> Self {
+    pub(crate) fn take() -> Self {
         static WORLDS: AtomicU16 = AtomicU16::new(0);
         let [_, high, middle, low] = process::id().to_be_bytes();
         let host = Ipv4Addr::new(127, 64 | high & 63, middle, low);
@@ -299,7 +311,7 @@ impl Addresses {
         Self { host, first_port: 8_000 + world * PORTS }
     }
 
-    fn at(&self, index: u16) -> SocketAddr {
+    pub(crate) fn at(&self, index: u16) -> SocketAddr {
         SocketAddr::V4(SocketAddrV4::new(self.host, self.first_port + index))
     }
 }
@@ -311,12 +323,12 @@ fn tcp(endpoint: &Endpoint) -> SocketAddr {
     }
 }
 
-fn write_config(path: &Path, config: &Config) -> Result<(), HarnessError> {
+pub(crate) fn write_config(path: &Path, config: &Config) -> Result<(), HarnessError> {
     let text = toml::to_string(config).map_err(HarnessError::doing("writing a configuration"))?;
     write_private(path, text.as_bytes())
 }
 
-fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HarnessError> {
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), HarnessError> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(bytes))
         .map_err(HarnessError::doing(format!("writing {}", path.display())))

@@ -18,7 +18,7 @@ use tillside::domain::card::CardFormat;
 use tillside::import::{self, Importer};
 use tillside::till::Till;
 use tillside::verify::findings::Kind;
-use tillside::verify::{Audit, Report};
+use tillside::verify::{ALL_BUCKETS, Audit, Report};
 use tokio_postgres::Client;
 
 use self::damage::{DAMAGE, filled_in};
@@ -236,7 +236,7 @@ async fn make_desk_history(service: &TestService) {
 }
 
 async fn audit(service: &TestService) -> Report {
-    let audit = Audit::begin(&service.config.database).await.expect("a snapshot");
+    let audit = Audit::begin(&service.config.database, ALL_BUCKETS).await.expect("a snapshot");
     audit.run(|_| ()).await.expect("the database answers")
 }
 
