@@ -15,6 +15,7 @@ pub mod load;
 pub mod nemesis;
 pub mod oracle;
 pub mod overload;
+pub mod pgbench;
 pub mod proxy;
 pub mod sabotage;
 pub mod stock;
