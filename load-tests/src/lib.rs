@@ -21,4 +21,5 @@ pub mod sabotage;
 pub mod stock;
 pub mod tally;
 pub mod tills;
+mod wire;
 pub mod world;

@@ -7,11 +7,20 @@
 //! send to anything but this machine.
 
 mod measured;
+mod pick;
+mod swipe;
+#[cfg(test)]
+mod tests;
+mod tills;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::thread;
 
 use jiff::civil::Date;
+use tokio::runtime;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
 
 pub use self::measured::{Latency, Measured, Slice};
 use crate::error::HarnessError;
@@ -114,6 +123,51 @@ pub async fn drive(
     load: &Load,
     first_sequence_number: u64,
 ) -> Result<Measured, HarnessError> {
-    let _ = (target, load, first_sequence_number);
-    Err(HarnessError::doing("sending load")("it is not built yet"))
+    let possible = check(target, load);
+    possible.map_err(HarnessError::doing("planning a load"))?;
+    let doing = "running the tills";
+    let runtime = runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(HarnessError::doing(doing))?;
+    let (target, load) = (target.clone(), load.clone());
+    let (mut tell, told) = oneshot::channel();
+    let work = move || {
+        let measured = LocalSet::new().block_on(&runtime, async {
+            tokio::select! {
+                measured = tills::run(target, load, first_sequence_number) => Some(measured),
+                // Nobody waits for the result any more: somebody has pressed Ctrl-C.
+                () = tell.closed() => None,
+            }
+        });
+        if let Some(measured) = measured {
+            let _ = tell.send(measured);
+        }
+    };
+    let thread = thread::Builder::new().name("tills".to_owned()).spawn(work);
+    thread.map_err(HarnessError::doing(doing))?;
+    told.await.map_err(HarnessError::doing(doing))?
+}
+
+fn check(target: &Target, load: &Load) -> Result<(), String> {
+    let positive = |value: f64| value.is_finite() && value > 0.0;
+    let (pace, connections) = match load.shape {
+        Shape::Open { per_s } => (positive(per_s), load.connections),
+        Shape::Closed { connections } => (true, connections),
+    };
+    let exponent = !matches!(load.pick, Pick::Zipf { exponent } if !positive(exponent));
+    let time = positive(load.seconds) && load.warm_up_s.is_finite() && load.warm_up_s >= 0.0;
+    for (holds, finding) in [
+        (!target.addresses.is_empty(), "there is no address to send to"),
+        (target.addresses.iter().all(|it| it.ip().is_loopback()), "only this machine is loaded"),
+        (!target.tills.is_empty(), "there are no tills"),
+        (!target.cards.is_empty(), "there are no cards"),
+        (!load.skus.is_empty(), "there is nothing to sell"),
+        (load.basket != Basket::Lines(0), "a basket has at least one line"),
+        (connections >= target.addresses.len(), "there are fewer connections than replicas"),
+        (pace && time && exponent, "pace, times and exponent must be above 0"),
+    ] {
+        if !holds {
+            return Err(finding.to_owned());
+        }
+    }
+    Ok(())
 }

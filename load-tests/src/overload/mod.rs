@@ -9,7 +9,6 @@
 mod report;
 mod second;
 mod tills;
-mod wire;
 
 use std::path::PathBuf;
 use std::time::Duration;

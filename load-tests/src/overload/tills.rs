@@ -17,8 +17,8 @@ use serde_json::json;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 use super::second::{Second, record};
-use super::wire::{self, Answer, Wire};
 use crate::baskets::Shop;
+use crate::wire::{self, Answer, Wire};
 use crate::world::Workstation;
 
 /// How often a till sends a swipe before it puts it aside, to hand it in later.
@@ -198,7 +198,9 @@ impl Shared {
             None => Wire::connect(self.address).await.ok()?,
         };
         let (till, body) = self.swipe(due.number);
-        let request = wire::request(&self.authority, till, &body, Timestamp::now().as_second());
+        let mut request = Vec::new();
+        let created_s = Timestamp::now().as_second();
+        wire::write_request(&mut request, &self.authority, till, body.as_bytes(), created_s);
         let lag = due.at.elapsed();
         self.note(due.at, |second| record(&mut second.sending, lag));
         let answer = wire.ask(&request).await.ok()?;

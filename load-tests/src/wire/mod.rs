@@ -1,7 +1,9 @@
 //! One keep-alive connection, and the least of HTTP/1.1 that a till needs: thousands of requests
-//! a second must leave the machine to the service.
+//! a second must leave the machine to the service. Must never understand a receipt.
 
-use std::io;
+pub(crate) mod http2;
+
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use bytes::BytesMut;
@@ -19,29 +21,30 @@ const ANSWER_MAX_BYTES: usize = 64 * 1024;
 const PATH: &str = "/v1/swipes";
 
 /// What the service answered, as far as a till under load cares.
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) retry_after_s: Option<u64>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) retry_after_s: Option<u64>,
     /// The last part of the problem's type; empty when it is none.
-    pub(super) slug: String,
+    pub(crate) slug: String,
     /// Whether the connection may be used again.
-    pub(super) keeps: bool,
+    pub(crate) keeps: bool,
 }
 
-pub(super) struct Wire {
+/// A connection that carries one request after the other.
+pub(crate) struct Wire {
     stream: TcpStream,
     unread: BytesMut,
 }
 
 impl Wire {
-    pub(super) async fn connect(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, unread: BytesMut::with_capacity(2_048) })
     }
 
     /// Sends a request and reads the whole answer.
-    pub(super) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
+    pub(crate) async fn ask(&mut self, request: &[u8]) -> io::Result<Answer> {
         self.stream.write_all(request).await?;
         loop {
             if let Some((answer, length)) = answer_in(&self.unread)? {
@@ -55,20 +58,28 @@ impl Wire {
     }
 }
 
-/// A swipe as it goes over the wire, signed now.
-pub(super) fn request(authority: &str, till: &Workstation, body: &str, created_s: i64) -> Vec<u8> {
-    let unsigned =
-        Unsigned { method: "POST", authority, path: PATH, query: None, body: body.as_bytes() };
+/// Writes a swipe as it goes over the wire, signed now, over what `request` held.
+pub(crate) fn write_request(
+    request: &mut Vec<u8>,
+    authority: &str,
+    till: &Workstation,
+    body: &[u8],
+    created_s: i64,
+) {
+    let unsigned = Unsigned { method: "POST", authority, path: PATH, query: None, body };
     let signed = sign(&unsigned, &till.keyid, &till.secret, created_s);
-    let mut request = format!("POST {PATH} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
-    for (name, value) in signed.headers() {
-        request.extend_from_slice(name.as_str().as_bytes());
-        request.extend_from_slice(b": ");
-        request.extend_from_slice(value.as_bytes());
-        request.extend_from_slice(b"\r\n");
+    request.clear();
+    for text in ["POST ", PATH, " HTTP/1.1\r\nhost: ", authority, "\r\n"] {
+        request.extend_from_slice(text.as_bytes());
     }
-    request.extend_from_slice(format!("content-length: {}\r\n\r\n{body}", body.len()).as_bytes());
-    request
+    for (name, value) in signed.headers() {
+        for bytes in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            request.extend_from_slice(bytes);
+        }
+    }
+    let length = body.len();
+    write!(request, "content-length: {length}\r\n\r\n").expect("a Vec takes everything");
+    request.extend_from_slice(body);
 }
 
 /// The answer that `bytes` begin with and its length, once all of it is there.
@@ -88,17 +99,21 @@ fn answer_in(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
         return Err(invalid("an answer longer than any receipt"));
     }
     let Some(body) = bytes.get(head_length..length) else { return Ok(None) };
+    let status = head.code.unwrap_or_default();
     let answer = Answer {
-        status: head.code.unwrap_or_default(),
+        status,
         retry_after_s: header("retry-after").and_then(|text| text.parse().ok()),
-        slug: slug(body).unwrap_or_default().to_owned(),
+        slug: slug(status, body).unwrap_or_default().to_owned(),
         keeps: header("connection").is_none_or(|text| !text.eq_ignore_ascii_case("close")),
     };
     Ok(Some((answer, length)))
 }
 
-/// What follows `/problems/` in the type of a problem.
-fn slug(body: &[u8]) -> Option<&str> {
+/// What follows `/problems/` in the type of a problem. Receipts are not searched for it.
+fn slug(status: u16, body: &[u8]) -> Option<&str> {
+    if status < 400 {
+        return None;
+    }
     let (_, rest) = std::str::from_utf8(body).ok()?.split_once("/problems/")?;
     rest.split('"').next()
 }
