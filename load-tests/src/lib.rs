@@ -7,6 +7,7 @@
 //! Load goes to this machine only, is bounded in time, and ends by itself.
 
 pub mod baskets;
+pub mod bench;
 pub mod chaos;
 pub mod disk;
 pub mod error;

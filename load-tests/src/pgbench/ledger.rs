@@ -30,7 +30,7 @@ pub struct Ledger {
 }
 
 /// The tables, `swipe` first, which counts the swipes.
-pub const TABLES: [&str; 5] = ["swipe", "swipe_key", "entry", "account", "profile"];
+const TABLES: [&str; 5] = ["swipe", "swipe_key", "entry", "account", "profile"];
 const PROFILE: usize = 4;
 
 /// What was written between two looks, for each swipe.
