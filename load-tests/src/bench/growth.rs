@@ -12,19 +12,12 @@ use crate::stock::{Past, Stock};
 
 const ROUNDS: usize = 3;
 
-/// The large database: loaded, and a slice of it audited.
+/// The large database, loaded and audited.
 pub(super) async fn large(bench: &mut Bench<'_>) -> Result<Ground, HarnessError> {
     let accounts = bench.scale.large_accounts;
     let stock = Stock { accounts, baskets: 3..=18, past: Past::Whole };
     let large = bench.stand.ground("large", &stock, &mut *bench.tell).await?;
-    let last = bench.scale.audited_bucket;
-    let (swipes, seconds) = large.audit(0..=last).await?;
-    (bench.tell)(format!(
-        "large: audited buckets 0 to {last} of 256 with {swipes} of {} swipes in {seconds:.0} s: \
-         every invariant holds. All of it would take {:.0} minutes",
-        large.swipes,
-        seconds * float(large.swipes) / float(swipes.max(1)) / 60.0
-    ));
+    audit(bench, &large).await?;
     Ok(large)
 }
 
@@ -35,10 +28,7 @@ pub(super) async fn measure(
     let accounts = bench.scale.small_accounts;
     let stock = Stock { accounts, baskets: 1..=1, past: Past::Whole };
     let mut small = bench.stand.ground("small", &stock, &mut *bench.tell).await?;
-    let (swipes, seconds) = small.audit(tillside::verify::ALL_BUCKETS).await?;
-    (bench.tell)(format!(
-        "small: audited all {swipes} swipes in {seconds:.0} s: every invariant holds"
-    ));
+    audit(bench, &small).await?;
     let per_s = bench.half_per_s(&mut small).await?;
     let (in_small, in_large) =
         (bench.stand.serve(&small, None).await?, bench.stand.serve(large, None).await?);
@@ -90,4 +80,13 @@ pub(super) async fn measure(
         ("growth_small_p99_ms", Value::of_rounds(&small_ms), String::new()),
         ("growth_large_p99_ms", Value::of_rounds(&everybody_ms), String::new()),
     ])
+}
+
+async fn audit(bench: &mut Bench<'_>, ground: &Ground) -> Result<(), HarnessError> {
+    let (swipes, seconds) = ground.audit().await?;
+    (bench.tell)(format!(
+        "{}: audited all {swipes} swipes in {seconds:.0} s: every invariant holds",
+        ground.name
+    ));
+    Ok(())
 }

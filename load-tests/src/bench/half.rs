@@ -52,12 +52,13 @@ pub(super) async fn measure(
         service_us.push(float(used_us) / swipes);
         let latency = latency(&measured.receipts)?;
         (bench.tell)(format!(
-            "part {part}, {per_s:.0}/s: p50 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1} ms; {:.0} \
-             bytes logged for a swipe, {:.0} with page images",
+            "part {part}, {per_s:.0}/s: p50 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1} ms, of which \
+             the generator {:.1} (p99); {:.0} bytes logged for a swipe, {:.0} with page images",
             latency.p50_ms,
             latency.p99_ms,
             latency.p999_ms,
             latency.max_ms,
+            float(measured.generator_lag.value_at_quantile(0.99)) / 1_000.0,
             logged[part - 1],
             images[part - 1]
         ));
