@@ -24,8 +24,11 @@ pub(super) async fn measure(
     let customers = [side.customers(0, half), side.customers(half, half * 2)];
     let services =
         [bench.stand.serve(side, None).await?, bench.stand.serve(side, Some(base)).await?];
+    for (service, customers) in services.iter().zip(&customers) {
+        side.get_to_know(service, customers).await?;
+    }
     let mut per_s = [Vec::new(), Vec::new()];
-    // The first round makes accounts known and does not count.
+    // The first round does not count.
     for round in 0..=scale.rounds + MORE_ROUNDS {
         for turn in 0..2 {
             let who = (round + turn) % 2;

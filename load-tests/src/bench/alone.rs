@@ -3,7 +3,7 @@
 
 use super::row::Value;
 use super::saturation::float;
-use super::stand::{Drive, Ground};
+use super::stand::{Drive, Ground, Service};
 use super::{Bench, Figure};
 use crate::error::HarnessError;
 use crate::load::{Pick, Shape};
@@ -14,6 +14,7 @@ const ROUNDS: usize = 3;
 pub(super) async fn measure(
     bench: &mut Bench<'_>,
     side: &mut Ground,
+    service: &Service,
 ) -> Result<Vec<Figure>, HarnessError> {
     let doing = "running one client beside one connection";
     let mut saturated = bench.saturated.take();
@@ -21,17 +22,15 @@ pub(super) async fn measure(
     let missing = "pgbench could not be calibrated, see above";
     let pgbench = pgbench.ok_or_else(|| HarnessError::doing(doing)(missing))?;
     let customers = side.customers(0, side.cards.len() / 2);
-    let service = bench.stand.serve(side, None).await?;
-    let warm_up_s = float(bench.scale.try_s);
     let (mut ours_us, mut theirs_us) = (Vec::new(), Vec::new());
     for round in 1..=ROUNDS {
         let drive = Drive {
             shape: Shape::Closed { connections: 1 },
             pick: Pick::Uniform,
-            warm_up_s,
+            warm_up_s: 1.0,
             seconds: float(bench.scale.round_s),
         };
-        let measured = side.drive(&[&service], &customers, drive).await?;
+        let measured = side.drive(&[service], &customers, drive).await?;
         ours_us.push(float(measured.receipts.value_at_quantile(0.5)));
         let mut ran = pgbench.run(Script::Stmt, 1, bench.scale.round_s, true).await?;
         ran.latencies_us.sort_unstable();
@@ -43,7 +42,6 @@ pub(super) async fn measure(
         (bench.tell)(format!("round {round}: ours {ours:.0} µs, stmt {theirs:.0} µs"));
     }
     bench.saturated = saturated;
-    service.end().await?;
     let ratio = Value::ratio_of_medians(&ours_us, &theirs_us);
     Ok(vec![
         ("latency_one_connection_vs_pgbench_stmt", ratio, "medians".to_owned()),

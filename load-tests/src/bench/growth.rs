@@ -43,8 +43,8 @@ pub(super) async fn measure(
         seconds: float(bench.scale.part_s),
     };
     // Known before anything counts, on both sides.
-    small.drive(&[&in_small], &of_small, drive).await?;
-    large.drive(&[&in_large], &few, drive).await?;
+    small.get_to_know(&in_small, &of_small).await?;
+    large.get_to_know(&in_large, &few).await?;
     for round in 1..=ROUNDS {
         let measured = small.drive(&[&in_small], &of_small, drive).await?;
         small_ms.push(latency(&measured.receipts)?.p99_ms);

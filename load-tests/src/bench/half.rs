@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 use super::process::cpu_us;
 use super::row::Value;
 use super::saturation::float;
-use super::stand::{Drive, Ground};
+use super::stand::{Drive, Ground, Service};
 use super::{Bench, Figure};
 use crate::error::HarnessError;
 use crate::load::{Latency, Pick, Shape};
@@ -22,10 +22,10 @@ const LOGGED: &str = "SELECT sum(record_size)::float8, sum(fpi_size)::float8
 pub(super) async fn measure(
     bench: &mut Bench<'_>,
     side: &mut Ground,
+    service: &Service,
 ) -> Result<Vec<Figure>, HarnessError> {
     let per_s = bench.half_per_s(side).await?;
     let customers = side.customers(0, side.cards.len() / 2);
-    let service = bench.stand.serve(side, None).await?;
     let open = |per_s, warm_up_s, seconds| Drive {
         shape: Shape::Open { per_s },
         pick: Pick::Uniform,
@@ -33,15 +33,13 @@ pub(super) async fn measure(
         seconds,
     };
     let part_s = float(bench.scale.part_s);
-    // The new service does not know anybody yet.
-    side.drive(&[&service], &customers, open(per_s, 0.0, part_s / 2.0)).await?;
     let mut all: Option<Histogram<u64>> = None;
     let (mut p99, mut p999, mut logged, mut images, mut service_us) =
         (vec![], vec![], vec![], vec![], vec![]);
     for part in 1..=PARTS {
         let (first_number, lsn) = (side.next_number(), place_in_log(side).await?);
         let began_us = cpu_us(service.process());
-        let measured = side.drive(&[&service], &customers, open(per_s, 0.0, part_s)).await?;
+        let measured = side.drive(&[service], &customers, open(per_s, 1.0, part_s)).await?;
         let used_us = cpu_us(service.process()) - began_us;
         let swipes = float(side.next_number() - first_number);
         let end = place_in_log(side).await?;
@@ -82,12 +80,11 @@ pub(super) async fn measure(
         let per_s = per_s * 2.0 * part;
         let drive = open(per_s, 1.0, part_s / 4.0);
         // Near saturation tills may be refused: the plot shows who was served.
-        let measured = side.drive_leniently(&[&service], &customers, drive).await?;
+        let measured = side.drive_leniently(&[service], &customers, drive).await?;
         if let Some(latency) = Latency::of(&measured.receipts) {
             bench.charts.over_load.push((measured.per_s(), latency));
         }
     }
-    service.end().await?;
     let all = all.ok_or_else(|| HarnessError::doing("measuring half load")("no part of it"))?;
     let whole = latency(&all)?;
     let spread = |parts: &[f64], value| Value { value, ..Value::of_rounds(parts) };

@@ -13,14 +13,13 @@ const ROUNDS: usize = 3;
 pub(super) async fn measure(
     bench: &mut Bench<'_>,
     side: &mut Ground,
+    service: &Service,
 ) -> Result<Vec<Figure>, HarnessError> {
-    let services = [bench.stand.serve(side, None).await?, bench.stand.serve(side, None).await?];
+    let second = bench.stand.serve(side, None).await?;
     let mut refusals = 0;
-    let one = on_one_card(bench, side, &[&services[0]], 1, &mut refusals).await?;
-    let two = on_one_card(bench, side, &[&services[0], &services[1]], 2, &mut refusals).await?;
-    for service in services {
-        service.end().await?;
-    }
+    let one = on_one_card(bench, side, &[service], 1, &mut refusals).await?;
+    let two = on_one_card(bench, side, &[service, &second], 2, &mut refusals).await?;
+    second.end().await?;
     Ok(vec![
         ("hot_card_one_replica_per_s", Value::of_rounds(&one), String::new()),
         ("hot_card_two_replicas_per_s", Value::of_rounds(&two), String::new()),

@@ -5,17 +5,13 @@ use std::time::Duration;
 
 use super::row::Value;
 use super::saturation::float;
-use super::stand::Drive;
 use super::{Bench, Figure, process};
 use crate::error::HarnessError;
-use crate::load::{Pick, Shape};
 use crate::stock::{Past, Stock};
 
 /// Baskets of a year.
 const BASKETS: u32 = 63;
 const MISSES: &str = "tillside_cache_lookups_total{cache=\"accounts\",outcome=\"miss\"}";
-/// Fast enough to be done soon, slow enough that nobody is refused.
-const PER_S: f64 = 4_000.0;
 const SETTLING: Duration = Duration::from_secs(2);
 const MB: f64 = 1_000_000.0;
 
@@ -26,17 +22,10 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<Vec<Figure>, Harnes
     let service = bench.stand.serve(&ground, None).await?;
     let empty = process::resident_bytes(service.process());
     let cards = std::sync::Arc::clone(&ground.cards);
-    // Each number is the next one's card, so this reaches everybody once.
-    let drive = Drive {
-        shape: Shape::Open { per_s: PER_S },
-        pick: Pick::InTurn,
-        warm_up_s: 0.0,
-        seconds: float(accounts) / PER_S,
-    };
     let mut misses = Vec::new();
     let mut resident = Vec::new();
     for _pass in 0..2 {
-        ground.drive(&[&service], &cards, drive).await?;
+        ground.get_to_know(&service, &cards).await?;
         tokio::time::sleep(SETTLING).await;
         misses.push(service.metric(MISSES).await?);
         resident.push(float(process::resident_bytes(service.process())) / MB);

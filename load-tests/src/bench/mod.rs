@@ -218,22 +218,27 @@ impl Bench<'_> {
         let of_side = [Group::Saturation, Group::Alone, Group::Half, Group::Hot];
         if of_side.into_iter().any(is_wanted) {
             let mut side = self.side().await?;
+            let service = self.stand.serve(&side, None).await?;
+            let customers = side.customers(0, side.cards.len() / 2);
+            side.get_to_know(&service, &customers).await?;
+            (self.tell)(format!("{} customers known to the service", customers.len()));
             if is_wanted(Group::Saturation) || is_wanted(Group::Alone) {
-                let outcome = saturation::measure(self, &mut side).await;
+                let outcome = saturation::measure(self, &mut side, &service).await;
                 self.take(Group::Saturation, outcome);
             }
             if is_wanted(Group::Alone) {
-                let outcome = alone::measure(self, &mut side).await;
+                let outcome = alone::measure(self, &mut side, &service).await;
                 self.take(Group::Alone, outcome);
             }
             if is_wanted(Group::Half) {
-                let outcome = half::measure(self, &mut side).await;
+                let outcome = half::measure(self, &mut side, &service).await;
                 self.take(Group::Half, outcome);
             }
             if is_wanted(Group::Hot) {
-                let outcome = hot::measure(self, &mut side).await;
+                let outcome = hot::measure(self, &mut side, &service).await;
                 self.take(Group::Hot, outcome);
             }
+            service.end().await?;
             self.stand.clear(side).await?;
         }
         if is_wanted(Group::Memory) {

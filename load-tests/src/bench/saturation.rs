@@ -37,6 +37,7 @@ pub(super) async fn look(
     let service = bench.stand.serve(ground, None).await?;
     let half = ground.cards.len() / 2;
     let customers = ground.customers(0, half.min(50_000));
+    ground.get_to_know(&service, &customers).await?;
     let (_, per_s) = calibrate(bench, ground, &service, &customers).await?;
     service.end().await?;
     Ok(Saturated { per_s, pgbench: None })
@@ -45,6 +46,7 @@ pub(super) async fn look(
 pub(super) async fn measure(
     bench: &mut Bench<'_>,
     side: &mut Ground,
+    service: &Service,
 ) -> Result<Vec<Figure>, HarnessError> {
     let scale = bench.scale;
     let half = side.cards.len() / 2;
@@ -52,10 +54,9 @@ pub(super) async fn measure(
     let id = |customer: usize| stock::account_id(customer as u64) & !255;
     let ours = Side { accounts: id(0)..id(half), today: side.today };
     let theirs = Side { accounts: id(half)..id(half * 2), today: side.today };
-    let service = bench.stand.serve(side, None).await?;
     let postmaster = bench.stand.postmaster()?;
 
-    let (connections, _) = calibrate(bench, side, &service, &customers).await?;
+    let (connections, _) = calibrate(bench, side, service, &customers).await?;
     let sample = Sample::read(&side.client, &ours).await?;
     let first_workstation = workstation_after_tills(side).await?;
     let bin_dir = bench.stand.postgres.bin_dir();
@@ -92,7 +93,7 @@ pub(super) async fn measure(
                     warm_up_s: 1.0,
                     seconds: float(scale.round_s),
                 };
-                let measured = side.drive(&[&service], &customers, drive).await?;
+                let measured = side.drive(&[service], &customers, drive).await?;
                 let service_used = cpu_us(service.process()) - service_began;
                 let postgres_used = family_cpu_us(postmaster) - postgres_began;
                 let after = Ledger::read(&side.client, &ours).await?;
@@ -136,7 +137,6 @@ pub(super) async fn measure(
             }
         }
     }
-    service.end().await?;
     let [txn, stmt] = &them;
     let saturation = Value::of_rounds(&us.per_s);
     bench.charts.saturation = [&us, txn, stmt].map(|rounds| Value::of_rounds(&rounds.per_s).value);
@@ -155,7 +155,7 @@ pub(super) async fn measure(
     ])
 }
 
-/// The best number of connections, and what it does. The accounts are known afterwards.
+/// The best number of connections, and what it does.
 async fn calibrate(
     bench: &mut Bench<'_>,
     ground: &mut Ground,
@@ -167,7 +167,7 @@ async fn calibrate(
         let drive = Drive {
             shape: Shape::Closed { connections },
             pick: Pick::Uniform,
-            warm_up_s: float(bench.scale.try_s) / 2.0,
+            warm_up_s: 1.0,
             seconds: float(bench.scale.try_s),
         };
         let per_s = ground.drive(&[service], customers, drive).await?.per_s();

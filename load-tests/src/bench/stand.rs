@@ -257,6 +257,30 @@ impl Ground {
         )))
     }
 
+    /// Lets every one of these customers come once, so that a service has them in memory: few at
+    /// a time, since each of them has to be read.
+    ///
+    /// # Errors
+    /// As [`Ground::drive`].
+    pub(super) async fn get_to_know(
+        &mut self,
+        service: &Service,
+        cards: &Arc<[String]>,
+    ) -> Result<(), HarnessError> {
+        let first_number = self.next_number;
+        let drive = Drive {
+            shape: Shape::Closed { connections: 32 },
+            pick: Pick::InTurn,
+            warm_up_s: 0.0,
+            seconds: 3.0,
+        };
+        // Each number is the next one's card.
+        while self.next_number - first_number < cards.len() as u64 {
+            self.drive(&[service], cards, drive).await?;
+        }
+        Ok(())
+    }
+
     /// The same where refusals are a figure.
     ///
     /// # Errors
