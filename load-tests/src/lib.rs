@@ -22,5 +22,6 @@ pub mod sabotage;
 pub mod stock;
 pub mod tally;
 pub mod tills;
+pub mod usage;
 mod wire;
 pub mod world;

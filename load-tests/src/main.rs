@@ -1,15 +1,18 @@
 //! The command line of the load tests.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tillside::config::Commit;
 use tillside::sabotage::Fault;
+use tillside_load::load::html;
+use tillside_load::load::outcome::Outcome;
+use tillside_load::load::scenario::{RetryStorm, Scenario};
 use tillside_load::nemesis::Schedule;
-use tillside_load::{bench, chaos, overload, sabotage, world};
+use tillside_load::{bench, chaos, load, overload, sabotage, world};
 
 /// The disk of PostgreSQL: more than a run of an hour writes. It takes what is written.
 const DISK_MIB: u64 = 16 * 1_024;
@@ -28,6 +31,7 @@ enum Command {
     Sabotage(SabotageArgs),
     Overload(OverloadArgs),
     Bench(BenchArgs),
+    Run(RunArgs),
 }
 
 /// Break everything for a while, and judge what the service says it has recorded.
@@ -122,6 +126,9 @@ struct BenchArgs {
     /// Writes the figures here, for programs.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Writes a page with plots here, which needs nothing but itself.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Only these rows, and what is measured with them.
     #[arg(long, value_name = "ROW,…", value_delimiter = ',')]
     only: Vec<String>,
@@ -134,6 +141,35 @@ struct BenchArgs {
     dir: Option<PathBuf>,
 }
 
+/// Run a scenario: send what it says, measure, and say whether its limits hold.
+///
+/// Starts a private PostgreSQL with the settings of production and as many replicas of the service
+/// as the scenario asks for, fills the database with customers, and sends signed swipes. Everything
+/// is on this machine and shares it; ends with 1 when a limit of the scenario does not hold.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  tillside-load run load-tests/scenarios/steady.toml --server target/release/tillside
+  tillside-load run load-tests/scenarios/saturation.toml --server target/release/tillside \\
+      --override accounts=1000000 --override 'phase.*.seconds=30' --html saturation.html")]
+struct RunArgs {
+    /// The scenario; see load-tests/scenarios.
+    #[arg(value_name = "SCENARIO.toml")]
+    scenario: PathBuf,
+    /// The `tillside` binary; a release build, if the figures are to mean anything.
+    #[arg(long, value_name = "PATH")]
+    server: PathBuf,
+    /// Writes the outcome here, for programs.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes a page with plots here, which needs nothing but itself.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Changes the scenario: accounts=1000, phase.0.seconds=3, phase.*.seconds=3.
+    #[arg(long = "override", value_name = "KEY=VALUE")]
+    changes: Vec<String>,
+}
+
 fn main() -> ExitCode {
     let Cli { command } = Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
@@ -144,6 +180,7 @@ fn main() -> ExitCode {
                 Command::Sabotage(args) => Box::pin(run_sabotage(args)).await,
                 Command::Overload(args) => Box::pin(run_overload(args)).await,
                 Command::Bench(args) => Box::pin(run_bench(args)).await,
+                Command::Run(args) => Box::pin(run_scenario(args)).await,
             }
         })
     });
@@ -206,17 +243,26 @@ async fn run_sabotage(args: SabotageArgs) -> Result<bool, Box<dyn Error>> {
 }
 
 async fn run_overload(args: OverloadArgs) -> Result<bool, Box<dyn Error>> {
+    let storm = RetryStorm { capacity_per_s: args.capacity.into(), seconds: args.seconds.into() };
+    run_storm(storm, &args.server, args.json).await
+}
+
+async fn run_storm(
+    storm: RetryStorm,
+    server: &Path,
+    json: Option<PathBuf>,
+) -> Result<bool, Box<dyn Error>> {
     let folder = std::env::temp_dir().join(format!("tillside-overload-{}", std::process::id()));
     let plan = overload::Plan {
         folder: folder.clone(),
-        binary: args.server.canonicalize()?,
-        capacity_per_s: usize::from(args.capacity),
-        seconds: usize::from(args.seconds),
+        binary: server.canonicalize()?,
+        capacity_per_s: storm.capacity_per_s,
+        seconds: storm.seconds,
         sabotage: None,
     };
     let report = overload::run(&plan, |line| print(&line)).await?;
     print(&report);
-    if let Some(file) = args.json {
+    if let Some(file) = json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
     }
     std::fs::remove_dir_all(folder)?;
@@ -252,8 +298,39 @@ async fn run_bench(args: BenchArgs) -> Result<bool, Box<dyn Error>> {
     if let Some(file) = args.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report.to_json())?)?;
     }
+    if let Some(file) = args.html {
+        std::fs::write(file, report.to_html())?;
+    }
     std::fs::remove_dir_all(folder)?;
     Ok(report.holds())
+}
+
+async fn run_scenario(args: RunArgs) -> Result<bool, Box<dyn Error>> {
+    let phases = match Scenario::read(&args.scenario, &args.changes)? {
+        Scenario::Phases(phases) => phases,
+        Scenario::RetryStorm(_) if args.html.is_some() => {
+            return Err("a retry storm has no plots; use --json".into());
+        }
+        Scenario::RetryStorm(storm) => return run_storm(storm, &args.server, args.json).await,
+    };
+    let folder = std::env::temp_dir().join(format!("tillside-run-{}", std::process::id()));
+    let binary = args.server.canonicalize()?;
+    let running = load::run::run(&phases, &binary, folder, |line| print(&line));
+    let outcome = tokio::select! {
+        outcome = running => outcome?,
+        // Everything ends as it is dropped.
+        _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
+    };
+    print(&outcome);
+    if let Some(file) = args.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&outcome)?)?;
+    }
+    if let Some(file) = args.html {
+        let Outcome { title, conditions, .. } = &outcome;
+        let page = html::page(title, conditions, &outcome.table(), &outcome.charts());
+        std::fs::write(file, page)?;
+    }
+    Ok(outcome.holds())
 }
 
 fn fault_named(name: &str) -> Result<Fault, String> {

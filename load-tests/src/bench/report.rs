@@ -6,6 +6,7 @@ use serde_json::{Value as Json, json};
 
 use super::machine::Machine;
 use super::row::{Promise, Row};
+use crate::load::html::{self, Chart, Kind, Table, TableRow};
 use crate::load::{Latency, Slice};
 
 /// What came of a run.
@@ -66,6 +67,120 @@ impl Report {
     }
 }
 
+impl Report {
+    /// A page with plots.
+    pub fn to_html(&self) -> String {
+        let Machine { cores, cpu, kernel, postgres, settings, commit, load_before, .. } =
+            &self.machine;
+        let mut machine = vec![
+            ("Commit", commit.clone()),
+            ("Cores", format!("{cores} of {cpu}, shared by PostgreSQL, service and generator")),
+            ("Linux", kernel.clone()),
+            ("PostgreSQL", postgres.clone()),
+            ("Its settings", settings.join(", ")),
+            ("Load at the beginning", format!("{load_before:.1}")),
+        ];
+        if self.machine.is_quick {
+            machine.push(("Quick", "the figures mean nothing".to_owned()));
+        }
+        let machine: Vec<_> =
+            machine.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        let columns = ["", "value", "lowest", "highest", "unit", "must", "aim", "how"];
+        let table = Table {
+            columns: columns.map(str::to_owned).to_vec(),
+            rows: self.rows.iter().map(html_row).collect(),
+        };
+        html::page("Tillside beside pgbench", &machine, &table, &self.charts.plots())
+    }
+}
+
+fn html_row(row: &Row) -> TableRow {
+    let figures = match &row.outcome {
+        Ok(value) => [value.value, value.min, value.max].map(shown),
+        Err(_) => [const { String::new() }; 3],
+    };
+    let [value, min, max] = figures;
+    let (must, aim) = promised(row.promise);
+    let how = row.outcome.as_ref().err().map(|reason| format!("not measured: {reason}"));
+    let how = how.unwrap_or_else(|| row.note.clone());
+    let cells = vec![row.key.to_owned(), value, min, max, row.unit.to_owned(), must, aim, how];
+    let holds = match row.promise {
+        Promise::Nothing if row.outcome.is_ok() => None,
+        _ => Some(row.holds()),
+    };
+    TableRow { cells, holds }
+}
+
+/// What must hold and what is aimed at, as people read it.
+fn promised(promise: Promise) -> (String, String) {
+    match promise {
+        Promise::AtLeast { must, aim } => (format!("≥ {must}"), format!("≥ {aim}")),
+        Promise::AtMost { must, aim } => (format!("≤ {must}"), format!("≤ {aim}")),
+        Promise::Nothing => (String::new(), String::new()),
+    }
+}
+
+impl Charts {
+    fn plots(&self) -> Vec<Chart> {
+        let mut plots = Vec::new();
+        if self.saturation[0] > 0.0 {
+            let names =
+                ["Tillside", "pgbench, a statement for each table", "pgbench, one statement"];
+            let bars = names.into_iter().zip(self.saturation);
+            plots.push(Chart {
+                title: "Swipes a second at saturation".to_owned(),
+                note: "The same rows and bytes on the same PostgreSQL, in turn. Tillside also \
+                       checks signatures and names, decides, and builds receipts."
+                    .to_owned(),
+                x_label: "swipes/s".to_owned(),
+                y_label: String::new(),
+                log_y: false,
+                series: bars.map(|(name, per_s)| (name.to_owned(), vec![(0.0, per_s)])).collect(),
+                kind: Kind::Bars,
+            });
+        }
+        let line = |name: &str, of: &dyn Fn(&Latency) -> f64| {
+            let points = self.over_load.iter().map(|(per_s, latency)| (*per_s, of(latency)));
+            (name.to_owned(), points.collect())
+        };
+        if !self.over_load.is_empty() {
+            plots.push(Chart {
+                title: "Latency over load".to_owned(),
+                note: "An open loop, from the intended time to the receipt.".to_owned(),
+                x_label: "receipts a second".to_owned(),
+                y_label: "milliseconds".to_owned(),
+                log_y: true,
+                series: vec![
+                    line("median", &|latency| latency.p50_ms),
+                    line("p99", &|latency| latency.p99_ms),
+                    line("p99.9", &|latency| latency.p999_ms),
+                ],
+                kind: Kind::Lines,
+            });
+        }
+        let line = |name: &str, of: &dyn Fn(&Slice) -> f64| {
+            let points = self.over_time.iter().map(|slice| (slice.at_s, of(slice)));
+            (name.to_owned(), points.collect())
+        };
+        if !self.over_time.is_empty() {
+            plots.push(Chart {
+                title: "Latency over time at half of saturation".to_owned(),
+                note: String::new(),
+                x_label: "seconds".to_owned(),
+                y_label: "milliseconds".to_owned(),
+                log_y: true,
+                series: vec![
+                    line("median", &|slice| slice.p50_ms),
+                    line("p99", &|slice| slice.p99_ms),
+                    line("p99.9", &|slice| slice.p999_ms),
+                ],
+                kind: Kind::Lines,
+            });
+        }
+        plots
+    }
+}
+
 /// Three digits that count, and no more than the value has.
 fn shown(value: f64) -> String {
     match value.abs() {
@@ -92,11 +207,7 @@ impl fmt::Display for Report {
             "", "value", "spread", "must", "aim"
         )?;
         for Row { key, unit, promise, outcome, note } in &self.rows {
-            let (must, aim) = match promise {
-                Promise::AtLeast { must, aim } => (format!("≥ {must}"), format!("≥ {aim}")),
-                Promise::AtMost { must, aim } => (format!("≤ {must}"), format!("≤ {aim}")),
-                Promise::Nothing => (String::new(), String::new()),
-            };
+            let (must, aim) = promised(*promise);
             match outcome {
                 Ok(value) => {
                     let spread = format!("{} … {}", shown(value.min), shown(value.max));
@@ -163,6 +274,8 @@ mod tests {
             assert_eq!(json["a"]["must_holds"], holds);
             assert_eq!(json["a"]["must"], 2.0);
             assert_eq!(json["b"]["value"], 1.0);
+            let page = report.to_html();
+            assert!(page.contains(if outcome.is_ok() { "≥ 2" } else { "a lost answer" }), "{page}");
         }
     }
 }

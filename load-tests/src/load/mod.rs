@@ -6,8 +6,13 @@
 //! it runs on one thread, and that thread's own processor time is part of the result. Must never
 //! send to anything but this machine.
 
+pub mod charts;
+pub mod html;
 mod measured;
+pub mod outcome;
 mod pick;
+pub mod run;
+pub mod scenario;
 mod swipe;
 #[cfg(test)]
 mod tests;
@@ -18,6 +23,7 @@ use std::sync::Arc;
 use std::thread;
 
 use jiff::civil::Date;
+use serde::Deserialize;
 use tokio::runtime;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -55,7 +61,8 @@ pub enum Shape {
 }
 
 /// Whose swipe it is.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Pick {
     /// Anybody's.
     Uniform,
@@ -71,7 +78,8 @@ pub enum Pick {
 }
 
 /// How many lines a swipe has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Basket {
     /// Exactly so many.
     Lines(u16),
@@ -80,7 +88,8 @@ pub enum Basket {
 }
 
 /// How the tills speak.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Protocol {
     /// One swipe at a time on each connection.
     Http1,

@@ -120,10 +120,10 @@ impl Part {
             all.add(second);
         }
         let length = seconds.len() as f64;
-        let used = |cpu_cs: fn(&Second) -> u64| {
-            let (first, last) = (seconds.first().map(cpu_cs), seconds.last().map(cpu_cs));
-            let used_cs = last.zip(first).map_or(0, |(last, first)| last.saturating_sub(first));
-            used_cs as f64 / 100.0 / (length - 1.0)
+        let used = |cpu_s: fn(&Second) -> f64| {
+            let (first, last) = (seconds.first().map(cpu_s), seconds.last().map(cpu_s));
+            let used_s = last.zip(first).map_or(0.0, |(last, first)| (last - first).max(0.0));
+            used_s / (length - 1.0)
         };
         let refused: u64 = all.refusals.values().map(|refusals| refusals.len()).sum();
         let offered = all.receipts.len()
@@ -148,8 +148,8 @@ impl Part {
             given_up: all.given_up,
             sending: Latency::of(&all.sending),
             resident_mib: all.resident_bytes as f64 / 1_048_576.0,
-            service_cores: used(|second| second.service_cpu_cs),
-            generator_cores: used(|second| second.generator_cpu_cs),
+            service_cores: used(|second| second.service_cpu_s),
+            generator_cores: used(|second| second.generator_cpu_s),
         }
     }
 }

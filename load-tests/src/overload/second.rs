@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
+use crate::usage;
+
 /// Longer waits count as this long.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
@@ -45,9 +47,9 @@ pub(super) struct Second {
     pub(super) sending: Latencies,
     /// At the end of the second.
     pub(super) resident_bytes: u64,
-    /// Used by the service and by this process until then, in hundredths of a second.
-    pub(super) service_cpu_cs: u64,
-    pub(super) generator_cpu_cs: u64,
+    /// Used by the service and by this process until then.
+    pub(super) service_cpu_s: f64,
+    pub(super) generator_cpu_s: f64,
 }
 
 impl Second {
@@ -62,8 +64,8 @@ impl Second {
             given_up: 0,
             sending: latencies(),
             resident_bytes: 0,
-            service_cpu_cs: 0,
-            generator_cpu_cs: 0,
+            service_cpu_s: 0.0,
+            generator_cpu_s: 0.0,
         }
     }
 
@@ -84,8 +86,8 @@ impl Second {
         self.unsent += other.unsent;
         self.given_up += other.given_up;
         self.resident_bytes = self.resident_bytes.max(other.resident_bytes);
-        self.service_cpu_cs = self.service_cpu_cs.max(other.service_cpu_cs);
-        self.generator_cpu_cs = self.generator_cpu_cs.max(other.generator_cpu_cs);
+        self.service_cpu_s = self.service_cpu_s.max(other.service_cpu_s);
+        self.generator_cpu_s = self.generator_cpu_s.max(other.generator_cpu_s);
     }
 
     pub(super) fn receipt(&mut self, latency: Duration) {
@@ -99,21 +101,8 @@ impl Second {
 
     /// Takes note of what a process has used: memory now, processor time since it began.
     pub(super) fn usage(&mut self, service: u32) {
-        let page_bytes = 4_096;
-        let statm = std::fs::read_to_string(format!("/proc/{service}/statm")).unwrap_or_default();
-        let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
-        self.resident_bytes = pages.unwrap_or_default() * page_bytes;
-        self.service_cpu_cs = cpu_cs(&service.to_string());
-        self.generator_cpu_cs = cpu_cs("self");
+        self.resident_bytes = usage::resident_bytes(service);
+        self.service_cpu_s = usage::cpu_s(service);
+        self.generator_cpu_s = usage::cpu_s(std::process::id());
     }
-}
-
-/// Hundredths of a second of processor time; Linux counts them so for everybody.
-fn cpu_cs(process: &str) -> u64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
-    // After the name, which may contain anything: the state is the first field, the times of
-    // user and system the 12th and 13th.
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let times = after_name.split_whitespace().skip(11).take(2);
-    times.filter_map(|time| time.parse::<u64>().ok()).sum()
 }

@@ -4,6 +4,7 @@
 //! Everything lives in one folder and ends with this process. PostgreSQL is as durable as a real
 //! one; nothing here may make it less so.
 
+pub mod direct;
 pub mod postgres;
 pub mod server;
 
@@ -225,14 +226,22 @@ pub(crate) async fn prepare(
     config: &Config,
     tills: usize,
 ) -> Result<Vec<Workstation>, HarnessError> {
+    prepare_stores(config, tills, WORKSTATIONS_OF_A_STORE).await
+}
+
+/// The same, with so many tills in each store.
+async fn prepare_stores(
+    config: &Config,
+    tills: usize,
+    of_a_store: usize,
+) -> Result<Vec<Workstation>, HarnessError> {
     let doing = "preparing the database";
     let now = Timestamp::now();
     let pool = connect_pool(&config.database).map_err(HarnessError::doing(doing))?;
     setup::prepare(&pool, config, now).await.map_err(HarnessError::doing(doing))?;
     let places: Vec<(String, String)> = (0..tills)
         .map(|till| {
-            let (store, workstation) =
-                (till / WORKSTATIONS_OF_A_STORE, till % WORKSTATIONS_OF_A_STORE);
+            let (store, workstation) = (till / of_a_store, till % of_a_store);
             (format!("{:04}", store + 1), format!("{:02}", workstation + 1))
         })
         .collect();

@@ -1,7 +1,9 @@
 //! The database of a world, and the ways in which it goes down.
 
 use std::fs;
+use std::num::ParseIntError;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -73,11 +75,7 @@ impl Postgres {
     /// # Errors
     /// When it is down.
     pub fn process_id(&self) -> Result<i32, HarnessError> {
-        let doing = "reading the process id of PostgreSQL";
-        let text = fs::read_to_string(self.folder().join("data/postmaster.pid"));
-        let text = text.map_err(HarnessError::doing(doing))?;
-        let first = text.lines().next().unwrap_or_default();
-        first.trim().parse().map_err(HarnessError::doing(doing))
+        postmaster(self.folder())
     }
 
     /// Brings it back when it has gone down.
@@ -109,6 +107,18 @@ impl Postgres {
             running.stop().await;
         }
     }
+}
+
+/// The process id of the postmaster of the private server in a folder.
+pub(super) fn postmaster<Id>(folder: &Path) -> Result<Id, HarnessError>
+where
+    Id: FromStr<Err = ParseIntError>,
+{
+    let doing = "reading the process id of PostgreSQL";
+    let text = fs::read_to_string(folder.join("data/postmaster.pid"));
+    let text = text.map_err(HarnessError::doing(doing))?;
+    let first = text.lines().next().unwrap_or_default();
+    first.trim().parse().map_err(HarnessError::doing(doing))
 }
 
 async fn launch(folder: &Path, binary: &Path) -> Result<PrivatePostgres, HarnessError> {
