@@ -196,7 +196,7 @@ impl fmt::Display for Report {
         let Machine { cores, cpu, kernel, postgres, commit, load_before, .. } = &self.machine;
         writeln!(f, "\n{commit} on {cores} cores of {cpu}, Linux {kernel}, PostgreSQL {postgres}")?;
         writeln!(f, "PostgreSQL, the service and the generator share these cores.")?;
-        writeln!(f, "{} at the beginning: {load_before:.1}", "Load of the machine")?;
+        writeln!(f, "Load of the machine at the beginning: {load_before:.1}")?;
         writeln!(f, "Settings: {}", self.machine.settings.join(", "))?;
         if self.machine.is_quick {
             writeln!(f, "A QUICK RUN: it shows that everything works, its figures mean nothing.")?;

@@ -29,6 +29,46 @@ struct Rounds {
     written: Vec<Written>,
 }
 
+impl Rounds {
+    fn median(&self) -> Value {
+        Value::of_rounds(&self.per_s)
+    }
+
+    /// The round that was last.
+    fn last(&self) -> Option<(f64, &Written)> {
+        self.per_s.last().copied().zip(self.written.last())
+    }
+}
+
+/// Microseconds of processor time for a swipe, by rounds.
+#[derive(Default)]
+struct Used {
+    service: Vec<f64>,
+    postgres: Vec<f64>,
+    generator: Vec<f64>,
+}
+
+/// Both sides, set up to take turns.
+struct Contest<'a> {
+    service: &'a Service,
+    postmaster: i32,
+    customers: Arc<[String]>,
+    connections: usize,
+    pgbench: Pgbench,
+    /// The best for either script.
+    clients: [usize; 2],
+    sides: [Side; 2],
+    /// What each side had written when it was looked at last.
+    before: [Ledger; 2],
+    us: Rounds,
+    them: [Rounds; 2],
+    used: Used,
+}
+
+const OURS: usize = 0;
+const THEIRS: usize = 1;
+const SCRIPTS: [Script; 2] = [Script::Txn, Script::Stmt];
+
 /// Measures what a service can do on a database, without anybody beside it.
 pub(super) async fn look(
     bench: &mut Bench<'_>,
@@ -48,111 +88,161 @@ pub(super) async fn measure(
     side: &mut Ground,
     service: &Service,
 ) -> Result<Vec<Figure>, HarnessError> {
-    let scale = bench.scale;
-    let half = side.cards.len() / 2;
-    let customers = side.customers(0, half);
-    let id = |customer: usize| stock::account_id(customer as u64) & !255;
-    let ours = Side { accounts: id(0)..id(half), today: side.today };
-    let theirs = Side { accounts: id(half)..id(half * 2), today: side.today };
-    let postmaster = bench.stand.postmaster()?;
-
-    let (connections, _) = calibrate(bench, side, service, &customers).await?;
-    let sample = Sample::read(&side.client, &ours).await?;
-    let first_workstation = workstation_after_tills(side).await?;
-    let bin_dir = bench.stand.postgres.bin_dir();
-    let folder = &bench.stand.folder;
-    let mut pgbench =
-        Pgbench::new(bin_dir, &side.url, folder, &sample, theirs.clone(), first_workstation)?;
-    let mut clients = [0; 2];
-    for (script, best) in [Script::Txn, Script::Stmt].into_iter().zip(&mut clients) {
-        let mut best_per_s = 0.0;
-        for tried in CLIENTS {
-            let per_s = pgbench.run(script, tried, scale.try_s, false).await?.per_s;
-            (bench.tell)(format!("pgbench {script:?}, {tried} clients: {per_s:.0}/s"));
-            if per_s > best_per_s {
-                (*best, best_per_s) = (tried, per_s);
-            }
-        }
-    }
-    side.run("CHECKPOINT").await?;
-    let mut ours_before = Ledger::read(&side.client, &ours).await?;
-    let mut theirs_before = Ledger::read(&side.client, &theirs).await?;
-    let (mut us, mut them) = (Rounds::default(), [Rounds::default(), Rounds::default()]);
-    let (mut service_us, mut postgres_us, mut generator_us) = (vec![], vec![], vec![]);
-    for round in 0..scale.rounds {
+    let mut contest = Contest::prepare(bench, side, service).await?;
+    for round in 0..bench.scale.rounds {
         // Whoever comes first after a checkpoint pays for its page images: each in its turn.
         for turn in 0..3 {
-            let who = (round + turn) % 3;
-            if who == 0 {
-                let first_number = side.next_number();
-                let (service_began, postgres_began) =
-                    (cpu_us(service.process()), family_cpu_us(postmaster));
-                let drive = Drive {
-                    shape: Shape::Closed { connections },
-                    pick: Pick::Uniform,
-                    warm_up_s: 1.0,
-                    seconds: float(scale.round_s),
-                };
-                let measured = side.drive(&[service], &customers, drive).await?;
-                let service_used = cpu_us(service.process()) - service_began;
-                let postgres_used = family_cpu_us(postmaster) - postgres_began;
-                let after = Ledger::read(&side.client, &ours).await?;
-                let written = after.since(&ours_before);
-                ours_before = after;
-                check_count("ours", written.swipes, side.next_number() - first_number)?;
-                service_us.push(float(service_used) / written.swipes);
-                postgres_us.push(float(postgres_used) / written.swipes);
-                generator_us.push(measured.generator_cpu_us);
-                us.take(measured.per_s(), written);
-            } else {
-                let script = [Script::Txn, Script::Stmt][who - 1];
-                let ran = pgbench.run(script, clients[who - 1], scale.round_s, false).await?;
-                let after = Ledger::read(&side.client, &theirs).await?;
-                let written = after.since(&theirs_before);
-                theirs_before = after;
-                check_count("pgbench", written.swipes, ran.transactions)?;
-                them[who - 1].take(ran.per_s, written);
+            match (round + turn) % 3 {
+                0 => contest.our_turn(bench, side).await?,
+                script => contest.their_turn(bench, side, script - 1).await?,
             }
         }
-        let per_s = |rounds: &Rounds| rounds.per_s.last().copied().unwrap_or_default();
-        let [txn, stmt] = &them;
-        (bench.tell)(format!(
-            "round {}: ours {:.0}/s, txn {:.0}/s, stmt {:.0}/s",
-            round + 1,
-            per_s(&us),
-            per_s(txn),
-            per_s(stmt)
-        ));
-        for (name, rounds) in [("ours", &us), ("txn ", txn), ("stmt", stmt)] {
-            if let Some(written) = rounds.written.last() {
-                (bench.tell)(format!("  {name} for a swipe, rows × bytes: {written}"));
+        (bench.tell)(format!("round {}: {}", round + 1, contest.last_round()));
+        contest.compare()?;
+    }
+    let Contest { us, them: [txn, stmt], used, pgbench, connections, clients, .. } = contest;
+    let saturation = us.median();
+    bench.charts.saturation = [&us, &txn, &stmt].map(|rounds| rounds.median().value);
+    bench.saturated = Some(Saturated { per_s: saturation.value, pgbench: Some(pgbench) });
+    let vs = |theirs: &Rounds| Value::ratio_of_medians(&us.per_s, &theirs.per_s);
+    let at = |clients: usize| format!("{clients} clients");
+    let cpu = |rounds: &[f64]| Value::of_rounds(rounds);
+    Ok(vec![
+        ("saturation_vs_pgbench_txn", vs(&txn), String::new()),
+        ("saturation_vs_pgbench_stmt", vs(&stmt), String::new()),
+        ("saturation_per_s", saturation, format!("{connections} connections, closed loop")),
+        ("pgbench_txn_per_s", txn.median(), at(clients[0])),
+        ("pgbench_stmt_per_s", stmt.median(), at(clients[1])),
+        ("service_cpu_us_per_swipe", cpu(&used.service), "at saturation".to_owned()),
+        ("postgres_cpu_us_per_swipe", cpu(&used.postgres), "all its processes".to_owned()),
+        ("generator_cpu_us_per_swipe", cpu(&used.generator), String::new()),
+    ])
+}
+
+impl<'a> Contest<'a> {
+    /// Finds the best number of connections and clients, and writes the scripts.
+    async fn prepare(
+        bench: &mut Bench<'_>,
+        side: &mut Ground,
+        service: &'a Service,
+    ) -> Result<Self, HarnessError> {
+        let half = side.cards.len() / 2;
+        let customers = side.customers(0, half);
+        let id = |customer: usize| stock::account_id(customer as u64) & !255;
+        let sides = [id(0)..id(half), id(half)..id(half * 2)];
+        let sides = sides.map(|accounts| Side { accounts, today: side.today });
+        let postmaster = bench.stand.postmaster()?;
+        let (connections, _) = calibrate(bench, side, service, &customers).await?;
+        let sample = Sample::read(&side.client, &sides[OURS]).await?;
+        let mut pgbench = Pgbench::new(
+            bench.stand.postgres.bin_dir(),
+            &side.url,
+            &bench.stand.folder,
+            &sample,
+            sides[THEIRS].clone(),
+            workstation_after_tills(side).await?,
+        )?;
+        let mut clients = [0; 2];
+        for (script, best) in SCRIPTS.into_iter().zip(&mut clients) {
+            let mut best_per_s = 0.0;
+            for tried in CLIENTS {
+                let per_s = pgbench.run(script, tried, bench.scale.try_s, false).await?.per_s;
+                (bench.tell)(format!("pgbench {script:?}, {tried} clients: {per_s:.0}/s"));
+                if per_s > best_per_s {
+                    (*best, best_per_s) = (tried, per_s);
+                }
             }
         }
-        for theirs in them.iter().filter_map(|rounds| rounds.written.last()) {
-            let ours = us.written.last().expect("ours has had its turn");
+        side.run("CHECKPOINT").await?;
+        let before = [
+            Ledger::read(&side.client, &sides[OURS]).await?,
+            Ledger::read(&side.client, &sides[THEIRS]).await?,
+        ];
+        let (us, them, used) = Default::default();
+        Ok(Self {
+            service,
+            postmaster,
+            customers,
+            connections,
+            pgbench,
+            clients,
+            sides,
+            before,
+            us,
+            them,
+            used,
+        })
+    }
+
+    async fn our_turn(&mut self, bench: &Bench<'_>, side: &mut Ground) -> Result<(), HarnessError> {
+        let first_number = side.next_number();
+        let process = self.service.process();
+        let (service_began, postgres_began) = (cpu_us(process), family_cpu_us(self.postmaster));
+        let drive = Drive {
+            shape: Shape::Closed { connections: self.connections },
+            pick: Pick::Uniform,
+            warm_up_s: 1.0,
+            seconds: float(bench.scale.round_s),
+        };
+        let measured = side.drive(&[self.service], &self.customers, drive).await?;
+        let service_used = cpu_us(process) - service_began;
+        let postgres_used = family_cpu_us(self.postmaster) - postgres_began;
+        let written = self.written(side, OURS).await?;
+        check_count("the generator", written.swipes, side.next_number() - first_number)?;
+        self.used.service.push(float(service_used) / written.swipes);
+        self.used.postgres.push(float(postgres_used) / written.swipes);
+        self.used.generator.push(measured.generator_cpu_us);
+        self.us.per_s.push(measured.per_s());
+        self.us.written.push(written);
+        Ok(())
+    }
+
+    async fn their_turn(
+        &mut self,
+        bench: &Bench<'_>,
+        side: &Ground,
+        script: usize,
+    ) -> Result<(), HarnessError> {
+        let clients = self.clients[script];
+        let ran = self.pgbench.run(SCRIPTS[script], clients, bench.scale.round_s, false).await?;
+        let written = self.written(side, THEIRS).await?;
+        check_count("pgbench", written.swipes, ran.transactions)?;
+        self.them[script].per_s.push(ran.per_s);
+        self.them[script].written.push(written);
+        Ok(())
+    }
+
+    /// What a side has written since it was looked at last.
+    async fn written(&mut self, side: &Ground, of: usize) -> Result<Written, HarnessError> {
+        let after = Ledger::read(&side.client, &self.sides[of]).await?;
+        let written = after.since(&self.before[of]);
+        self.before[of] = after;
+        Ok(written)
+    }
+
+    /// The last round in words: what was done, and what was written for a swipe.
+    fn last_round(&self) -> String {
+        let [txn, stmt] = &self.them;
+        let sides = [("ours", &self.us), ("txn", txn), ("stmt", stmt)];
+        let lines = sides.into_iter().filter_map(|(name, rounds)| {
+            let (per_s, written) = rounds.last()?;
+            Some(format!("\n         {name:<4} {per_s:>6.0}/s; rows × bytes of a swipe: {written}"))
+        });
+        lines.collect()
+    }
+
+    /// A round in which the sides did not write the same does not count, nor does the run.
+    fn compare(&self) -> Result<(), HarnessError> {
+        let Some((_, ours)) = self.us.last() else { return Ok(()) };
+        for (_, theirs) in self.them.iter().filter_map(Rounds::last) {
             let differing = differences(ours, theirs);
             if !differing.is_empty() {
                 let what = "both sides writing the same rows and bytes";
                 return Err(HarnessError::doing(what)(differing.join("; ")));
             }
         }
+        Ok(())
     }
-    let [txn, stmt] = &them;
-    let saturation = Value::of_rounds(&us.per_s);
-    bench.charts.saturation = [&us, txn, stmt].map(|rounds| Value::of_rounds(&rounds.per_s).value);
-    bench.saturated = Some(Saturated { per_s: saturation.value, pgbench: Some(pgbench) });
-    let vs = |theirs: &Rounds| Value::ratio_of_medians(&us.per_s, &theirs.per_s);
-    let at = |clients: usize| format!("{clients} clients");
-    Ok(vec![
-        ("saturation_vs_pgbench_txn", vs(txn), String::new()),
-        ("saturation_vs_pgbench_stmt", vs(stmt), String::new()),
-        ("saturation_per_s", saturation, format!("{connections} connections, closed loop")),
-        ("pgbench_txn_per_s", Value::of_rounds(&txn.per_s), at(clients[0])),
-        ("pgbench_stmt_per_s", Value::of_rounds(&stmt.per_s), at(clients[1])),
-        ("service_cpu_us_per_swipe", Value::of_rounds(&service_us), "at saturation".to_owned()),
-        ("postgres_cpu_us_per_swipe", Value::of_rounds(&postgres_us), String::new()),
-        ("generator_cpu_us_per_swipe", Value::of_rounds(&generator_us), String::new()),
-    ])
 }
 
 /// The best number of connections, and what it does.
@@ -177,13 +267,6 @@ async fn calibrate(
         }
     }
     Ok(best)
-}
-
-impl Rounds {
-    fn take(&mut self, per_s: f64, written: Written) {
-        self.per_s.push(per_s);
-        self.written.push(written);
-    }
 }
 
 /// The first of the workstations that nobody of ours stands at.

@@ -258,10 +258,10 @@ impl Ground {
     }
 
     /// Lets every one of these customers come once, so that a service has them in memory: few at
-    /// a time, since each of them has to be read.
+    /// a time, since each of them has to be read. Nothing is measured, so nothing must be clean.
     ///
     /// # Errors
-    /// As [`Ground::drive`].
+    /// When the load could not be made.
     pub(super) async fn get_to_know(
         &mut self,
         service: &Service,
@@ -276,7 +276,7 @@ impl Ground {
         };
         // Each number is the next one's card.
         while self.next_number - first_number < cards.len() as u64 {
-            self.drive(&[service], cards, drive).await?;
+            self.drive_leniently(&[service], cards, drive).await?;
         }
         Ok(())
     }
