@@ -7,6 +7,7 @@
 //! Load goes to this machine only, is bounded in time, and ends by itself.
 
 pub mod baskets;
+pub mod bench;
 pub mod chaos;
 pub mod disk;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod load;
 pub mod nemesis;
 pub mod oracle;
 pub mod overload;
+pub mod pgbench;
 pub mod proxy;
 pub mod sabotage;
 pub mod stock;

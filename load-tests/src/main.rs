@@ -12,7 +12,7 @@ use tillside_load::load::html;
 use tillside_load::load::outcome::Outcome;
 use tillside_load::load::scenario::{RetryStorm, Scenario};
 use tillside_load::nemesis::Schedule;
-use tillside_load::{chaos, load, overload, sabotage, world};
+use tillside_load::{bench, chaos, load, overload, sabotage, world};
 
 /// The disk of PostgreSQL: more than a run of an hour writes. It takes what is written.
 const DISK_MIB: u64 = 16 * 1_024;
@@ -30,6 +30,7 @@ enum Command {
     Chaos(ChaosArgs),
     Sabotage(SabotageArgs),
     Overload(OverloadArgs),
+    Bench(BenchArgs),
     Run(RunArgs),
 }
 
@@ -108,6 +109,38 @@ struct OverloadArgs {
     json: Option<PathBuf>,
 }
 
+/// Measure every promised figure in one run, beside pgbench on the same PostgreSQL.
+///
+/// Starts a PostgreSQL with the settings of a production server, fills databases up to 10 million
+/// swipes, and measures; takes about half an hour, 30 GB of disk and 8 GB of memory. The
+/// generator shares the cores with everything. Ends with 1 when a figure misses what it must
+/// reach, or could not be measured.
+#[derive(Debug, Args)]
+struct BenchArgs {
+    /// The `tillside` binary, a release build.
+    #[arg(long, value_name = "PATH")]
+    server: PathBuf,
+    /// The binary of another commit: only compare the two, in rounds at saturation.
+    #[arg(long, value_name = "PATH")]
+    base: Option<PathBuf>,
+    /// Writes the figures here, for programs.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Writes a page with plots here, which needs nothing but itself.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Only these rows, and what is measured with them.
+    #[arg(long, value_name = "ROW,…", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Small and short: shows that everything works; the figures mean nothing.
+    #[arg(long)]
+    quick: bool,
+    /// Where everything is kept while it runs: a new or empty folder with room for 30 GB. Without
+    /// it: below the folder for temporary files.
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
+
 /// Run a scenario: send what it says, measure, and say whether its limits hold.
 ///
 /// Starts a private PostgreSQL with the settings of production and as many replicas of the service
@@ -146,6 +179,7 @@ fn main() -> ExitCode {
                 Command::Chaos(args) => Box::pin(run_chaos(args)).await,
                 Command::Sabotage(args) => Box::pin(run_sabotage(args)).await,
                 Command::Overload(args) => Box::pin(run_overload(args)).await,
+                Command::Bench(args) => Box::pin(run_bench(args)).await,
                 Command::Run(args) => Box::pin(run_scenario(args)).await,
             }
         })
@@ -230,6 +264,42 @@ async fn run_storm(
     print(&report);
     if let Some(file) = json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;
+    }
+    std::fs::remove_dir_all(folder)?;
+    Ok(report.holds())
+}
+
+async fn run_bench(args: BenchArgs) -> Result<bool, Box<dyn Error>> {
+    let folder = args.dir.unwrap_or_else(|| {
+        std::env::temp_dir().join(format!("tillside-bench-{}", std::process::id()))
+    });
+    let plan = bench::Plan {
+        folder: folder.clone(),
+        binary: args.server.canonicalize()?,
+        base: args.base.map(|base| base.canonicalize()).transpose()?,
+        only: args.only,
+        quick: args.quick,
+    };
+    let began = std::time::Instant::now();
+    let mut tell = |line: String| {
+        let seconds = began.elapsed().as_secs();
+        print(&format_args!("{:3}:{:02}  {line}", seconds / 60, seconds % 60));
+    };
+    let outcome = tokio::select! {
+        outcome = bench::run(&plan, &mut tell) => outcome,
+        // Everything ends as it is dropped.
+        _ = tokio::signal::ctrl_c() => return Err("interrupted".into()),
+    };
+    if let Err(error) = &outcome {
+        print(&format_args!("logs are kept in {}: {error}", folder.display()));
+    }
+    let report = outcome?;
+    print(&report);
+    if let Some(file) = args.json {
+        std::fs::write(file, serde_json::to_vec_pretty(&report.to_json())?)?;
+    }
+    if let Some(file) = args.html {
+        std::fs::write(file, report.to_html())?;
     }
     std::fs::remove_dir_all(folder)?;
     Ok(report.holds())

@@ -25,6 +25,7 @@ mod model;
 mod openapi;
 mod operations;
 mod orders;
+mod pgbench;
 mod private_postgres;
 mod problem_texts;
 mod profiles;

@@ -10,7 +10,8 @@ use tillside_load::world::Workstation;
 
 use crate::support::service::{STORES, TODAY, TestService, WORKSTATIONS, body, post, swipe};
 
-fn tills(service: &TestService) -> Vec<Workstation> {
+/// The tills of a service, as the load tests know them.
+pub(crate) fn tills(service: &TestService) -> Vec<Workstation> {
     let places =
         STORES.iter().flat_map(|store| WORKSTATIONS.map(|workstation| (store, workstation)));
     let till = |(store_id, workstation_id): (&&str, &str)| {

@@ -1,0 +1,103 @@
+//! What the service writes for a swipe, as literals: of every value that varies in length the
+//! one that is nearest to the average.
+
+use tokio_postgres::Client;
+
+use super::ledger::Side;
+use crate::error::HarnessError;
+
+/// Literals, each as SQL.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Today, in quotes.
+    pub business_date: String,
+    pub(super) content_hash: String,
+    pub(super) epoch: i32,
+    pub(super) total_minor: i64,
+    pub(super) earned_points: i64,
+    pub(super) record: String,
+    pub(super) receipt: String,
+    pub(super) lot_available: String,
+    pub(super) lot_expires: String,
+    pub(super) lots: String,
+    pub(super) next_expiry: String,
+    pub(super) encoding: i16,
+    pub(super) profile: String,
+}
+
+/// `$1` and `$2` bound the accounts, `$3` is today.
+const SWIPE: &str = "
+WITH s AS MATERIALIZED (
+    SELECT * FROM swipe WHERE business_date = $3 AND account_id >= $1 AND account_id < $2 LIMIT 50000
+), mean AS (
+    SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt,
+           avg(total_minor)::bigint AS total_minor, avg(earned_points)::bigint AS earned_points
+    FROM s
+)
+SELECT (SELECT max(epoch) FROM s), mean.total_minor, mean.earned_points,
+       (SELECT quote_literal(record::text) FROM s
+        ORDER BY abs(pg_column_size(s.record) - mean.record) LIMIT 1),
+       (SELECT quote_literal(receipt::text) FROM s
+        ORDER BY abs(pg_column_size(s.receipt) - mean.receipt) LIMIT 1),
+       (SELECT quote_literal(k.content_hash::text) FROM swipe_key k
+        WHERE k.business_date = $3 AND k.account_id >= $1 AND k.account_id < $2 LIMIT 1)
+FROM mean WHERE mean.total_minor IS NOT NULL";
+
+const ENTRY: &str = "
+SELECT quote_literal(lot_available::text), quote_literal(lot_expires::text) FROM entry
+WHERE business_date = $3 AND account_id >= $1 AND account_id < $2 AND kind = 1 LIMIT 1";
+
+/// The last two are both of the account's lots.
+const ACCOUNT: &str = "
+WITH a AS MATERIALIZED (
+    SELECT lots, next_expiry FROM account
+    WHERE account_id >= $1 AND account_id < $2 AND clock = $3
+)
+SELECT quote_literal(lots::text), quote_literal(next_expiry::text) FROM a
+ORDER BY abs(pg_column_size(lots) - (SELECT avg(pg_column_size(lots)) FROM a)) LIMIT 1";
+
+const PROFILE: &str = "
+WITH p AS MATERIALIZED (
+    SELECT encoding, data FROM profile WHERE account_id >= $1 AND account_id < $2
+)
+SELECT encoding, quote_literal(data::text) FROM p
+ORDER BY abs(pg_column_size(data) - (SELECT avg(pg_column_size(data)) FROM p)) LIMIT 1";
+
+impl Sample {
+    /// Reads what the service has written for a side's accounts today.
+    ///
+    /// # Errors
+    /// When it has not yet written each kind of row at least once.
+    pub async fn read(client: &Client, side: &Side) -> Result<Self, HarnessError> {
+        let one = async |sql: &str| {
+            let (from, to) = (side.accounts.start, side.accounts.end);
+            let today = side.today;
+            let row = match sql.contains("$3") {
+                true => client.query_opt(sql, &[&from, &to, &today]).await,
+                false => client.query_opt(sql, &[&from, &to]).await,
+            };
+            let row = row.map_err(HarnessError::doing("reading sample rows"))?;
+            row.ok_or_else(|| {
+                let what = "the service has not written every kind of row: drive it for longer";
+                HarnessError::doing("reading sample rows")(what)
+            })
+        };
+        let (swipe, entry) = (one(SWIPE).await?, one(ENTRY).await?);
+        let (account, profile) = (one(ACCOUNT).await?, one(PROFILE).await?);
+        Ok(Self {
+            business_date: format!("'{}'", side.today),
+            content_hash: swipe.get(5),
+            epoch: swipe.get(0),
+            total_minor: swipe.get(1),
+            earned_points: swipe.get(2),
+            record: swipe.get(3),
+            receipt: swipe.get(4),
+            lot_available: entry.get(0),
+            lot_expires: entry.get(1),
+            lots: account.get(0),
+            next_expiry: account.get(1),
+            encoding: profile.get(0),
+            profile: profile.get(1),
+        })
+    }
+}
