@@ -24,9 +24,14 @@ pub struct Writer(Vec<u8>);
 impl Writer {
     /// Begins a value in the named encoding.
     pub fn new(encoding: u8) -> Self {
-        let mut bytes = Vec::with_capacity(64);
-        bytes.push(encoding);
-        Self(bytes)
+        Self::with_room_for(64, encoding)
+    }
+
+    /// The same for a value that is known to take about so many bytes.
+    pub fn with_room_for(bytes: usize, encoding: u8) -> Self {
+        let mut value = Vec::with_capacity(bytes);
+        value.push(encoding);
+        Self(value)
     }
 
     /// An unsigned number in 1 to 10 bytes.

@@ -283,7 +283,8 @@ impl Profile {
     /// The compact form, in the encoding [`ENCODING`]: what is stored, and what is held in
     /// memory between two swipes.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = Writer::new(ENCODING);
+        let items: usize = self.items.iter().map(Vec::len).sum();
+        let mut out = Writer::with_room_for(128 + self.days.len() + items * 8, ENCODING);
         out.unsigned(u64::from(self.baskets));
         out.unsigned(self.lines);
         out.signed(self.spend_minor);
