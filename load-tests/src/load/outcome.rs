@@ -173,6 +173,11 @@ impl fmt::Display for Outcome {
             )?;
         }
         writeln!(f, "{:>92}", "(CPU for each swipe, µs)")?;
+        for phase in self.phases.iter().filter(|phase| phase.offered_per_s.is_some()) {
+            let Some(Latency { p50_ms, p99_ms, .. }) = &phase.generator_lag else { continue };
+            let name = &phase.name;
+            writeln!(f, "{name}: the sender itself was late by {p50_ms:.2} ms (p99 {p99_ms:.2})")?;
+        }
         for phase in self.phases.iter().filter(|phase| !phase.clean) {
             writeln!(f, "{}:", phase.name)?;
             for (slug, Latency { count, p50_ms, p99_ms, .. }) in &phase.refusals {

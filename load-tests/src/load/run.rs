@@ -49,7 +49,11 @@ pub async fn run(
             Pace::OfFirst(part) => Shape::Open { per_s: first_per_s * part },
             Pace::AtATime(connections) => Shape::Closed { connections },
         };
-        tell(format!("{}: {shape:?}, for {} s", phase.name, phase.warm_up_s + phase.seconds));
+        let how = match shape {
+            Shape::Open { per_s } => format!("{per_s:.0}/s"),
+            Shape::Closed { connections } => format!("{connections} at a time"),
+        };
+        tell(format!("{}: {how}, for {} s", phase.name, phase.warm_up_s + phase.seconds));
         let load = Load {
             shape,
             warm_up_s: phase.warm_up_s,

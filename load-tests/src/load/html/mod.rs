@@ -158,7 +158,7 @@ fn write_bars(page: &mut String, chart: &Chart) {
 
 /// Figures stand to the right.
 fn is_figure(cell: &str) -> bool {
-    let cell = cell.trim_start_matches(['≥', '≤', '<', '>', '-', '−', ' ']);
+    let cell = cell.trim_start_matches(['≥', '≤', '<', '>', '-', '–', '−', ' ']);
     cell.starts_with(|first: char| first.is_ascii_digit()) || cell.is_empty()
 }
 
