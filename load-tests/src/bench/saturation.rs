@@ -9,7 +9,7 @@ use super::stand::{Drive, Ground, Service, TILLS};
 use super::{Bench, Figure};
 use crate::error::HarnessError;
 use crate::load::{Pick, Shape};
-use crate::pgbench::{Ledger, Pgbench, Sample, Script, Side, Written, differences};
+use crate::pgbench::{self, Ledger, Pgbench, Sample, Script, Side, Written, differences};
 use crate::stock;
 
 const CONNECTIONS: [usize; 4] = [32, 64, 128, 256];
@@ -135,7 +135,7 @@ impl<'a> Contest<'a> {
         let (connections, _) = calibrate(bench, side, service, &customers).await?;
         let sample = Sample::read(&side.client, &sides[OURS]).await?;
         let mut pgbench = Pgbench::new(
-            bench.stand.postgres.bin_dir(),
+            pgbench::find(&side.client).await?,
             &side.url,
             &bench.stand.folder,
             &sample,
