@@ -19,7 +19,7 @@ PROFILE ?= release
 # `make bench BASE=<commit>` compares with another commit instead; ARGS="--quick" is a small run.
 BASE ?=
 
-.PHONY: help run test lint journey model chaos sabotage bench clean-demo prepare
+.PHONY: help run test lint journey model chaos sabotage bench soak clean-demo prepare
 
 help:
 	@echo 'make run         gets what is missing, builds, starts the demo (Ctrl-C ends it)'
@@ -30,6 +30,7 @@ help:
 	@echo 'make chaos       breaks everything for MINUTES=5, then asks five times what can be done'
 	@echo 'make bench       every promised figure, beside pgbench, in half an hour; BASE=<commit> compares'
 	@echo 'make sabotage    takes out one protection after the other: the tests must notice'
+	@echo 'make soak        ten minutes at half of what can be done: memory must stay flat'
 	@echo 'make clean-demo  removes the data of the demo'
 
 # The profile is optimised but not linked as one: a first build takes a few minutes, not ten.
@@ -82,6 +83,14 @@ bench: prepare
 	  base="--base $$tree/target/$(PROFILE)/tillside --json target/bench/base.json"; \
 	else base="--json target/bench/latest.json --html target/bench/latest.html"; fi; \
 	target/$(PROFILE)/tillside-load bench --server target/$(PROFILE)/tillside $$base $(ARGS)
+# Fails when a swipe is refused, or memory grows by a tenth after the first minute. The other
+# scenarios are run the same way, with `tillside-load run` and a file of load-tests/scenarios.
+soak: prepare
+	cargo build --profile $(PROFILE) --workspace --bins
+	@mkdir -p target/soak
+	target/$(PROFILE)/tillside-load run load-tests/scenarios/soak.toml \
+	  --server target/$(PROFILE)/tillside --json target/soak/latest.json \
+	  --html target/soak/report.html
 
 # A demo started by root below a closed folder keeps its data elsewhere, behind a link.
 clean-demo:

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use plotters::coord::combinators::BindKeyPoints as _;
 use plotters::coord::ranged1d::{AsRangedCoord, ValueFormatter};
 use plotters::prelude::*;
 
@@ -11,6 +12,9 @@ use super::Chart;
 /// In pixels of the plot, which is then as wide as the page.
 const SIZE: (u32, u32) = (880, 320);
 const LINE_WIDTH: u32 = 2;
+/// Of lines with so many points that they would become an area.
+const THIN_WIDTH: u32 = 1;
+const POINTS_THIN: usize = 200;
 /// Series with fewer points show them.
 const POINTS_SHOWN: usize = 40;
 
@@ -66,7 +70,9 @@ pub(super) fn lines(chart: &Chart) -> String {
     let mut svg = String::new();
     let drawn = if chart.log_y {
         // As much room above and below as the numbers need to be told apart.
-        draw(&mut svg, chart, along, (up.start / 1.3..up.end * 1.3).log_scale(), finite)
+        let up = up.start / 1.3..up.end * 1.3;
+        let ticks = ticks(&up);
+        draw(&mut svg, chart, along, up.log_scale().with_key_points(ticks), finite)
     } else {
         draw(&mut svg, chart, along, up.start.min(0.0)..up.end * 1.08, finite)
     };
@@ -91,7 +97,7 @@ where
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     let mut context = ChartBuilder::on(&area)
         .margin_top(8)
-        .margin_right(12)
+        .margin_right(28)
         .x_label_area_size(24)
         .y_label_area_size(56)
         .build_cartesian_2d(along, up)?;
@@ -114,9 +120,20 @@ where
         if points.len() < POINTS_SHOWN {
             context.draw_series(points.iter().map(|at| Circle::new(*at, 3, color.filled())))?;
         }
-        context.draw_series(LineSeries::new(points, color.stroke_width(LINE_WIDTH)))?;
+        let width = if points.len() > POINTS_THIN { THIN_WIDTH } else { LINE_WIDTH };
+        context.draw_series(LineSeries::new(points, color.stroke_width(width)))?;
     }
     area.present()
+}
+
+/// Round numbers within a range of more than 0; the library knows powers of ten only.
+fn ticks(range: &Range<f64>) -> Vec<f64> {
+    let decades = (range.end / range.start).log10();
+    let within = if decades > 4.0 { &[1.0][..] } else { &[1.0, 2.0, 5.0] };
+    #[expect(clippy::cast_possible_truncation, reason = "a power of ten that an f64 can have")]
+    let powers = range.start.log10().floor() as i32..=range.end.log10().ceil() as i32;
+    let all = powers.flat_map(|power| within.iter().map(move |it| it * 10_f64.powi(power)));
+    all.filter(|tick| range.contains(tick)).collect()
 }
 
 /// From the least to the most; a single number gets some room beside it.
