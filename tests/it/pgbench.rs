@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use jiff::civil::date;
 use tillside_load::load::{Basket, Load, Pick, Protocol, Shape, Target, drive};
-use tillside_load::pgbench::{Ledger, Pgbench, Sample, Script, Side, differences};
+use tillside_load::pgbench::{Ledger, Pgbench, Sample, Script, Side, differences, find};
 use tillside_load::stock::{self, Past, Stock};
 
 use crate::stock::tills;
-use crate::support::database::bin_dir;
 use crate::support::service::TestService;
 
 /// Customers of each side.
@@ -58,8 +57,9 @@ async fn pgbench_writes_for_a_swipe_what_the_service_writes() {
     let sample = Sample::read(&client, &ours).await.expect("every kind of row is there");
     let folder = tempfile::tempdir().expect("a folder");
     let url = service.config.database.url.reveal();
+    let program = find(&client).await.expect("it lies beside the server");
     let mut pgbench =
-        Pgbench::new(bin_dir(), url, folder.path(), &sample, theirs.clone(), 100).expect("there");
+        Pgbench::new(program, url, folder.path(), &sample, theirs.clone(), 100).expect("there");
     for (script, with_latencies) in [(Script::Txn, false), (Script::Stmt, true)] {
         let ran = pgbench.run(script, 4, 1, with_latencies).await.expect("it ran");
         assert_eq!(ran.latencies_us.is_empty(), !with_latencies);

@@ -1,5 +1,5 @@
 //! How much memory the service needs with every account of a chain in its cache, each with a year
-//! of history. That all of them are there is proved by a second pass that misses none.
+//! of history. That all of them are there is proved by a last pass that misses none.
 
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use crate::stock::{Past, Stock};
 /// Baskets of a year.
 const BASKETS: u32 = 63;
 const MISSES: &str = "tillside_cache_lookups_total{cache=\"accounts\",outcome=\"miss\"}";
+const PASSES_MAX: usize = 5;
 const SETTLING: Duration = Duration::from_secs(2);
 const MB: f64 = 1_000_000.0;
 
@@ -22,32 +23,28 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<Vec<Figure>, Harnes
     let service = bench.stand.serve(&ground, None).await?;
     let empty = process::resident_bytes(service.process());
     let cards = std::sync::Arc::clone(&ground.cards);
-    let mut misses = Vec::new();
-    let mut resident = Vec::new();
-    for _pass in 0..2 {
+    // Whoever was refused in the first pass comes in the second.
+    let (mut resident, mut missed) = (Vec::new(), f64::INFINITY);
+    while missed > 0.0 && resident.len() < PASSES_MAX {
+        let missed_before = service.metric(MISSES).await?;
         ground.get_to_know(&service, &cards).await?;
         tokio::time::sleep(SETTLING).await;
-        misses.push(service.metric(MISSES).await?);
+        missed = service.metric(MISSES).await? - missed_before;
         resident.push(float(process::resident_bytes(service.process())) / MB);
+        (bench.tell)(format!("a pass over all of them: {missed} were not in the cache"));
     }
     let held = service.metric("tillside_accounts_held").await?;
-    let missed = misses[1] - misses[0];
     (bench.tell)(format!(
-        "{held} accounts held; {} misses in the first pass, {missed} in the second; {:.0} MB \
-         empty, {resident:.0?} MB after each pass",
-        misses[0],
+        "{held} accounts held; {:.0} MB empty, {resident:.0?} MB after each pass",
         float(empty) / MB
     ));
     service.end().await?;
     bench.stand.clear(ground).await?;
     if missed > 0.0 {
-        let what = format!("{missed} of {accounts} accounts were not in the cache");
+        let what = format!("{missed} of {accounts} accounts were missed in the last pass");
         return Err(HarnessError::doing("holding every account in the cache")(what));
     }
-    let note = format!("{held} accounts held, no miss in a second pass over all of them");
-    Ok(vec![(
-        "memory_100k_hot_mb",
-        Value { value: resident[1], ..Value::of_rounds(&resident) },
-        note,
-    )])
+    let last = resident.last().copied().unwrap_or_default();
+    let note = format!("{held} accounts held, no miss in a last pass over all of them");
+    Ok(vec![("memory_100k_hot_mb", Value { value: last, ..Value::of_rounds(&resident) }, note)])
 }

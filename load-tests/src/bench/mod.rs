@@ -3,8 +3,8 @@
 //!
 //! Everything is started here and ends here. Sides alternate in rounds, so that whatever else the
 //! machine does meanwhile hits both. A run in which a single answer is missing or is not a new
-//! receipt does not count, nor does one in which both sides did not write the same; its rows are
-//! reported as not measured. The generator shares the machine with what it measures.
+//! receipt does not count: a few of them are made again and named, then its rows are reported as not
+//! measured, as they are when both sides did not write the same. The generator shares the machine with what it measures.
 
 mod against;
 mod alone;
@@ -22,6 +22,7 @@ mod stand;
 mod start;
 
 use std::path::PathBuf;
+use std::sync::PoisonError;
 use std::time::Instant;
 
 pub use self::report::Report;
@@ -172,6 +173,8 @@ struct Bench<'a> {
     /// What the machine can do; measured in passing when its own rows are not asked for.
     saturated: Option<Saturated>,
     charts: report::Charts,
+    /// Runs that did not count and were made again.
+    discarded: Vec<String>,
 }
 
 /// Measures; `tell` gets a line for each step.
@@ -199,7 +202,7 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(String)) -> Result<Report, Ha
     let stand = Stand::start(&plan.folder, &plan.binary).await?;
     let machine = machine::Machine::look(&stand, plan.quick).await?;
     let (rows, charts) = (Vec::new(), report::Charts::default());
-    let mut bench = Bench { scale, stand, tell, rows, saturated: None, charts };
+    let mut bench = Bench { scale, stand, tell, rows, saturated: None, charts, discarded: vec![] };
     if let Some(base) = &plan.base {
         let mut side = bench.side().await?;
         let outcome = against::measure(&mut bench, &mut side, base).await;
@@ -207,10 +210,10 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(String)) -> Result<Report, Ha
     } else {
         Box::pin(bench.everything(&is_wanted)).await?;
     }
-    let Bench { stand, rows, charts, .. } = bench;
+    let Bench { stand, rows, charts, discarded, .. } = bench;
     let seconds = began.elapsed().as_secs_f64();
     stand.postgres.stop().await;
-    Ok(Report { machine, rows, seconds, charts })
+    Ok(Report { machine, rows, discarded, seconds, charts })
 }
 
 impl Bench<'_> {
@@ -274,6 +277,13 @@ impl Bench<'_> {
 
     /// Takes in what came of a group: its figures, or why there are none.
     fn take(&mut self, group: Group, outcome: Result<Vec<Figure>, HarnessError>) {
+        let discarded = self.stand.discarded.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of earlier groups stand there still: there may be a few in all.
+        for line in discarded.iter().skip(self.discarded.len()) {
+            (self.tell)(line.clone());
+        }
+        self.discarded.clone_from(&discarded);
+        drop(discarded);
         let reason = outcome.as_ref().err().map(chain);
         if let Some(reason) = &reason {
             (self.tell)(format!("NOT MEASURED: {reason}"));

@@ -15,6 +15,8 @@ pub struct Report {
     pub machine: Machine,
     /// The table.
     pub rows: Vec<Row>,
+    /// Runs that did not count and were made again, and why.
+    pub discarded: Vec<String>,
     /// How long all of it took.
     pub seconds: f64,
     pub(super) charts: Charts,
@@ -40,6 +42,7 @@ impl Report {
     /// For programs: a key for each row, and what it was measured on.
     pub fn to_json(&self) -> Json {
         let mut report = json!({ "machine": self.machine, "seconds": self.seconds });
+        report["discarded"] = self.discarded.clone().into();
         for row in &self.rows {
             let mut entry = json!({ "unit": row.unit, "note": row.note });
             match &row.outcome {
@@ -230,6 +233,9 @@ impl fmt::Display for Report {
                 }
             }
         }
+        for line in &self.discarded {
+            writeln!(f, "{line}")?;
+        }
         let verdict = if self.holds() { "every must holds" } else { "NOT every must holds" };
         write!(f, "\n{verdict}; {:.0} minutes", self.seconds / 60.0)
     }
@@ -265,8 +271,13 @@ mod tests {
             [(Ok(2.5), true, "must"), (Ok(1.5), false, "NO"), (Err("a lost answer"), false, "lost")]
         {
             let rows = vec![row("a", promise, outcome), row("b", Promise::Nothing, Ok(1.0))];
-            let report =
-                Report { machine: machine(), rows, seconds: 60.0, charts: Charts::default() };
+            let report = Report {
+                machine: machine(),
+                rows,
+                discarded: Vec::new(),
+                seconds: 60.0,
+                charts: Charts::default(),
+            };
             assert_eq!(report.holds(), holds);
             let text = report.to_string();
             assert!(text.contains(said), "{text}");

@@ -9,7 +9,7 @@ use super::stand::{Drive, Ground, Service, TILLS};
 use super::{Bench, Figure};
 use crate::error::HarnessError;
 use crate::load::{Pick, Shape};
-use crate::pgbench::{Ledger, Pgbench, Sample, Script, Side, Written, differences};
+use crate::pgbench::{self, Ledger, Pgbench, Sample, Script, Side, Written, differences};
 use crate::stock;
 
 const CONNECTIONS: [usize; 4] = [32, 64, 128, 256];
@@ -135,7 +135,7 @@ impl<'a> Contest<'a> {
         let (connections, _) = calibrate(bench, side, service, &customers).await?;
         let sample = Sample::read(&side.client, &sides[OURS]).await?;
         let mut pgbench = Pgbench::new(
-            bench.stand.postgres.bin_dir(),
+            pgbench::find(&side.client).await?,
             &side.url,
             &bench.stand.folder,
             &sample,
@@ -174,27 +174,35 @@ impl<'a> Contest<'a> {
         })
     }
 
+    /// A turn that does not count is noted and taken again.
     async fn our_turn(&mut self, bench: &Bench<'_>, side: &mut Ground) -> Result<(), HarnessError> {
-        let first_number = side.next_number();
         let process = self.service.process();
-        let (service_began, postgres_began) = (cpu_us(process), family_cpu_us(self.postmaster));
         let drive = Drive {
             shape: Shape::Closed { connections: self.connections },
             pick: Pick::Uniform,
             warm_up_s: 1.0,
             seconds: float(bench.scale.round_s),
         };
-        let measured = side.drive(&[self.service], &self.customers, drive).await?;
-        let service_used = cpu_us(process) - service_began;
-        let postgres_used = family_cpu_us(self.postmaster) - postgres_began;
-        let written = self.written(side, OURS).await?;
-        check_count("the generator", written.swipes, side.next_number() - first_number)?;
-        self.used.service.push(float(service_used) / written.swipes);
-        self.used.postgres.push(float(postgres_used) / written.swipes);
-        self.used.generator.push(measured.generator_cpu_us);
-        self.us.per_s.push(measured.per_s());
-        self.us.written.push(written);
-        Ok(())
+        loop {
+            let first_number = side.next_number();
+            let (service_began, postgres_began) = (cpu_us(process), family_cpu_us(self.postmaster));
+            let outcome = side.drive_once(&[self.service], &self.customers, drive).await;
+            let service_used = cpu_us(process) - service_began;
+            let postgres_used = family_cpu_us(self.postmaster) - postgres_began;
+            let written = self.written(side, OURS).await?;
+            let measured = match outcome {
+                Ok(measured) => measured,
+                Err(error) if side.discard(&error) => continue,
+                Err(error) => return Err(error),
+            };
+            check_count("the generator", written.swipes, side.next_number() - first_number)?;
+            self.used.service.push(float(service_used) / written.swipes);
+            self.used.postgres.push(float(postgres_used) / written.swipes);
+            self.used.generator.push(measured.generator_cpu_us);
+            self.us.per_s.push(measured.per_s());
+            self.us.written.push(written);
+            return Ok(());
+        }
     }
 
     async fn their_turn(

@@ -5,7 +5,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -43,6 +43,9 @@ pub(super) const COMPETITORS: usize = 64;
 
 /// Names of swipes begin here, far above those of a stock.
 const FIRST_SEQUENCE_NUMBER: u64 = 1_000_000_000_000;
+/// Runs that may be made again, of some fifty: a machine that stalls for as long as a till waits
+/// is not a quiet one, and more of that makes the figures worthless.
+const DISCARDED_MAX: usize = 3;
 /// Lines of a basket.
 const LINES: u16 = 10;
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,10 +55,15 @@ pub(super) struct Stand {
     pub(super) postgres: PrivatePostgres,
     pub(super) folder: PathBuf,
     pub(super) today: Date,
+    /// Runs that did not count and were made again, in words.
+    pub(super) discarded: Discarded,
     binary: PathBuf,
     addresses: Addresses,
     services: u16,
 }
+
+/// What did not count, and why.
+pub(super) type Discarded = Arc<Mutex<Vec<String>>>;
 
 /// A database with everything that tills need.
 pub(super) struct Ground {
@@ -69,6 +77,7 @@ pub(super) struct Ground {
     skus: Arc<[String]>,
     config: Config,
     next_number: u64,
+    discarded: Discarded,
 }
 
 /// A running service.
@@ -125,6 +134,7 @@ impl Stand {
             folder: folder.to_owned(),
             // The dates of a run stay the same, also over midnight.
             today: TimeZone::UTC.to_datetime(Timestamp::now()).date(),
+            discarded: Discarded::default(),
             binary: binary.to_owned(),
             addresses: Addresses::take(),
             services: 0,
@@ -186,6 +196,7 @@ impl Stand {
             skus: stock::skus().collect(),
             config,
             next_number: FIRST_SEQUENCE_NUMBER,
+            discarded: Arc::clone(&self.discarded),
         })
     }
 
@@ -231,12 +242,41 @@ impl Ground {
         self.cards[from..to].into()
     }
 
+    /// Loads services with these customers' swipes. A run that does not count is noted and made
+    /// again, a few times in all.
+    ///
+    /// # Errors
+    /// As [`Ground::drive_once`].
+    pub(super) async fn drive(
+        &mut self,
+        services: &[&Service],
+        cards: &Arc<[String]>,
+        drive: Drive,
+    ) -> Result<Measured, HarnessError> {
+        loop {
+            match self.drive_once(services, cards, drive).await {
+                Err(error) if self.discard(&error) => {}
+                outcome => return outcome,
+            }
+        }
+    }
+
+    /// Notes that a run did not count; whether it may be made again.
+    pub(super) fn discard(&self, error: &HarnessError) -> bool {
+        let mut discarded = self.discarded.lock().unwrap_or_else(PoisonError::into_inner);
+        let may_be_again = discarded.len() < DISCARDED_MAX;
+        if may_be_again {
+            discarded.push(format!("made again: {error}"));
+        }
+        may_be_again
+    }
+
     /// Loads services with these customers' swipes.
     ///
     /// # Errors
     /// When the load could not be made, and when a single answer was not a new receipt: such a
     /// run does not count.
-    pub(super) async fn drive(
+    pub(super) async fn drive_once(
         &mut self,
         services: &[&Service],
         cards: &Arc<[String]>,

@@ -29,6 +29,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 
 pub use self::measured::{Latency, Measured, Slice};
+pub(crate) use self::swipe::{SHELF, SHELF_STRIDE};
 use crate::error::HarnessError;
 use crate::world::Workstation;
 

@@ -19,8 +19,8 @@ const JOURNEY: [u16; 99] = [
 const JOURNEY_LARGEST: [u16; 10] = [59, 61, 63, 65, 67, 70, 73, 78, 84, 100];
 
 /// Different articles that a customer buys in a year; neighbouring customers buy others.
-const SHELF: usize = 350;
-const SHELF_STRIDE: usize = 7_919;
+pub(crate) const SHELF: usize = 350;
+pub(crate) const SHELF_STRIDE: usize = 7_919;
 
 /// Writes swipes.
 pub(super) struct Swipes {

@@ -28,7 +28,8 @@ pub struct Sample {
 /// `$1` and `$2` bound the accounts, `$3` is today.
 const SWIPE: &str = "
 WITH s AS MATERIALIZED (
-    SELECT * FROM swipe WHERE business_date = $3 AND account_id >= $1 AND account_id < $2 LIMIT 50000
+    SELECT * FROM swipe WHERE business_date = $3 AND account_id >= $1 AND account_id < $2
+    LIMIT 50000
 ), mean AS (
     SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt,
            avg(total_minor)::bigint AS total_minor, avg(earned_points)::bigint AS earned_points

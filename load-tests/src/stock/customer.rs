@@ -28,14 +28,13 @@ use super::copy::products;
 use super::rows::{Name, Rows, Swiped};
 use super::{Past, account_id, card};
 use crate::error::HarnessError;
+use crate::load::{SHELF, SHELF_STRIDE};
 use crate::world::Workstation;
 
 /// Versions between two checkpoints of a profile, as in the service.
 const CHECKPOINT_VERSIONS: u32 = 16;
-/// Different articles that a customer buys in a year, neighbours on the shelf.
-const POOL: u32 = 350;
-/// Has no divisor with [`POOL`] in common: all of them are bought before one comes again.
-const STRIDE: u32 = 101;
+/// Has no divisor with [`SHELF`] in common: all of them are bought before one comes again.
+const STRIDE: usize = 101;
 /// Lines of a basket, ten on average.
 const LINES_MAX: u16 = 19;
 /// Sequence numbers of a customer's baskets.
@@ -130,7 +129,10 @@ impl Shop {
         let mut account = Account::new(id, State::Enrolled);
         let mut profile = Profile::default();
         let card = card(customer);
-        let shelf = rng.u32(..SOLD - POOL);
+        // Where the generator goes on buying.
+        let articles = self.articles.len();
+        let number = usize::try_from(customer).expect("customers are counted in memory");
+        let shelf = number.wrapping_mul(SHELF_STRIDE) % articles;
         let usual_till = rng.usize(..self.tills.len());
         // The first day is the same part of the time between two visits for all of them.
         let phase = rng.usize(..self.days.len());
@@ -150,8 +152,8 @@ impl Shop {
             let lines: Vec<Line> = (1..=rng.u16(1..=LINES_MAX))
                 .map(|line| {
                     bought += 1;
-                    let article = shelf + bought * STRIDE % POOL;
-                    let (sku, product) = &self.articles[article as usize];
+                    let article = (shelf + bought * STRIDE % SHELF) % articles;
+                    let (sku, product) = &self.articles[article];
                     products.push(*product);
                     line_of(&mut rng, line, sku)
                 })

@@ -43,7 +43,6 @@ const NAME: &str = "tillside";
 
 /// Recovery after a crash is the only thing that makes a start long.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-const FIRST_START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A fast shutdown writes a checkpoint; an immediate one leaves the work to the next start.
 /// Together they stay below five seconds.
@@ -421,7 +420,7 @@ async fn initialise(
     command.args(["--auth-local", "trust", "--auth-host", "reject"]);
     command.stdin(clone(lock, place)?).stdout(clone(log, place)?).stderr(clone(log, place)?);
     let keeper = Keeper::spawn(command).await.map_err(PrivateError::io("running", launcher))?;
-    let status = timeout(FIRST_START_TIMEOUT, keeper.ended()).await;
+    let status = timeout(START_TIMEOUT, keeper.ended()).await;
     if !status.as_ref().is_ok_and(|status| status.success()) {
         keeper.signal(Signal::SIGKILL);
         let status = status.map_or_else(|_| "it took too long".to_owned(), |s| s.to_string());
@@ -430,8 +429,8 @@ async fn initialise(
     }
     let data = place.data();
     fs::rename(&fresh, &data).map_err(PrivateError::io("naming", &data))?;
-    let folder = File::open(&place.folder).and_then(|folder| folder.sync_all());
-    folder.map_err(PrivateError::io("writing", &place.folder))
+    let written = File::open(&place.folder).and_then(|folder| folder.sync_all());
+    written.map_err(PrivateError::io("writing", &place.folder))
 }
 
 fn server_arguments(place: &Place, settings: &PrivateSettings) -> Vec<std::ffi::OsString> {
@@ -468,12 +467,8 @@ fn open_log(place: &Place) -> Result<File, PrivateError> {
         let earlier = path.with_extension("log.1");
         fs::rename(&path, &earlier).map_err(PrivateError::io("naming", &earlier))?;
     }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(PrivateError::io("opening", &path))
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    opened.map_err(PrivateError::io("opening", &path))
 }
 
 fn clone(file: &File, place: &Place) -> Result<Stdio, PrivateError> {

@@ -101,11 +101,6 @@ pub(crate) fn launcher() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_tillside"))
 }
 
-/// Where the programs of the server are that the tests' databases are on.
-pub(crate) fn bin_dir() -> &'static Path {
-    SERVER.get().expect("a database was made").bin_dir()
-}
-
 /// Connects and leaves the driver to the test's runtime.
 pub(crate) async fn connect(url: &str) -> Client {
     let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("a connection");
