@@ -27,6 +27,8 @@ const KILLED_MAX: u32 = 3;
 
 /// Works until the floor closes and what was begun is answered.
 pub(super) async fn work(floor: Arc<Floor>, mut rng: Rng) {
+    // First of all, so that the shortest run has seen it.
+    adjust(&floor, &mut rng).await;
     while !*floor.closing.borrow() {
         if rng.u8(0..5) == 0 {
             // Whatever becomes of it: the walk after the run finds what it has left.

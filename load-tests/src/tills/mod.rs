@@ -103,6 +103,9 @@ struct Simulator {
 
 impl Simulator {
     async fn work(mut self) {
+        // What is rare comes first, so that the shortest run has seen it.
+        self.remember_the_forgotten().await;
+        self.enrol().await;
         while !*self.desk.floor.closing.borrow() {
             match self.rng.u8(0..100) {
                 0..51 => self.sell().await,
