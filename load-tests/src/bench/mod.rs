@@ -3,8 +3,9 @@
 //!
 //! Everything is started here and ends here. Sides alternate in rounds, so that whatever else the
 //! machine does meanwhile hits both. A run in which a single answer is missing or is not a new
-//! receipt does not count: a few of them are made again and named, then its rows are reported as not
-//! measured, as they are when both sides did not write the same. The generator shares the machine with what it measures.
+//! receipt does not count: a few of them are made again and named, then its rows are reported as
+//! not measured, as they are when both sides did not write the same. The generator shares the
+//! machine with what it measures.
 
 mod against;
 mod alone;

@@ -209,6 +209,8 @@ impl fmt::Display for Report {
             "\n{:<40} {:>10} {:>21} {:>9} {:>9}  holds",
             "", "value", "spread", "must", "aim"
         )?;
+        // Rows that are measured together fail together: the reason is given once.
+        let mut said = None;
         for Row { key, unit, promise, outcome, note } in &self.rows {
             let (must, aim) = promised(*promise);
             match outcome {
@@ -229,7 +231,10 @@ impl fmt::Display for Report {
                 }
                 Err(reason) => {
                     writeln!(f, "{key:<40} {:>10} {:>21} {must:>9} {aim:>9}  NO", "-", "-")?;
-                    writeln!(f, "    not measured: {reason}")?;
+                    if said != Some(reason) {
+                        writeln!(f, "    not measured: {reason}")?;
+                    }
+                    said = Some(reason);
                 }
             }
         }

@@ -27,11 +27,6 @@ impl Binaries {
         self.0.join("initdb")
     }
 
-    /// The folder itself.
-    pub(super) fn folder(self) -> PathBuf {
-        self.0
-    }
-
     /// Searches for what can run on the data of `place`.
     pub(super) fn find(setting: Option<&Path>, place: &Place) -> Result<Self, PrivateError> {
         let made_by = place.data_version()?;

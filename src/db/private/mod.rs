@@ -213,7 +213,6 @@ impl PrivateError {
 pub struct PrivatePostgres {
     place: Place,
     keeper: Keeper,
-    bin_dir: PathBuf,
 }
 
 impl PrivatePostgres {
@@ -249,7 +248,7 @@ impl PrivatePostgres {
         command.stderr(clone(&log, &place)?);
         let keeper =
             Keeper::spawn(command).await.map_err(PrivateError::io("running", &launcher))?;
-        let server = Self { place, keeper, bin_dir: binaries.folder() };
+        let server = Self { place, keeper };
         server.become_ready(log_start).await?;
         Ok(server)
     }
@@ -275,11 +274,6 @@ impl PrivatePostgres {
     /// The unix socket of the server, for a proxy that stands in front of it.
     pub fn socket(&self) -> PathBuf {
         self.place.socket()
-    }
-
-    /// Where its binaries are; other programs of the same version lie beside them.
-    pub fn bin_dir(&self) -> &Path {
-        &self.bin_dir
     }
 
     /// Sends a signal to the postmaster and leaves the rest to it: SIGQUIT is an immediate
