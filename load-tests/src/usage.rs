@@ -27,6 +27,14 @@ pub fn resident_bytes(process: u32) -> u64 {
     pages.unwrap_or_default() * PAGE_BYTES
 }
 
+/// Memory that could still be used, in bytes.
+pub fn available_bytes() -> u64 {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default() * 1_024
+}
+
 struct Stat {
     parent: u32,
     cpu_s: f64,
@@ -54,7 +62,7 @@ mod tests {
     #[test]
     fn this_process_uses_memory_and_time_and_has_a_parent() {
         let this = std::process::id();
-        assert!(resident_bytes(this) > 1_000_000);
+        assert!(resident_bytes(this) > 1_000_000 && available_bytes() > 1_000_000);
         assert_eq!(stat(this).expect("it runs").parent, std::os::unix::process::parent_id());
         assert!(family_cpu_s(this) >= cpu_s(this));
         assert!(stat(u32::MAX).is_none());

@@ -3,13 +3,13 @@
 
 use hdrhistogram::Histogram;
 
-use super::process::cpu_us;
 use super::row::Value;
 use super::saturation::float;
 use super::stand::{Drive, Ground, Service};
 use super::{Bench, Figure};
 use crate::error::HarnessError;
 use crate::load::{Latency, Pick, Shape};
+use crate::usage::cpu_s;
 
 const PARTS: usize = 3;
 /// Of saturation.
@@ -38,16 +38,16 @@ pub(super) async fn measure(
         (vec![], vec![], vec![], vec![], vec![]);
     for part in 1..=PARTS {
         let (first_number, lsn) = (side.next_number(), place_in_log(side).await?);
-        let began_us = cpu_us(service.process());
+        let began_s = cpu_s(service.process());
         let measured = side.drive(&[service], &customers, open(per_s, 1.0, part_s)).await?;
-        let used_us = cpu_us(service.process()) - began_us;
+        let used_s = cpu_s(service.process()) - began_s;
         let swipes = float(side.next_number() - first_number);
         let end = place_in_log(side).await?;
         let row = side.client.query_one(LOGGED, &[&lsn, &end]).await;
         let row = row.map_err(HarnessError::doing("reading the log's statistics"))?;
         logged.push(row.get::<_, f64>(0) / swipes);
         images.push((row.get::<_, f64>(0) + row.get::<_, f64>(1)) / swipes);
-        service_us.push(float(used_us) / swipes);
+        service_us.push(used_s * 1e6 / swipes);
         let latency = latency(&measured.receipts)?;
         (bench.tell)(format!(
             "part {part}, {per_s:.0}/s: p50 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1} ms, of which \

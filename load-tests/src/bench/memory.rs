@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::row::Value;
 use super::saturation::float;
-use super::{Bench, Figure, process};
+use super::{Bench, Figure};
 use crate::error::HarnessError;
 use crate::stock::{Past, Stock};
+use crate::usage;
 
 /// Baskets of a year.
 const BASKETS: u32 = 63;
@@ -21,7 +22,7 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<Vec<Figure>, Harnes
     let stock = Stock { accounts, baskets: BASKETS..=BASKETS, past: Past::Outcome };
     let mut ground = bench.stand.ground("hot", &stock, &mut *bench.tell).await?;
     let service = bench.stand.serve(&ground, None).await?;
-    let empty = process::resident_bytes(service.process());
+    let empty = usage::resident_bytes(service.process());
     let cards = std::sync::Arc::clone(&ground.cards);
     // Whoever was refused in the first pass comes in the second.
     let (mut resident, mut missed) = (Vec::new(), f64::INFINITY);
@@ -30,7 +31,7 @@ pub(super) async fn measure(bench: &mut Bench<'_>) -> Result<Vec<Figure>, Harnes
         ground.get_to_know(&service, &cards).await?;
         tokio::time::sleep(SETTLING).await;
         missed = service.metric(MISSES).await? - missed_before;
-        resident.push(float(process::resident_bytes(service.process())) / MB);
+        resident.push(float(usage::resident_bytes(service.process())) / MB);
         (bench.tell)(format!("a pass over all of them: {missed} were not in the cache"));
     }
     let held = service.metric("tillside_accounts_held").await?;

@@ -15,7 +15,6 @@ mod half;
 mod hot;
 mod machine;
 mod memory;
-mod process;
 mod report;
 mod row;
 mod saturation;

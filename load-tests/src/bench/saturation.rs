@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use super::process::{cpu_us, family_cpu_us};
 use super::row::Value;
 use super::stand::{Drive, Ground, Service, TILLS};
 use super::{Bench, Figure};
@@ -11,6 +10,7 @@ use crate::error::HarnessError;
 use crate::load::{Pick, Shape};
 use crate::pgbench::{self, Ledger, Pgbench, Sample, Script, Side, Written, differences};
 use crate::stock;
+use crate::usage::{cpu_s, family_cpu_s};
 
 const CONNECTIONS: [usize; 4] = [32, 64, 128, 256];
 const CLIENTS: [usize; 4] = [8, 16, 32, 64];
@@ -51,7 +51,7 @@ struct Used {
 /// Both sides, set up to take turns.
 struct Contest<'a> {
     service: &'a Service,
-    postmaster: i32,
+    postmaster: u32,
     customers: Arc<[String]>,
     connections: usize,
     pgbench: Pgbench,
@@ -185,10 +185,10 @@ impl<'a> Contest<'a> {
         };
         loop {
             let first_number = side.next_number();
-            let (service_began, postgres_began) = (cpu_us(process), family_cpu_us(self.postmaster));
+            let (service_began, postgres_began) = (cpu_s(process), family_cpu_s(self.postmaster));
             let outcome = side.drive_once(&[self.service], &self.customers, drive).await;
-            let service_used = cpu_us(process) - service_began;
-            let postgres_used = family_cpu_us(self.postmaster) - postgres_began;
+            let service_used = cpu_s(process) - service_began;
+            let postgres_used = family_cpu_s(self.postmaster) - postgres_began;
             let written = self.written(side, OURS).await?;
             let measured = match outcome {
                 Ok(measured) => measured,
@@ -196,8 +196,8 @@ impl<'a> Contest<'a> {
                 Err(error) => return Err(error),
             };
             check_count("the generator", written.swipes, side.next_number() - first_number)?;
-            self.used.service.push(float(service_used) / written.swipes);
-            self.used.postgres.push(float(postgres_used) / written.swipes);
+            self.used.service.push(service_used * 1e6 / written.swipes);
+            self.used.postgres.push(postgres_used * 1e6 / written.swipes);
             self.used.generator.push(measured.generator_cpu_us);
             self.us.per_s.push(measured.per_s());
             self.us.written.push(written);

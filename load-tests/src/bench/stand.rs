@@ -18,10 +18,11 @@ use tillside::sealing::Sealer;
 use tillside::verify::Audit;
 use tokio_postgres::{Client, NoTls};
 
-use super::process;
 use crate::error::HarnessError;
 use crate::load::{self, Basket, Load, Measured, Pick, Protocol, Shape, Target};
 use crate::stock::{self, Past, Stock};
+use crate::usage;
+use crate::world::postgres::postmaster;
 use crate::world::server::Server;
 use crate::world::{self, Addresses, Workstation};
 
@@ -105,7 +106,7 @@ impl Stand {
     /// When memory is short, or the server does not start.
     pub(super) async fn start(folder: &Path, binary: &Path) -> Result<Self, HarnessError> {
         let needed = (u64::from(SHARED_BUFFERS_MIB) << 20) + MEMORY_BESIDES_BYTES;
-        let available = process::available_bytes();
+        let available = usage::available_bytes();
         if available < needed {
             return Err(short("memory", needed, available));
         }
@@ -142,11 +143,11 @@ impl Stand {
     }
 
     /// The process of PostgreSQL whose children do its work.
-    pub(super) fn postmaster(&self) -> Result<i32, HarnessError> {
-        let doing = "reading the process id of PostgreSQL";
-        let text = fs::read_to_string(self.postgres.folder().join("data/postmaster.pid"));
-        let text = text.map_err(HarnessError::doing(doing))?;
-        text.lines().next().unwrap_or_default().trim().parse().map_err(HarnessError::doing(doing))
+    ///
+    /// # Errors
+    /// When it is down.
+    pub(super) fn postmaster(&self) -> Result<u32, HarnessError> {
+        postmaster(self.postgres.folder())
     }
 
     /// Makes a database with a past.
@@ -394,8 +395,9 @@ impl Ground {
 }
 
 impl Service {
-    pub(super) fn process(&self) -> i32 {
-        self.server.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(-1)
+    /// The number of its process; 0 when it has ended.
+    pub(super) fn process(&self) -> u32 {
+        self.server.id().unwrap_or_default()
     }
 
     /// One of its metrics, by everything that stands before the value.

@@ -110,7 +110,7 @@ impl Postgres {
 }
 
 /// The process id of the postmaster of the private server in a folder.
-pub(super) fn postmaster<Id>(folder: &Path) -> Result<Id, HarnessError>
+pub(crate) fn postmaster<Id>(folder: &Path) -> Result<Id, HarnessError>
 where
     Id: FromStr<Err = ParseIntError>,
 {
