@@ -16,10 +16,11 @@ use tillside::config::{Config, Secret};
 use tillside::db::private::{PrivatePostgres, PrivateSettings};
 use tillside::sealing::Sealer;
 use tillside::verify::Audit;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::error::HarnessError;
 use crate::load::{self, Basket, Load, Measured, Pick, Protocol, Shape, Target};
+use crate::stock::copy::{connect, run};
 use crate::stock::{self, Past, Stock};
 use crate::usage;
 use crate::world::postgres::postmaster;
@@ -429,17 +430,6 @@ async fn get(address: SocketAddr, path: &str) -> std::io::Result<String> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
-}
-
-async fn connect(url: &str) -> Result<Client, HarnessError> {
-    let connected = tokio_postgres::connect(url, NoTls).await;
-    let (client, connection) = connected.map_err(HarnessError::doing("connecting"))?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
-async fn run(client: &Client, sql: &str) -> Result<(), HarnessError> {
-    client.batch_execute(sql).await.map_err(HarnessError::doing(format!("running {sql}")))
 }
 
 fn short(of: &str, needed: u64, available: u64) -> HarnessError {

@@ -229,13 +229,13 @@ pub(super) async fn products(client: &Client) -> Result<HashMap<String, [i32; 5]
     Ok(rows.iter().map(product).collect())
 }
 
-pub(super) async fn connect(url: &str) -> Result<Client, HarnessError> {
+pub(crate) async fn connect(url: &str) -> Result<Client, HarnessError> {
     let connected = tokio_postgres::connect(url, NoTls).await;
     let (client, connection) = connected.map_err(HarnessError::doing("connecting"))?;
     tokio::spawn(connection);
     Ok(client)
 }
 
-async fn run(client: &Client, sql: &str) -> Result<(), HarnessError> {
+pub(crate) async fn run(client: &Client, sql: &str) -> Result<(), HarnessError> {
     client.batch_execute(sql).await.map_err(HarnessError::doing(format!("running {sql}")))
 }

@@ -9,7 +9,7 @@
 //! where years of trade would have scattered them.
 
 mod articles;
-mod copy;
+pub(crate) mod copy;
 mod customer;
 mod rows;
 
