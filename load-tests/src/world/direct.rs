@@ -14,7 +14,13 @@ use super::postgres::postmaster;
 use super::server::Server;
 use super::{Addresses, Workstation, prepare_stores, write_config, write_private};
 use crate::error::HarnessError;
+use crate::stock::copy::connect;
 
+/// The write-ahead log between checkpoints, of which there is one each two GiB: every few
+/// minutes at half load.
+const WAL_MAX_MIB: u32 = 4_096;
+/// Files of 16 MiB: what is written until the first checkpoint begins and ends.
+const WAL_FILES: u32 = 160;
 /// How long a replica may take to finish what is under way.
 const END_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -56,12 +62,13 @@ impl Direct {
         fs::create_dir_all(&plan.folder).map_err(HarnessError::doing("making the folder"))?;
         let settings = PrivateSettings {
             shared_buffers_mib: 1_024,
-            max_wal_size_mib: 8_192,
+            max_wal_size_mib: WAL_MAX_MIB,
             ..PrivateSettings::default()
         };
         let data = plan.folder.join("postgres");
         let postgres = PrivatePostgres::start(&data, &plan.binary, &settings).await;
         let postgres = postgres.map_err(HarnessError::doing("starting PostgreSQL"))?;
+        season(&postgres.url()).await?;
         let key_file = plan.folder.join("key");
         write_private(&key_file, Sealer::generate_key().as_bytes())?;
         let mut config = plan.config.clone();
@@ -113,4 +120,22 @@ impl Direct {
         let removed = fs::remove_dir_all(&self.plan.folder);
         removed.map_err(HarnessError::doing("removing the folder of the run"))
     }
+}
+
+/// Makes the files of the write-ahead log that a server in service has long since made, and only
+/// uses again. To make one writes and flushes 16 MiB, and every commit waits for it: a young
+/// server does that for each 16 MiB that are written, once a second under load.
+async fn season(url: &str) -> Result<(), HarnessError> {
+    let client = connect(url).await?;
+    let make = format!(
+        "DO $$ BEGIN
+            FOR made IN 1..{WAL_FILES} LOOP
+                PERFORM pg_logical_emit_message(false, 'season', '');
+                PERFORM pg_switch_wal();
+            END LOOP;
+         END $$;
+         CHECKPOINT"
+    );
+    let made = client.batch_execute(&make).await;
+    made.map_err(HarnessError::doing("making files of the write-ahead log"))
 }
