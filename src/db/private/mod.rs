@@ -442,8 +442,6 @@ fn server_arguments(place: &Place, settings: &PrivateSettings) -> Vec<std::ffi::
         format!("shared_buffers={}MB", settings.shared_buffers_mib),
         // Fewer checkpoints write fewer full pages; a restart recovers at some 100 MB/s.
         format!("max_wal_size={}MB", settings.max_wal_size_mib),
-        // Files of the log are used again rather than removed: to make one stalls every commit.
-        format!("min_wal_size={}MB", settings.max_wal_size_mib),
         "checkpoint_timeout=15min".to_owned(),
         "cluster_name=tillside".to_owned(),
         "timezone=UTC".to_owned(),
