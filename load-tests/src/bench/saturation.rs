@@ -12,7 +12,7 @@ use crate::pgbench::{self, Ledger, Pgbench, Sample, Script, Side, Written, diffe
 use crate::stock;
 use crate::usage::{cpu_s, family_cpu_s};
 
-const CONNECTIONS: [usize; 4] = [32, 64, 128, 256];
+const CONNECTIONS: [usize; 4] = [64, 128, 256, 512];
 const CLIENTS: [usize; 4] = [8, 16, 32, 64];
 
 /// What is known once saturation has been measured.

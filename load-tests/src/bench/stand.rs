@@ -23,7 +23,7 @@ use crate::load::{self, Basket, Load, Measured, Pick, Protocol, Shape, Target};
 use crate::stock::copy::{connect, run};
 use crate::stock::{self, Past, Stock};
 use crate::usage;
-use crate::world::postgres::postmaster;
+use crate::world::postgres::{postmaster, season};
 use crate::world::server::Server;
 use crate::world::{self, Addresses, Workstation};
 
@@ -31,7 +31,9 @@ use crate::world::{self, Addresses, Workstation};
 const SHARED_BUFFERS_MIB: u32 = 4_096;
 const MAX_WAL_SIZE_MIB: u32 = 8_192;
 /// So that what was logged in a run can still be looked at behind it.
-const WAL_KEEP_MIB: u32 = 4_096;
+const WAL_KEEP_MIB: u32 = 2_048;
+/// Files of 16 MiB: what is kept, and what is written until the first checkpoint has ended.
+const WAL_FILES: u32 = 420;
 /// Besides the shared pages: sessions, the service, the generator.
 const MEMORY_BESIDES_BYTES: u64 = 2 << 30;
 /// On disk for each swipe of a stock, its share of everything included, and for the log.
@@ -131,6 +133,7 @@ impl Stand {
         ] {
             run(&admin, statement).await?;
         }
+        season(&admin, WAL_FILES).await?;
         Ok(Self {
             postgres,
             folder: folder.to_owned(),

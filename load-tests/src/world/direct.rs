@@ -10,7 +10,7 @@ use tillside::config::{Config, Secret};
 use tillside::db::private::{PrivatePostgres, PrivateSettings};
 use tillside::sealing::Sealer;
 
-use super::postgres::postmaster;
+use super::postgres::{postmaster, season};
 use super::server::Server;
 use super::{Addresses, Workstation, prepare_stores, write_config, write_private};
 use crate::error::HarnessError;
@@ -68,7 +68,7 @@ impl Direct {
         let data = plan.folder.join("postgres");
         let postgres = PrivatePostgres::start(&data, &plan.binary, &settings).await;
         let postgres = postgres.map_err(HarnessError::doing("starting PostgreSQL"))?;
-        season(&postgres.url()).await?;
+        season(&connect(&postgres.url()).await?, WAL_FILES).await?;
         let key_file = plan.folder.join("key");
         write_private(&key_file, Sealer::generate_key().as_bytes())?;
         let mut config = plan.config.clone();
@@ -120,22 +120,4 @@ impl Direct {
         let removed = fs::remove_dir_all(&self.plan.folder);
         removed.map_err(HarnessError::doing("removing the folder of the run"))
     }
-}
-
-/// Makes the files of the write-ahead log that a server in service has long since made, and only
-/// uses again. To make one writes and flushes 16 MiB, and every commit waits for it: a young
-/// server does that for each 16 MiB that are written, once a second under load.
-async fn season(url: &str) -> Result<(), HarnessError> {
-    let client = connect(url).await?;
-    let make = format!(
-        "DO $$ BEGIN
-            FOR made IN 1..{WAL_FILES} LOOP
-                PERFORM pg_logical_emit_message(false, 'season', '');
-                PERFORM pg_switch_wal();
-            END LOOP;
-         END $$;
-         CHECKPOINT"
-    );
-    let made = client.batch_execute(&make).await;
-    made.map_err(HarnessError::doing("making files of the write-ahead log"))
 }

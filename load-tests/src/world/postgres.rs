@@ -121,6 +121,23 @@ where
     first.trim().parse().map_err(HarnessError::doing(doing))
 }
 
+/// Makes so many files of the write-ahead log, which a server in service has long since made and
+/// only uses again. To make one writes and flushes 16 MiB, and every commit waits for it: a young
+/// server does that once a second under load, and it shows in the slowest answers.
+pub(crate) async fn season(client: &Client, files: u32) -> Result<(), HarnessError> {
+    let make = format!(
+        "DO $$ BEGIN
+             FOR made IN 1..{files} LOOP
+                 PERFORM pg_logical_emit_message(false, 'season', '');
+                 PERFORM pg_switch_wal();
+             END LOOP;
+         END $$;
+         CHECKPOINT"
+    );
+    let made = client.batch_execute(&make).await;
+    made.map_err(HarnessError::doing("making files of the write-ahead log"))
+}
+
 async fn launch(folder: &Path, binary: &Path) -> Result<PrivatePostgres, HarnessError> {
     let settings = PrivateSettings {
         // After a crash every process of the old server has to end first.
