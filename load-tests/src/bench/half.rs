@@ -82,7 +82,7 @@ pub(super) async fn measure(
         // Near saturation tills may be refused: the plot shows who was served.
         let measured = side.drive_leniently(&[service], &customers, drive).await?;
         if let Some(latency) = Latency::of(&measured.receipts) {
-            bench.charts.over_load.push((measured.per_s(), latency));
+            bench.charts.over_load.push((per_s, latency));
         }
     }
     let all = all.ok_or_else(|| HarnessError::doing("measuring half load")("no part of it"))?;

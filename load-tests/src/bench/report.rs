@@ -27,7 +27,7 @@ pub struct Report {
 pub(super) struct Charts {
     /// Swipes a second: ours, `txn`, `stmt`.
     pub(super) saturation: [f64; 3],
-    /// Latencies by receipts a second.
+    /// Latencies by swipes offered a second.
     pub(super) over_load: Vec<(f64, Latency)>,
     /// At half load.
     pub(super) over_time: Vec<Slice>,
@@ -150,7 +150,7 @@ impl Charts {
             plots.push(Chart {
                 title: "Latency over load".to_owned(),
                 note: "An open loop, from the intended time to the receipt.".to_owned(),
-                x_label: "receipts a second".to_owned(),
+                x_label: "swipes offered a second".to_owned(),
                 y_label: "milliseconds".to_owned(),
                 log_y: true,
                 series: vec![
