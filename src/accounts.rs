@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use jiff::civil::Date;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
@@ -25,6 +26,9 @@ pub struct Hot {
     /// What the customer buys, as [`Profile::encode`] writes it, in a quarter of the memory that
     /// it takes to work with; no bytes at all before anything is known.
     pub profile: Arc<[u8]>,
+    /// The earliest business date of a sale since the stored checkpoint of the profile, or
+    /// [`Date::MAX`]: where to look for these sales when the account is loaded again.
+    pub tail_since: Date,
 }
 
 impl Hot {

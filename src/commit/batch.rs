@@ -63,6 +63,7 @@ struct AccountColumns {
     lots: Vec<Vec<u8>>,
     next_expiry: Vec<Option<Date>>,
     profile: Vec<Option<Vec<u8>>>,
+    tail_since: Vec<Option<Date>>,
     first: [Vec<i32>; 3],
     last: [Vec<i32>; 3],
 }
@@ -193,7 +194,14 @@ impl Batch {
     }
 
     /// Ends an account: everything pushed since the last one ended belongs to it.
-    pub(super) fn account(&mut self, expected: i64, after: &Account, profile: Option<Vec<u8>>) {
+    /// `tail_since` is `None` where nobody has looked at the account's sales.
+    pub(super) fn account(
+        &mut self,
+        expected: i64,
+        after: &Account,
+        profile: Option<Vec<u8>>,
+        tail_since: Option<Date>,
+    ) {
         let ends = self.ends();
         let columns = &mut self.accounts;
         columns.bucket.push(i16::from(bucket::of_account(after.account_id)));
@@ -207,6 +215,7 @@ impl Batch {
         columns.lots.push(after.lots.encode());
         columns.next_expiry.push(after.lots.first_expiry());
         columns.profile.push(profile);
+        columns.tail_since.push(tail_since);
         for (at, (began, end)) in self.began.into_iter().zip(ends).enumerate() {
             columns.first[at].push(began + 1);
             columns.last[at].push(end);
@@ -215,7 +224,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 48] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 49] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         [
@@ -267,6 +276,7 @@ impl Batch {
             &e.lot_expires,
             &e.business_date,
             encoding, // $48
+            &a.tail_since,
         ]
     }
 

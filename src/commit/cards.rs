@@ -236,7 +236,8 @@ async fn enrol(
     let hot = target.unwrap_or(source);
     let profile = Arc::clone(&hot.profile);
     let cards = Arc::new([Box::from(card)]);
-    shared.accounts.put(Arc::new(Hot { account: change.account.clone(), cards, profile }));
+    let (account, tail_since) = (change.account.clone(), hot.tail_since);
+    shared.accounts.put(Arc::new(Hot { account, cards, profile, tail_since }));
     shared.accounts.link(card, change.account.account_id);
     if let Some((left, _)) = &change.left {
         shared.accounts.forget(left.account_id);

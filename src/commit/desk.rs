@@ -233,7 +233,7 @@ async fn adjust(
 
     let mut batch = Batch::new(now);
     batch.entries(after.version, business_date, &entries);
-    batch.account(after.version - 1, &after, None);
+    batch.account(after.version - 1, &after, None, None);
     write(connection, &batch).await?;
     let bucket = i16::from(bucket::of_account(account_id));
     client

@@ -165,7 +165,7 @@ async fn expire(
         expiries.accounts += 1;
         expiries.points -= entries.iter().map(|entry| entry.points).sum::<i64>();
         batch.entries(after.version, on, &entries);
-        batch.account(account.version, &after, None);
+        batch.account(account.version, &after, None, None);
     }
     if batch.accounts() > 0 {
         write(connection, &batch).await?;

@@ -396,6 +396,7 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
         }
         Some(_) => return Ok(None),
     };
+    let mut tail_since = Date::MAX;
     let dates = row.get::<_, Option<Vec<Date>>>("business_dates").unwrap_or_default();
     let occurred = row.get::<_, Option<Vec<Timestamp>>>("occurred").unwrap_or_default();
     let workstations = row.get::<_, Option<Vec<i32>>>("workstations").unwrap_or_default();
@@ -407,10 +408,11 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
         let (sold, redemptions) = (record.sold(), record.redemptions.len());
         let visit = snapshot.visit(workstation_no, business_date, occurred_at);
         profile.learn(&Visit { total_minor, redemptions, sold: &sold, ..visit });
+        tail_since = tail_since.min(business_date);
     }
     let cards = row.get::<_, Option<Vec<&str>>>("cards").unwrap_or_default();
     let cards = cards.into_iter().map(Box::from).collect();
-    Ok(Some(Hot { account, cards, profile: profile.encode().into() }))
+    Ok(Some(Hot { account, cards, profile: profile.encode().into(), tail_since }))
 }
 
 fn columns_of(places: &[Place]) -> (Vec<i16>, Vec<i64>, Vec<i64>) {

@@ -112,7 +112,11 @@ impl Fold<'_> {
             let checkpoint = |version: i64| version / CHECKPOINT_VERSIONS;
             let due = checkpoint(before.account.version) < checkpoint(hot.account.version);
             let profile = (due && has_profile).then(|| hot.profile.to_vec());
-            self.batch.account(before.account.version, &hot.account, profile);
+            if profile.is_some() {
+                hot.tail_since = Date::MAX;
+            }
+            let (expected, since) = (before.account.version, Some(hot.tail_since));
+            self.batch.account(expected, &hot.account, profile, since);
         }
         hot
     }
@@ -124,7 +128,8 @@ impl Fold<'_> {
             for (version, business_date, booked) in &heir.booked {
                 self.batch.entries(*version, *business_date, booked);
             }
-            self.batch.account(heir.expected, &heir.hot.account, None);
+            let since = Some(heir.hot.tail_since);
+            self.batch.account(heir.expected, &heir.hot.account, None, since);
         }
     }
 
@@ -170,6 +175,7 @@ impl Fold<'_> {
             let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
             let visit = Visit { total_minor, redemptions, sold: &sold, ..visit };
             self.workbench.profile.learn(&visit);
+            hot.tail_since = hot.tail_since.min(business_date);
             // A line that comes back later in this very batch finds what it earned. Only on the
             // same account, which moves as a whole: elsewhere the sale may turn out to be none.
             if let Some(sold_here) = &mut self.sold_here {

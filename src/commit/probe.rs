@@ -94,7 +94,7 @@ impl SampleBatch {
                 debug_assert!(matches!(entries[..], [Entry { .. }, Entry { .. }]), "two each");
                 batch.entries(version, sample.business_date, &entries);
             }
-            batch.account(sample.expected, &account, Some(vec![5; 300]));
+            batch.account(sample.expected, &account, Some(vec![5; 300]), Some(Date::MAX));
         }
         Self(batch)
     }

@@ -6,6 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use jiff::civil::Date;
+
 use super::facts::{self, NameFact};
 use super::pass::{Footing, Pass, Route};
 use super::{Command, Job, NameKey, Outcome, first_of_each_open_name};
@@ -87,7 +89,8 @@ impl Pass<'_> {
             if *opened {
                 let account = Account::new(*account_id, State::Provisional);
                 let cards = Arc::new([Box::from(card.as_str())]);
-                shared.accounts.put(Arc::new(Hot { account, cards, profile: Arc::default() }));
+                let (profile, tail_since) = (Arc::default(), Date::MAX);
+                shared.accounts.put(Arc::new(Hot { account, cards, profile, tail_since }));
             }
         }
         Ok(resolved.into_iter().map(|(card, (account_id, _))| (card, account_id)).collect())

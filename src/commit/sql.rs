@@ -45,17 +45,18 @@ pub(super) const COMMIT_BATCH: &str = "
 WITH moved AS (
     UPDATE account AS a
     SET version = i.version, total_points = i.total_points, sales_minor = i.sales_minor,
-        baskets = i.baskets, clock = i.clock, lots = i.lots, next_expiry = i.next_expiry
+        baskets = i.baskets, clock = i.clock, lots = i.lots, next_expiry = i.next_expiry,
+        tail_since = i.tail_since, tail_version = i.version
     FROM (
         SELECT i.*, held.place
         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
                     $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::date[],
                     $11::bytea[], $12::integer[], $13::integer[], $14::integer[],
-                    $15::integer[], $16::integer[], $17::integer[])
+                    $15::integer[], $16::integer[], $17::integer[], $49::date[])
             AS i (bucket, account_id, expected, version, total_points,
                   sales_minor, baskets, clock, lots, next_expiry, profile,
                   claim_first, claim_last, swipe_first, swipe_last,
-                  entry_first, entry_last)
+                  entry_first, entry_last, tail_since)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM account AS h
             WHERE h.bucket = i.bucket AND h.account_id = i.account_id
@@ -179,7 +180,8 @@ CROSS JOIN LATERAL (
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
 /// is passed over and all sales are returned. `cards` are those of the account's range of `$7` that
 /// point at it in this very snapshot: a link that was read before the version proves nothing
-/// about it. They are looked up account by account: a join would compare every card with every
+/// about it. The day on which the sales begin spares the partitions before it; the executor
+/// leaves them out account by account. They are looked up account by account: a join would compare every card with every
 /// account.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
@@ -213,6 +215,9 @@ LEFT JOIN LATERAL (
     FROM swipe AS w
     WHERE w.bucket = i.bucket AND w.account_id = i.account_id AND w.kind = 0
       AND w.version > coalesce(p.version, 0) AND a.state <> 2
+      AND w.business_date >=
+          coalesce(CASE WHEN a.tail_version = a.version AND NOT $3::boolean THEN a.tail_since END,
+                   '-infinity')
 ) AS s ON true";
 
 /// Locks accounts in the order of the arrays, which is sorted. What the lock protects must be

@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_spine", include_str!("../../migrations/0001_spine.sql")),
     ("0002_replay", include_str!("../../migrations/0002_replay.sql")),
     ("0003_points", include_str!("../../migrations/0003_points.sql")),
+    ("0004_tail", include_str!("../../migrations/0004_tail.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

@@ -136,6 +136,9 @@ invariants! {
         "The checkpoint of a profile is of a version that its account has not reached."
     ProfileDiffers "profile-differs"
         "The checkpoint of a profile is not what the account's transactions teach."
+    TailLate "tail-late"
+        "An account says that its sales since the checkpoint begin later than they do; those before \
+         are missing from its profile until the next checkpoint is written without them."
 }
 
 /// One broken invariant: how often, and where at first.

@@ -1,4 +1,7 @@
-//! Checkpoints of profiles: each equals the fold of the sales up to its version.
+//! Checkpoints of profiles: each equals the fold of the sales up to its version, and the account
+//! says no later day for the sales since than the first of them has.
+
+use jiff::civil::Date;
 
 use super::accounts::History;
 use super::findings::Kind;
@@ -12,11 +15,13 @@ pub(super) struct Learning {
     checkpoint: Option<ProfileRow>,
     /// What was learnt up to the checkpoint, once it is reached.
     reached: Option<Profile>,
+    /// The earliest business date of a sale beyond the checkpoint.
+    since: Date,
 }
 
 impl Learning {
     pub(super) fn new(checkpoint: Option<ProfileRow>) -> Self {
-        Self { profile: Profile::default(), checkpoint, reached: None }
+        Self { profile: Profile::default(), checkpoint, reached: None, since: Date::MAX }
     }
 
     /// Called before a version is learnt: when it lies beyond the checkpoint, that is due.
@@ -31,6 +36,14 @@ impl Learning {
 impl History<'_> {
     /// A sale on a customer's account. Voids teach nothing: what was bought was wanted.
     pub(super) fn learn(&mut self, row: &SwipeRow, record: &Record) {
+        if self
+            .learning
+            .checkpoint
+            .as_ref()
+            .is_none_or(|checkpoint| checkpoint.version < row.version)
+        {
+            self.learning.since = self.learning.since.min(row.name.business_date);
+        }
         // Nothing is compared once the checkpoint is behind.
         if self.learning.checkpoint.is_none() || self.learning.reached.is_some() {
             return;
@@ -43,8 +56,18 @@ impl History<'_> {
         self.learning.profile.learn(&Visit { total_minor, redemptions, sold: &sold, ..visit });
     }
 
-    /// Compares the checkpoint with the fold.
+    /// Compares the checkpoint with the fold, and where the sales since begin.
     pub(super) fn learning_ends(&mut self) {
+        let since = self.learning.since;
+        let said = self.row.as_ref().filter(|row| row.tail_version == Some(row.version));
+        if let Some(said) = said.and_then(|row| row.tail_since) {
+            self.require(
+                said <= since,
+                Kind::TailLate,
+                None,
+                format_args!("it says {said}, the first sale is of {since}"),
+            );
+        }
         let Some(row) = self.learning.checkpoint.take() else { return };
         let version = row.version;
         let account_version = self.row.as_ref().map_or(i64::MAX, |row| row.version);

@@ -35,7 +35,8 @@ SELECT count(*) FROM account WHERE bucket BETWEEN $1 AND $2";
 const ACCOUNTS: &str = "
 -- verify::sql::accounts
 SELECT a.bucket, a.account_id, a.version, a.total_points, a.sales_minor, a.baskets, a.clock,
-       a.state, a.lots, a.next_expiry, t.state AS target_state
+       a.state, a.lots, a.next_expiry, a.tail_since, a.tail_version,
+       t.state AS target_state
 FROM account AS a
 LEFT JOIN account AS t
        ON t.bucket = (a.merged_into & 255)::smallint AND t.account_id = a.merged_into
@@ -113,6 +114,9 @@ pub(super) struct AccountRow {
     pub(super) state: i16,
     pub(super) lots: Vec<u8>,
     pub(super) next_expiry: Option<Date>,
+    /// Where its sales since the checkpoint begin, as of this version.
+    pub(super) tail_since: Option<Date>,
+    pub(super) tail_version: Option<i64>,
     /// State of the account that it was merged into.
     pub(super) target_state: Option<i16>,
 }
@@ -385,6 +389,8 @@ fn account_row(row: &Row) -> Result<(i64, AccountRow), tokio_postgres::Error> {
         state: row.try_get("state")?,
         lots: row.try_get("lots")?,
         next_expiry: row.try_get("next_expiry")?,
+        tail_since: row.try_get("tail_since")?,
+        tail_version: row.try_get("tail_version")?,
         target_state: row.try_get("target_state")?,
     };
     Ok((0, value))

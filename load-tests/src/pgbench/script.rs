@@ -42,7 +42,8 @@ impl Script {
         let update = format!(
             "UPDATE account SET version = version + 1, total_points = total_points + \
              {earned_points}, sales_minor = sales_minor + {total_minor}, baskets = baskets + 1, \
-             clock = {business_date}, lots = {lots}, next_expiry = {next_expiry}\n\
+             clock = {business_date}, lots = {lots}, next_expiry = {next_expiry}, \
+             tail_since = {business_date}, tail_version = version + 1\n\
              WHERE bucket = :bucket AND account_id = :account"
         );
         let key = |version: &str| {

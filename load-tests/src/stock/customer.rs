@@ -141,6 +141,7 @@ impl Shop {
             Past::Outcome => baskets,
         };
         let (mut products, mut bought) = (Vec::new(), 0);
+        let mut tail_since = Date::MAX;
         rows.card(id, &card, self.days[0].noon);
         for version in 1..=baskets {
             let span = (version as usize - 1) * self.days.len() + phase;
@@ -190,10 +191,13 @@ impl Shop {
                     sold: &products,
                 });
             }
+            if version > checkpoint {
+                tail_since = tail_since.min(day.date);
+            }
             let before = account;
             account = self.swipe(&before, &swipe, &products, (day, till), past, rows);
         }
-        rows.account(&account);
+        rows.account(&account, tail_since);
         if checkpoint > 0 {
             rows.profile(id, checkpoint.into(), profile::ENCODING, &profile.encode());
         }

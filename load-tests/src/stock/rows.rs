@@ -63,8 +63,9 @@ impl Rows {
         }
     }
 
-    pub(super) fn account(&mut self, account: &Account) {
-        let row = self.buffers[ACCOUNT].row(10);
+    /// `tail_since` is the day of the first basket since the checkpoint.
+    pub(super) fn account(&mut self, account: &Account, tail_since: Date) {
+        let row = self.buffers[ACCOUNT].row(12);
         row.i64(account.account_id).i64(account.version).i64(account.lots.total());
         row.i64(account.sales_minor).i32(account.baskets).date(account.clock);
         row.bucket(account.account_id).i16(account.state as i16).bytes(&account.lots.encode());
@@ -72,6 +73,7 @@ impl Rows {
             Some(day) => row.date(day),
             None => row.null(),
         };
+        row.date(tail_since).i64(account.version);
     }
 
     pub(super) fn card(&mut self, account_id: i64, card: &str, linked_at: Timestamp) {

@@ -271,6 +271,17 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &["receipt-differs"],
     ),
     ("UPDATE profile SET data = substring(data FOR 30)", &["profile-damaged"]),
+    (
+        "UPDATE account SET tail_since = '9999-12-31', tail_version = version
+         WHERE account_id = {opening}",
+        &["tail-late"],
+    ),
+    // What an older replica left behind.
+    (
+        "UPDATE account SET tail_since = '9999-12-31', tail_version = version - 1
+         WHERE account_id = {opening}",
+        &[],
+    ),
     ("UPDATE profile SET version = 40", &["profile-ahead", "profile-differs"]),
     ("UPDATE profile SET version = 31", &["profile-differs"]),
     ("UPDATE profile SET encoding = 200", &[]),
