@@ -36,16 +36,9 @@ impl Learning {
 impl History<'_> {
     /// A sale on a customer's account. Voids teach nothing: what was bought was wanted.
     pub(super) fn learn(&mut self, row: &SwipeRow, record: &Record) {
-        if self
-            .learning
-            .checkpoint
-            .as_ref()
-            .is_none_or(|checkpoint| checkpoint.version < row.version)
-        {
-            self.learning.since = self.learning.since.min(row.name.business_date);
-        }
         // Nothing is compared once the checkpoint is behind.
         if self.learning.checkpoint.is_none() || self.learning.reached.is_some() {
+            self.learning.since = self.learning.since.min(row.name.business_date);
             return;
         }
         let name = &row.name;
