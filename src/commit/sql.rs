@@ -180,8 +180,8 @@ CROSS JOIN LATERAL (
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
 /// is passed over and all sales are returned. `cards` are those of the account's range of `$7` that
 /// point at it in this very snapshot: a link that was read before the version proves nothing
-/// about it. The day on which the sales begin spares the partitions before it; the executor
-/// leaves them out account by account. They are looked up account by account: a join would compare every card with every
+/// about it. The day on which the sales begin, and that of the account's clock, spare the
+/// partitions before and after; the executor leaves them out account by account. They are looked up account by account: a join would compare every card with every
 /// account.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
@@ -218,6 +218,7 @@ LEFT JOIN LATERAL (
       AND w.business_date >=
           coalesce(CASE WHEN a.tail_version = a.version AND NOT $3::boolean THEN a.tail_since END,
                    '-infinity')
+      AND w.business_date <= a.clock
 ) AS s ON true";
 
 /// Locks accounts in the order of the arrays, which is sorted. What the lock protects must be

@@ -283,6 +283,6 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &[],
     ),
     ("UPDATE profile SET version = 40", &["profile-ahead", "profile-differs"]),
-    ("UPDATE profile SET version = 31", &["profile-differs"]),
+    ("UPDATE profile SET version = 31", &["profile-differs", "tail-late"]),
     ("UPDATE profile SET encoding = 200", &[]),
 ];
