@@ -73,6 +73,36 @@ async fn checkpoint(service: &TestService, card_number: u64) -> Option<i64> {
     row.map(|row| row.get(0))
 }
 
+/// The till was offline for months and sends in any order: an earlier business date comes after
+/// a later one, around a checkpoint as well as before any.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_profile_read_back_knows_sales_that_came_late() {
+    let days = ["2026-03-14", "2025-11-02", "2026-03-13", "2025-12-30", "2026-01-31", "2026-03-14"];
+    let late = |card_number: u64, n: i64| {
+        let day = days[usize::try_from(n).expect("small") % days.len()];
+        let mut purchase = purchase(card_number, n);
+        purchase["business_date"] = day.into();
+        purchase["occurred_at"] = format!("{day}T10:00:00-05:00").into();
+        purchase
+    };
+    let (service, warm) = service_with_catalogue().await;
+    let till = warm.till("0367", "03");
+    for (number, purchases) in (0..).zip([2, 3, 4, 7, 16, 18, 20]) {
+        let (one, twin) = (2 * number, 2 * number + 1);
+        let cold = service.replica().await;
+        for (card_number, last_at) in [(one, &till), (twin, &cold.till("0367", "03"))] {
+            for n in 0..purchases {
+                let at = if n == purchases - 1 { last_at } else { &till };
+                let answer = post(at, &late(card_number, n)).await;
+                assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+            }
+        }
+        let expected = held(&service, &warm, one).await;
+        assert_eq!(held(&service, &cold, twin).await, expected, "{purchases} purchases");
+    }
+    audit(&service).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_profile_read_back_is_the_one_that_was_folded_in_memory() {
     let (service, warm) = service_with_catalogue().await;
