@@ -178,11 +178,11 @@ CROSS JOIN LATERAL (
 ) AS c";
 
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
-/// is passed over and all sales are returned. `cards` are those of the account's range of `$7` that
-/// point at it in this very snapshot: a link that was read before the version proves nothing
-/// about it. The day on which the sales begin, and that of the account's clock, spare the
-/// partitions before and after; the executor leaves them out account by account. They are looked up account by account: a join would compare every card with every
-/// account.
+/// is passed over and all sales are returned. The day on which those since begin, and that of the
+/// account's clock, spare the partitions before and after: the executor leaves them out account
+/// by account. `cards` are those of the account's range of `$7` that point at it in this very
+/// snapshot: a link that was read before the version proves nothing about it. They are looked up
+/// account by account: a join would compare every card with every account.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
 SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets,
