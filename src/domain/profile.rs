@@ -4,13 +4,14 @@
 //! pieces, through [`Profile::encode`] and back, equals folding in one go, exactly: everything
 //! that is kept is an integer. It decides what is offered, never what somebody is owed.
 //!
-//! Per item it keeps how many baskets held it, which was the last, when the first was, and two
-//! counts that decay with every basket (by 0.97 and 0.93); they are brought up to date only when
-//! the item is bought again or asked about, so that a basket costs its own items and no more.
+//! Of an item one may ask how many baskets held it, when the first and the last was, and for two
+//! counts that decay with every basket (by 0.97 and 0.93). Most items are bought a few times: of
+//! those it keeps which baskets held them, a byte for each, and counts when it is asked. What is
+//! bought often is kept as counts, which are brought up to date when it is bought again. So a
+//! basket costs its own items and no more.
 //!
 //! A basket's day is that of the account's clock, which never goes back. The days of the latest
-//! baskets are kept once for all items; an item that was bought once, which most are, is no more
-//! than its number and that of its basket.
+//! baskets are kept once for all items.
 
 use jiff::civil::Date;
 
@@ -18,7 +19,7 @@ use super::codec::{DecodeError, Reader, Writer, days};
 use super::product::{Product, Taxa};
 
 /// The number under which profiles of this shape are stored.
-pub const ENCODING: u8 = 2;
+pub const ENCODING: u8 = 3;
 
 /// Levels of the hierarchy at which baskets are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ const ITEMS_MAX: [usize; 3] = [256, 512, 1_024];
 const STORES_MAX: usize = 8;
 /// Of so many of the latest baskets the day is known; older ones have that of the oldest of them.
 const DAYS_MAX: usize = 256;
+/// Most gaps that are kept of an item: as bytes they take no more room than its counts.
+const GAPS_MAX: usize = 7;
 
 /// One basket, as a profile learns it.
 #[derive(Clone, Copy, Debug)]
@@ -55,17 +58,39 @@ pub struct Visit<'a> {
     pub sold: &'a [Product],
 }
 
-/// How often and how lately an item was bought.
+/// An item that was bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Item {
     id: u32,
     /// Number of the last basket that held it; the first basket is 1.
     basket: u32,
-    /// Baskets that held it.
+    bought: Bought,
+}
+
+/// How often and when an item was bought. Which of the two it is follows from the baskets alone,
+/// so that equal histories are equal profiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bought {
+    /// Once, or a few times in baskets whose day is known.
+    Few(Gaps),
+    /// Anything else.
+    Often(Counts),
+}
+
+/// How many baskets lie from each basket that held an item to the next, oldest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Gaps {
+    len: u8,
+    baskets: [u8; GAPS_MAX],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Counts {
+    /// Baskets that held the item.
     count: u16,
-    /// Day of the first of them; 0 while it is the only one, whose day is known by its number.
+    /// Day of the first of them.
     first_day: u16,
-    /// Decayed counts as of `basket`, in 1024ths.
+    /// Decayed counts as of the last of them, in 1024ths.
     slow: u16,
     fast: u16,
 }
@@ -176,7 +201,6 @@ impl Profile {
     pub fn learn(&mut self, visit: &Visit<'_>) {
         let date = u16::try_from(days(visit.business_date).max(0)).unwrap_or(u16::MAX);
         let day = date.max(self.last_day());
-        self.baskets = self.baskets.saturating_add(1);
         self.lines = self.lines.saturating_add(visit.sold.len() as u64);
         self.spend_minor = self.spend_minor.saturating_add(visit.total_minor);
         self.redemptions =
@@ -185,9 +209,11 @@ impl Profile {
             self.first_day = day;
         }
         if self.days.len() == DAYS_MAX {
+            self.count_what_began_with_the_oldest_day();
             self.days.remove(0);
         }
         self.days.push(day);
+        self.baskets = self.baskets.saturating_add(1);
         let hour = &mut self.hours[usize::from(visit.hour.min(23))];
         *hour = hour.saturating_add(1);
         self.learn_store(visit.store_no);
@@ -226,23 +252,32 @@ impl Profile {
         }
     }
 
+    /// What is not counted before its first day is forgotten never has one.
+    fn count_what_began_with_the_oldest_day(&mut self) {
+        for item in self.items.iter_mut().flatten() {
+            let since = self.baskets - item.basket;
+            if let Bought::Few(gaps) = item.bought
+                && gaps.len > 0
+                && since.saturating_add(gaps.sum()) as usize >= DAYS_MAX - 1
+            {
+                item.bought = Bought::Often(gaps.counts(&self.days, since));
+            }
+        }
+    }
+
     fn learn_item(&mut self, level: Level, id: u32) {
         let baskets = self.baskets;
         let items = &mut self.items[level as usize];
         match items.binary_search_by_key(&id, |item| item.id) {
             Ok(at) => {
                 let item = &mut items[at];
-                if item.count == 1 {
-                    item.first_day = day_of(&self.days, baskets - item.basket);
-                }
                 let since = baskets - item.basket;
-                item.slow = decayed(item.slow, &SLOW, since).saturating_add(ONE);
-                item.fast = decayed(item.fast, &FAST, since).saturating_add(ONE);
-                item.count = item.count.saturating_add(1);
+                item.bought = item.bought.again(&self.days, since);
                 item.basket = baskets;
             }
             Err(at) => {
-                items.insert(at, Item::bought_once(id, baskets));
+                let bought = Bought::Few(Gaps::default());
+                items.insert(at, Item { id, basket: baskets, bought });
                 if items.len() > ITEMS_MAX[level as usize] {
                     // What this basket holds stays; of the rest the one that matters least goes.
                     let least = items
@@ -250,7 +285,9 @@ impl Profile {
                         .enumerate()
                         .filter(|(_, item)| item.basket != baskets)
                         .min_by_key(|(_, item)| {
-                            (decayed(item.slow, &SLOW, baskets - item.basket), item.basket)
+                            let since = baskets - item.basket;
+                            let counts = item.bought.counts(&self.days, since);
+                            (decayed(counts.slow, &SLOW, since), item.basket)
                         })
                         .map_or(at, |(at, _)| at);
                     items.remove(least);
@@ -268,14 +305,15 @@ impl Profile {
         let last_day = day_of(&self.days, baskets_since);
         let in_baskets =
             |stored: u16, table| f32::from(decayed(stored, table, baskets_since)) / f32::from(ONE);
-        let gaps = f32::from(item.count.saturating_sub(1));
+        let Counts { count, first_day, slow, fast } = item.bought.counts(&self.days, baskets_since);
+        let gaps = f32::from(count.saturating_sub(1));
         Affinity {
-            count: item.count,
-            slow: in_baskets(item.slow, &SLOW),
-            fast: in_baskets(item.fast, &FAST),
+            count,
+            slow: in_baskets(slow, &SLOW),
+            fast: in_baskets(fast, &FAST),
             baskets_since,
-            usual_gap_days: (item.count > 1)
-                .then(|| f32::from(last_day.saturating_sub(item.first_day)) / gaps),
+            usual_gap_days: (count > 1)
+                .then(|| f32::from(last_day.saturating_sub(first_day)) / gaps),
             last_day,
         }
     }
@@ -312,14 +350,25 @@ impl Profile {
                 out.unsigned(u64::from(item.id - before));
                 before = item.id;
                 let since = self.baskets - item.basket;
-                let again = item.count > 1;
-                out.unsigned(u64::from(since) << 1 | u64::from(again));
-                if again {
-                    out.unsigned(u64::from(item.count));
-                    let last_day = day_of(&self.days, since);
-                    out.unsigned(u64::from(last_day.saturating_sub(item.first_day)));
-                    out.unsigned(u64::from(item.slow));
-                    out.unsigned(u64::from(item.fast));
+                // The last bit tells whether more follows; a gap of nothing, that counts follow.
+                match item.bought {
+                    Bought::Few(gaps) => {
+                        out.unsigned(u64::from(since) << 1 | u64::from(gaps.len > 0));
+                        let mut left = gaps.len;
+                        for gap in gaps.iter() {
+                            left -= 1;
+                            out.unsigned(u64::from(gap) << 1 | u64::from(left > 0));
+                        }
+                    }
+                    Bought::Often(Counts { count, first_day, slow, fast }) => {
+                        out.unsigned(u64::from(since) << 1 | 1);
+                        out.unsigned(0);
+                        out.unsigned(u64::from(count));
+                        let last_day = day_of(&self.days, since);
+                        out.unsigned(u64::from(last_day.saturating_sub(first_day)));
+                        out.unsigned(u64::from(slow));
+                        out.unsigned(u64::from(fast));
+                    }
                 }
             }
         }
@@ -371,22 +420,81 @@ impl Profile {
                 let header: u64 = from.unsigned()?;
                 let since = u32::try_from(header >> 1).map_err(|_| damaged)?;
                 let basket = self.baskets.checked_sub(since).ok_or(damaged)?;
-                items.push(if header & 1 == 0 {
-                    Item::bought_once(id, basket)
-                } else {
-                    let count = from.small()?;
-                    let first_day = day_of(&self.days, since).saturating_sub(from.small()?);
-                    Item { id, basket, count, first_day, slow: from.small()?, fast: from.small()? }
-                });
+                let mut gaps = Gaps::default();
+                let mut more = header & 1 == 1;
+                let mut counts = None;
+                while more {
+                    let gap = from.unsigned()?;
+                    more = gap & 1 == 1;
+                    match u8::try_from(gap >> 1).map_err(|_| damaged)? {
+                        0 if gaps.len == 0 && !more => {
+                            let count = from.small()?;
+                            let first_day = day_of(&self.days, since).saturating_sub(from.small()?);
+                            let (slow, fast) = (from.small()?, from.small()?);
+                            counts = Some(Counts { count, first_day, slow, fast });
+                        }
+                        0 => return Err(damaged),
+                        gap => gaps.push(gap).ok_or(damaged)?,
+                    }
+                }
+                let bought = counts.map_or(Bought::Few(gaps), Bought::Often);
+                items.push(Item { id, basket, bought });
             }
         }
         from.end()
     }
 }
 
-impl Item {
-    fn bought_once(id: u32, basket: u32) -> Self {
-        Self { id, basket, count: 1, first_day: 0, slow: ONE, fast: ONE }
+impl Bought {
+    /// The same, bought again so many baskets after the last time, in the newest basket.
+    fn again(self, days: &[u16], since: u32) -> Self {
+        if let (Self::Few(mut gaps), Ok(gap)) = (self, u8::try_from(since))
+            && gaps.push(gap).is_some()
+        {
+            return Self::Few(gaps);
+        }
+        let Counts { count, first_day, slow, fast } = self.counts(days, since);
+        Self::Often(Counts {
+            count: count.saturating_add(1),
+            first_day,
+            slow: decayed(slow, &SLOW, since).saturating_add(ONE),
+            fast: decayed(fast, &FAST, since).saturating_add(ONE),
+        })
+    }
+
+    /// As counts, of an item whose last basket lies `since` baskets back.
+    fn counts(&self, days: &[u16], since: u32) -> Counts {
+        match self {
+            Self::Few(gaps) => gaps.counts(days, since),
+            Self::Often(counts) => *counts,
+        }
+    }
+}
+
+impl Gaps {
+    /// Nothing when there is no room.
+    fn push(&mut self, gap: u8) -> Option<()> {
+        *self.baskets.get_mut(usize::from(self.len))? = gap;
+        self.len += 1;
+        Some(())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = u8> + '_ {
+        self.baskets.iter().copied().take(self.len.into())
+    }
+
+    fn sum(&self) -> u32 {
+        self.iter().map(u32::from).sum()
+    }
+
+    fn counts(&self, days: &[u16], since: u32) -> Counts {
+        let (mut slow, mut fast) = (ONE, ONE);
+        for gap in self.iter() {
+            slow = decayed(slow, &SLOW, gap.into()).saturating_add(ONE);
+            fast = decayed(fast, &FAST, gap.into()).saturating_add(ONE);
+        }
+        let first_day = day_of(days, since.saturating_add(self.sum()));
+        Counts { count: u16::from(self.len) + 1, first_day, slow, fast }
     }
 }
 
