@@ -254,7 +254,7 @@ impl<'a> Contest<'a> {
 }
 
 /// The best number of connections, and what it does.
-async fn calibrate(
+pub(super) async fn calibrate(
     bench: &mut Bench<'_>,
     ground: &mut Ground,
     service: &Service,
