@@ -13,8 +13,11 @@
 //! A basket's day is that of the account's clock, which never goes back. The days of the latest
 //! baskets are kept once for all items.
 
+mod bought;
+
 use jiff::civil::Date;
 
+use self::bought::{Bought, Counts, FAST, ONE, SLOW, day_of, decayed};
 use super::codec::{DecodeError, Reader, Writer, days};
 use super::product::{Product, Taxa};
 
@@ -38,8 +41,6 @@ const ITEMS_MAX: [usize; 3] = [256, 512, 1_024];
 const STORES_MAX: usize = 8;
 /// Of so many of the latest baskets the day is known; older ones have that of the oldest of them.
 const DAYS_MAX: usize = 256;
-/// Most gaps that are kept of an item: as bytes they take no more room than its counts.
-const GAPS_MAX: usize = 7;
 
 /// One basket, as a profile learns it.
 #[derive(Clone, Copy, Debug)]
@@ -65,34 +66,6 @@ struct Item {
     /// Number of the last basket that held it; the first basket is 1.
     basket: u32,
     bought: Bought,
-}
-
-/// How often and when an item was bought. Which of the two it is follows from the baskets alone,
-/// so that equal histories are equal profiles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bought {
-    /// Once, or a few times in baskets whose day is known.
-    Few(Gaps),
-    /// Anything else.
-    Often(Counts),
-}
-
-/// How many baskets lie from each basket that held an item to the next, oldest first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Gaps {
-    len: u8,
-    baskets: [u8; GAPS_MAX],
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Counts {
-    /// Baskets that held the item.
-    count: u16,
-    /// Day of the first of them.
-    first_day: u16,
-    /// Decayed counts as of the last of them, in 1024ths.
-    slow: u16,
-    fast: u16,
 }
 
 /// How an item stands now.
@@ -255,13 +228,7 @@ impl Profile {
     /// What is not counted before its first day is forgotten never has one.
     fn count_what_began_with_the_oldest_day(&mut self) {
         for item in self.items.iter_mut().flatten() {
-            let since = self.baskets - item.basket;
-            if let Bought::Few(gaps) = item.bought
-                && gaps.len > 0
-                && since.saturating_add(gaps.sum()) as usize >= DAYS_MAX - 1
-            {
-                item.bought = Bought::Often(gaps.counts(&self.days, since));
-            }
+            item.bought.count_before_the_oldest_day_goes(&self.days, self.baskets - item.basket);
         }
     }
 
@@ -276,7 +243,7 @@ impl Profile {
                 item.basket = baskets;
             }
             Err(at) => {
-                let bought = Bought::Few(Gaps::default());
+                let bought = Bought::once();
                 items.insert(at, Item { id, basket: baskets, bought });
                 if items.len() > ITEMS_MAX[level as usize] {
                     // What this basket holds stays; of the rest the one that matters least goes.
@@ -350,26 +317,7 @@ impl Profile {
                 out.unsigned(u64::from(item.id - before));
                 before = item.id;
                 let since = self.baskets - item.basket;
-                // The last bit tells whether more follows; a gap of nothing, that counts follow.
-                match item.bought {
-                    Bought::Few(gaps) => {
-                        out.unsigned(u64::from(since) << 1 | u64::from(gaps.len > 0));
-                        let mut left = gaps.len;
-                        for gap in gaps.iter() {
-                            left -= 1;
-                            out.unsigned(u64::from(gap) << 1 | u64::from(left > 0));
-                        }
-                    }
-                    Bought::Often(Counts { count, first_day, slow, fast }) => {
-                        out.unsigned(u64::from(since) << 1 | 1);
-                        out.unsigned(0);
-                        out.unsigned(u64::from(count));
-                        let last_day = day_of(&self.days, since);
-                        out.unsigned(u64::from(last_day.saturating_sub(first_day)));
-                        out.unsigned(u64::from(slow));
-                        out.unsigned(u64::from(fast));
-                    }
-                }
+                item.bought.write(&mut out, since, &self.days);
             }
         }
         out.finish()
@@ -417,92 +365,13 @@ impl Profile {
             for _ in 0..from.length(2)? {
                 let id = before.checked_add(from.small()?).ok_or(damaged)?;
                 before = id;
-                let header: u64 = from.unsigned()?;
-                let since = u32::try_from(header >> 1).map_err(|_| damaged)?;
+                let (since, bought) = Bought::read(&mut from, &self.days)?;
                 let basket = self.baskets.checked_sub(since).ok_or(damaged)?;
-                let mut gaps = Gaps::default();
-                let mut more = header & 1 == 1;
-                let mut counts = None;
-                while more {
-                    let gap = from.unsigned()?;
-                    more = gap & 1 == 1;
-                    match u8::try_from(gap >> 1).map_err(|_| damaged)? {
-                        0 if gaps.len == 0 && !more => {
-                            let count = from.small()?;
-                            let first_day = day_of(&self.days, since).saturating_sub(from.small()?);
-                            let (slow, fast) = (from.small()?, from.small()?);
-                            counts = Some(Counts { count, first_day, slow, fast });
-                        }
-                        0 => return Err(damaged),
-                        gap => gaps.push(gap).ok_or(damaged)?,
-                    }
-                }
-                let bought = counts.map_or(Bought::Few(gaps), Bought::Often);
                 items.push(Item { id, basket, bought });
             }
         }
         from.end()
     }
-}
-
-impl Bought {
-    /// The same, bought again so many baskets after the last time, in the newest basket.
-    fn again(self, days: &[u16], since: u32) -> Self {
-        if let (Self::Few(mut gaps), Ok(gap)) = (self, u8::try_from(since))
-            && gaps.push(gap).is_some()
-        {
-            return Self::Few(gaps);
-        }
-        let Counts { count, first_day, slow, fast } = self.counts(days, since);
-        Self::Often(Counts {
-            count: count.saturating_add(1),
-            first_day,
-            slow: decayed(slow, &SLOW, since).saturating_add(ONE),
-            fast: decayed(fast, &FAST, since).saturating_add(ONE),
-        })
-    }
-
-    /// As counts, of an item whose last basket lies `since` baskets back.
-    fn counts(&self, days: &[u16], since: u32) -> Counts {
-        match self {
-            Self::Few(gaps) => gaps.counts(days, since),
-            Self::Often(counts) => *counts,
-        }
-    }
-}
-
-impl Gaps {
-    /// Nothing when there is no room.
-    fn push(&mut self, gap: u8) -> Option<()> {
-        *self.baskets.get_mut(usize::from(self.len))? = gap;
-        self.len += 1;
-        Some(())
-    }
-
-    fn iter(&self) -> impl Iterator<Item = u8> + '_ {
-        self.baskets.iter().copied().take(self.len.into())
-    }
-
-    fn sum(&self) -> u32 {
-        self.iter().map(u32::from).sum()
-    }
-
-    fn counts(&self, days: &[u16], since: u32) -> Counts {
-        let (mut slow, mut fast) = (ONE, ONE);
-        for gap in self.iter() {
-            slow = decayed(slow, &SLOW, gap.into()).saturating_add(ONE);
-            fast = decayed(fast, &FAST, gap.into()).saturating_add(ONE);
-        }
-        let first_day = day_of(days, since.saturating_add(self.sum()));
-        Counts { count: u16::from(self.len) + 1, first_day, slow, fast }
-    }
-}
-
-/// The day of the basket that lies so many baskets back.
-fn day_of(days: &[u16], baskets_since: u32) -> u16 {
-    let back = usize::try_from(baskets_since).unwrap_or(usize::MAX).saturating_add(1);
-    let known = days.len().checked_sub(back).and_then(|at| days.get(at));
-    known.or(days.first()).copied().unwrap_or_default()
 }
 
 fn id_of(product: &Product, level: Level) -> u32 {
@@ -512,32 +381,4 @@ fn id_of(product: &Product, level: Level) -> u32 {
         Level::Type => type_no,
         Level::Product => product.product_no,
     }
-}
-
-/// One basket, in the unit of the stored counts.
-const ONE: u16 = 1_024;
-
-/// Powers of the decay, beyond which nothing of a stored count is left.
-const POWERS: usize = 400;
-const SLOW: [f32; POWERS] = powers(0.97);
-const FAST: [f32; POWERS] = powers(0.93);
-
-const fn powers(base: f32) -> [f32; POWERS] {
-    let mut table = [1.0; POWERS];
-    let mut at = 1;
-    while at < POWERS {
-        table[at] = table[at - 1] * base;
-        at += 1;
-    }
-    table
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a product of a u16 and a factor within 0 and 1 is a u16 again"
-)]
-fn decayed(stored: u16, table: &[f32; POWERS], baskets: u32) -> u16 {
-    let factor = table.get(baskets as usize).copied().unwrap_or(0.0);
-    (f32::from(stored) * factor).round() as u16
 }
