@@ -36,8 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Before the next attempt where somebody did not answer, so that it is not a busy loop.
 const AFTER_FAILURE: Duration = Duration::from_millis(20);
-/// How often it is looked for what has become due: twice as often costs the cores that are shared
-/// with the service more than it tells, and what it delays counts as latency.
+/// How long at least it is not looked for what has become due. An alarm for each swipe took a third
+/// more of the cores that are shared with the service; what this delays counts as latency.
 const TICK: Duration = Duration::from_micros(500);
 /// Swipes that share a connection of HTTP/2.
 const STREAMS: usize = 32;
