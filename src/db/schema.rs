@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_replay", include_str!("../../migrations/0002_replay.sql")),
     ("0003_points", include_str!("../../migrations/0003_points.sql")),
     ("0004_tail", include_str!("../../migrations/0004_tail.sql")),
+    ("0005_gentle", include_str!("../../migrations/0005_gentle.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.
@@ -375,6 +376,12 @@ async fn make_partition(
     // … but with this one, which attaching takes anyway: no row may slip in behind the move.
     then("LOCK TABLE swipe_default IN ACCESS EXCLUSIVE MODE");
     then(&format!("CREATE TABLE {name} (LIKE swipe INCLUDING ALL)"));
+    // As migration 0005 says; what LIKE copies does not include it.
+    then(&format!("ALTER TABLE {name} SET (autovacuum_vacuum_cost_delay = 10)"));
+    then(&format!(
+        "ALTER TABLE {name} ALTER COLUMN record SET STATISTICS 0,
+                            ALTER COLUMN receipt SET STATISTICS 0"
+    ));
     then(&format!(
         "WITH moved AS (DELETE FROM swipe_default WHERE {within} RETURNING *)
          INSERT INTO {name} SELECT * FROM moved"

@@ -17,6 +17,8 @@ pub struct Machine {
     pub cpu: String,
     /// Of the kernel.
     pub kernel: String,
+    /// How it writes back what it holds in memory.
+    pub writeback: String,
     /// Of the server.
     pub postgres: String,
     /// Its settings that are not the built-in ones.
@@ -40,7 +42,11 @@ WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes', 'wal_level', '
 ORDER BY 1";
 
 impl Machine {
-    pub(super) async fn look(stand: &Stand, is_quick: bool) -> Result<Self, HarnessError> {
+    pub(super) async fn look(
+        stand: &Stand,
+        is_quick: bool,
+        writeback: String,
+    ) -> Result<Self, HarnessError> {
         let doing = || HarnessError::doing("looking at the server's settings");
         let url = stand.postgres.url_for("postgres");
         let connected = tokio_postgres::connect(&url, tokio_postgres::NoTls).await;
@@ -56,6 +62,7 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(0, usize::from),
             cpu: model.unwrap_or("unknown").trim_start_matches([' ', '\t', ':']).to_owned(),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            writeback,
             postgres: version.get(0),
             settings: rows.iter().map(|row| row.get(0)).collect(),
             commit: commit(),

@@ -20,6 +20,7 @@ mod row;
 mod saturation;
 mod stand;
 mod start;
+mod writeback;
 
 use std::path::PathBuf;
 use std::sync::PoisonError;
@@ -200,8 +201,9 @@ pub async fn run(plan: &Plan, tell: &mut dyn FnMut(String)) -> Result<Report, Ha
         }
     };
     tell(outline(&scale, &is_wanted));
+    let writeback = writeback::Writeback::set();
     let stand = Stand::start(&plan.folder, &plan.binary).await?;
-    let machine = machine::Machine::look(&stand, plan.quick).await?;
+    let machine = machine::Machine::look(&stand, plan.quick, writeback.said.clone()).await?;
     let (rows, charts) = (Vec::new(), report::Charts::default());
     let mut bench = Bench { scale, stand, tell, rows, saturated: None, charts, discarded: vec![] };
     if let Some(base) = &plan.base {

@@ -73,12 +73,14 @@ impl Report {
 impl Report {
     /// A page with plots.
     pub fn to_html(&self) -> String {
-        let Machine { cores, cpu, kernel, postgres, settings, commit, load_before, .. } =
-            &self.machine;
+        let Machine {
+            cores, cpu, kernel, writeback, postgres, settings, commit, load_before, ..
+        } = &self.machine;
         let mut machine = vec![
             ("Commit", commit.clone()),
             ("Cores", format!("{cores} of {cpu}, shared by PostgreSQL, service and generator")),
             ("Linux", kernel.clone()),
+            ("Writing back", writeback.clone()),
             ("PostgreSQL", postgres.clone()),
             ("Its settings", settings.join(", ")),
             ("Load at the beginning", format!("{load_before:.1}")),
@@ -196,10 +198,12 @@ fn shown(value: f64) -> String {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Machine { cores, cpu, kernel, postgres, commit, load_before, .. } = &self.machine;
+        let Machine { cores, cpu, kernel, writeback, postgres, commit, load_before, .. } =
+            &self.machine;
         writeln!(f, "\n{commit} on {cores} cores of {cpu}, Linux {kernel}, PostgreSQL {postgres}")?;
         writeln!(f, "PostgreSQL, the service and the generator share these cores.")?;
         writeln!(f, "Load of the machine at the beginning: {load_before:.1}")?;
+        writeln!(f, "{writeback}")?;
         writeln!(f, "Settings: {}", self.machine.settings.join(", "))?;
         if self.machine.is_quick {
             writeln!(f, "A QUICK RUN: it shows that everything works, its figures mean nothing.")?;
@@ -256,6 +260,7 @@ mod tests {
             cores: 2,
             cpu: "a CPU".to_owned(),
             kernel: "6.1".to_owned(),
+            writeback: "at once".to_owned(),
             postgres: "15.1".to_owned(),
             settings: vec!["fsync = on".to_owned()],
             commit: "abc".to_owned(),

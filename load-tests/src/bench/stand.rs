@@ -129,6 +129,7 @@ impl Stand {
         for statement in [
             &*format!("ALTER SYSTEM SET wal_keep_size = '{WAL_KEEP_MIB}MB'"),
             "ALTER SYSTEM SET effective_cache_size = '12GB'",
+            "ALTER SYSTEM SET log_autovacuum_min_duration = 0",
             "SELECT pg_reload_conf()",
         ] {
             run(&admin, statement).await?;
