@@ -377,7 +377,10 @@ async fn make_partition(
     then("LOCK TABLE swipe_default IN ACCESS EXCLUSIVE MODE");
     then(&format!("CREATE TABLE {name} (LIKE swipe INCLUDING ALL)"));
     // As migration 0005 says; what LIKE copies does not include it.
-    then(&format!("ALTER TABLE {name} SET (autovacuum_vacuum_cost_delay = 10)"));
+    then(&format!(
+        "ALTER TABLE {name} SET (autovacuum_vacuum_cost_delay = 10,
+                                 autovacuum_analyze_scale_factor = 1)"
+    ));
     then(&format!(
         "ALTER TABLE {name} ALTER COLUMN record SET STATISTICS 0,
                             ALTER COLUMN receipt SET STATISTICS 0"
