@@ -17,6 +17,7 @@ use tillside::domain::basket::Swipe;
 use tillside::domain::card::CardFormat;
 use tillside::domain::product::{Product, Taxa};
 use tillside::domain::profile::{Profile, Visit};
+use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{Programme, Rules as ProgrammeRules};
 use tillside::domain::swipe::{Decision, Facts, decide, standing};
 use tillside::domain::{content, record};
@@ -119,7 +120,7 @@ fn profile() -> Profile {
 }
 
 fn programme() -> Programme {
-    Programme::compile(&ProgrammeRules::default(), |_| None, |_| None).expect("the default is good")
+    Programme::compile(&ProgrammeRules::default(), |_, _| None).expect("the default is good")
 }
 
 fn decided() -> Decision {
@@ -127,6 +128,7 @@ fn decided() -> Decision {
         programme: &programme(),
         products: &products(1),
         returned: &[None; LINES as usize],
+        place: Place::default(),
     };
     decide(&Account::new(9, State::Provisional), &swipe(), &facts)
 }
@@ -184,7 +186,12 @@ fn decide_points(bencher: Bencher<'_, '_>) {
     let (account, swipe) = (Account::new(9, State::Provisional), swipe());
     let (programme, products) = (programme(), products(1));
     let returned = [None; LINES as usize];
-    let facts = Facts { programme: &programme, products: &products, returned: &returned };
+    let facts = Facts {
+        programme: &programme,
+        products: &products,
+        returned: &returned,
+        place: Place::default(),
+    };
     bencher.bench_local(|| decide(black_box(&account), &swipe, &facts));
 }
 

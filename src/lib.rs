@@ -18,6 +18,7 @@ pub mod http;
 pub mod import;
 pub mod journey;
 pub mod metrics;
+pub mod programme;
 pub mod quarantine;
 pub mod receipt;
 pub mod replay;

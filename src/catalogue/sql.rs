@@ -13,7 +13,7 @@ use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
 use crate::domain::product::{Product, Taxa};
-use crate::domain::programme::{Programme, Rules};
+use crate::domain::programme::{Level, Programme, Rules};
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
 use crate::sealing::{OpenError, Sealer};
@@ -41,10 +41,10 @@ SELECT e.epoch, e.starts_on, p.rules::text AS rules
 FROM epoch e JOIN programme p USING (programme_no)
 ORDER BY e.epoch";
 
-/// Departments and categories by name.
+/// The levels of the hierarchy by name.
 const TAXA: &str = "
 -- catalogue::taxa
-SELECT taxon_no, level, name FROM taxon WHERE level IN (1, 2)";
+SELECT taxon_no, level, name FROM taxon";
 
 /// Articles as each epoch has them, oldest version first.
 const PRODUCTS: &str = "
@@ -148,34 +148,11 @@ async fn load_with(
         store.insert(workstation_id, workstation);
     }
 
-    let statement = client.prepare(TAXA).await.map_err(DbError::from)?;
-    let taxa: HashMap<(i16, String), u32> = client
-        .query(&statement, &[])
-        .await
-        .map_err(DbError::from)?
-        .iter()
-        .map(|row| ((row.get("level"), row.get("name")), number(row, "taxon_no")))
-        .collect();
     let statement = client.prepare(EPOCHS).await.map_err(DbError::from)?;
-    for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
-        let epoch = row.get("epoch");
-        let damaged =
-            |error: String| Error::Damaged(format!("programme of epoch {epoch}: {error}"));
-        let rules: Rules =
-            serde_json::from_str(row.get("rules")).map_err(|error| damaged(error.to_string()))?;
-        let find = |level: i16| {
-            let taxa = &taxa;
-            move |name: &str| taxa.get(&(level, name.to_owned())).copied()
-        };
-        let programme = Programme::compile(&rules, find(1), find(2))
-            .map_err(|error| damaged(error.to_string()))?;
-        let starts_on = row.get("starts_on");
-        snapshot.epochs.push(Epoch { epoch, starts_on, programme: Arc::new(programme) });
-    }
-
+    let epochs = client.query(&statement, &[]).await.map_err(DbError::from)?;
     // Articles change only with a new epoch, except in the first one, which import may fill.
     let epochs_held = held.epochs.len();
-    snapshot.products = if epochs_held > 1 && epochs_held == snapshot.epochs.len() {
+    snapshot.products = if epochs_held > 1 && epochs_held == epochs.len() {
         Arc::clone(&held.products)
     } else {
         let statement = client.prepare(PRODUCTS).await.map_err(DbError::from)?;
@@ -196,7 +173,34 @@ async fn load_with(
         }
         Arc::new(products)
     };
+    let statement = client.prepare(TAXA).await.map_err(DbError::from)?;
+    let taxa = client.query(&statement, &[]).await.map_err(DbError::from)?;
+    snapshot.epochs = compiled(&epochs, &taxa, &snapshot)?;
     Ok(snapshot)
+}
+
+/// Epochs with their rules compiled against the hierarchy, the articles and the stores.
+fn compiled(epochs: &[Row], taxa: &[Row], snapshot: &Snapshot) -> Result<Vec<Epoch>, Error> {
+    let taxa: HashMap<(i16, &str), u32> = taxa
+        .iter()
+        .map(|row| ((row.get("level"), row.get("name")), number(row, "taxon_no")))
+        .collect();
+    let number_of = |level: Level, name: &str| match level {
+        Level::Sku => Some(snapshot.products.get(name)?.first()?.1.product_no),
+        Level::Store => Some(snapshot.workstations.get(name)?.values().next()?.store_no),
+        level => taxa.get(&(level as i16, name)).copied(),
+    };
+    let compile = |row: &Row| {
+        let epoch = row.get("epoch");
+        let damaged =
+            |error: String| Error::Damaged(format!("programme of epoch {epoch}: {error}"));
+        let rules: Rules =
+            serde_json::from_str(row.get("rules")).map_err(|error| damaged(error.to_string()))?;
+        let programme =
+            Programme::compile(&rules, number_of).map_err(|error| damaged(error.to_string()))?;
+        Ok(Epoch { epoch, starts_on: row.get("starts_on"), programme: Arc::new(programme) })
+    };
+    epochs.iter().map(compile).collect()
 }
 
 /// A number that the database generated: positive.

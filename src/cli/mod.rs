@@ -5,6 +5,7 @@ mod demo;
 mod demo_file;
 pub mod import;
 mod migrate;
+mod programme;
 mod progress;
 pub mod replay;
 mod serve;
@@ -42,6 +43,7 @@ enum Command {
     Import(import::ImportArgs),
     Terminal(terminal::TerminalArgs),
     Account(account::AccountArgs),
+    Programme(programme::ProgrammeArgs),
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
@@ -76,6 +78,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Import(args) => Box::pin(import::run(args, &config)).await,
         Command::Terminal(args) => terminal::run(args, &config).await,
         Command::Account(args) => Box::pin(account::run(args, &config)).await,
+        Command::Programme(args) => Box::pin(programme::run(args, &config)).await,
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,

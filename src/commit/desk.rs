@@ -210,7 +210,7 @@ async fn adjust(
 
     let no_rules = || Error::Damaged(format!("no programme is in force on {business_date}"));
     let epoch = snapshot.epoch_on(business_date).ok_or_else(no_rules)?;
-    let lot = epoch.programme.lot_of(business_date);
+    let lot = epoch.programme.lot_at_once(business_date);
     let decided = match (loaded.get(&account_id), before) {
         (None, _) => Err(Adjusted::NoSuchAccount),
         (Some(account), Some(row)) => {

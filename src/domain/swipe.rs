@@ -11,6 +11,7 @@ use super::basket::{LineKind, Swipe};
 use super::ledger::{DEBT, Entry, EntryKind, LotKey};
 use super::product::Product;
 use super::programme::Programme;
+use super::programme::earning::{Occasion, Place, Sold};
 use super::quantity::Quantity;
 
 /// What a recorded transaction is. The numbers are stored.
@@ -47,6 +48,8 @@ pub struct Facts<'a> {
     pub products: &'a [Product],
     /// For each line: where it returns a line of a sale that is known, that line.
     pub returned: &'a [Option<SoldLine>],
+    /// The store, which rules may name and whose clock they may look at.
+    pub place: Place<'a>,
 }
 
 /// A recorded line of sale, as a return needs it.
@@ -133,26 +136,30 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
     let due_minor = facts.programme.value_minor_of(swipe.points_spent);
 
     let mut line_points = vec![0; swipe.lines.len()];
-    let mut earned = Running::default();
+    let earned = earn(swipe, facts, &mut line_points);
+    // Of what is there when everything has been booked, this transaction's points included.
+    let mut left = facts.programme.takes_at_most(next.lots.total() + earned);
     let mut reversed_by_rate = Running::default();
-    let mut reversed_known = 0;
+    let (mut taken_by_rate, mut taken_known) = (0, 0);
     let lines = swipe.lines.iter().zip(facts.products).zip(facts.returned).zip(&mut line_points);
     for (((line, product), returned), points) in lines {
-        let eligible = facts.programme.earns(product);
-        let amount_minor = if eligible { line.net_minor().max(0) } else { 0 };
-        *points = match (&line.kind, returned) {
-            (LineKind::Sale, _) => earned.add(amount_minor, facts.programme),
-            (LineKind::Return { .. }, Some(sold)) => {
-                let share = share_of(sold, line.quantity);
-                reversed_known += share;
-                next.lots.take(EntryKind::ReverseEarn, share, Some(sold.lot), &mut entries);
-                share
-            }
-            (LineKind::Return { .. }, None) => reversed_by_rate.add(amount_minor, facts.programme),
-        };
+        if line.kind == LineKind::Sale {
+            continue;
+        }
+        if let Some(sold) = returned {
+            *points = share_of(sold, line.quantity).min(left);
+            taken_known += *points;
+            next.lots.take(EntryKind::ReverseEarn, *points, Some(sold.lot), &mut entries);
+        } else {
+            let eligible = facts.programme.earns(product);
+            let amount_minor = if eligible { line.net_minor().max(0) } else { 0 };
+            *points = reversed_by_rate.add(amount_minor, facts.programme).min(left);
+            taken_by_rate += *points;
+        }
+        left -= *points;
     }
-    next.lots.take(EntryKind::ReverseEarn, reversed_by_rate.points, Some(lot), &mut entries);
-    next.lots.add(EntryKind::Earn, earned.points, lot, &mut entries);
+    next.lots.take(EntryKind::ReverseEarn, taken_by_rate, Some(lot), &mut entries);
+    next.lots.add(EntryKind::Earn, earned, lot, &mut entries);
 
     next.sales_minor += swipe.total_minor;
     next.baskets = next.baskets.saturating_add(1);
@@ -161,12 +168,30 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
         account: next,
         entries,
         line_points,
-        earned: earned.points,
-        reversed: reversed_known + reversed_by_rate.points,
+        earned,
+        reversed: taken_known + taken_by_rate,
         spent: swipe.points_spent,
         short,
         value_differs: swipe.points_value_minor != due_minor,
     }
+}
+
+/// What the lines of sale earn; sets their elements of `line_points`.
+fn earn(swipe: &Swipe, facts: &Facts<'_>, line_points: &mut [i64]) -> i64 {
+    let occasion = Occasion {
+        business_date: swipe.name.business_date,
+        occurred_at: swipe.occurred_at,
+        place: facts.place,
+    };
+    let lines = swipe.lines.iter().zip(facts.products).enumerate();
+    let sold = lines.filter(|(_, (line, _))| line.kind == LineKind::Sale);
+    let sold = sold.map(|(at, (line, product))| Sold {
+        at,
+        product: *product,
+        net_minor: line.net_minor(),
+        quantity: line.quantity,
+    });
+    facts.programme.earn(&occasion, sold, line_points)
 }
 
 /// A transaction that belongs to nobody: without a card, in training, or voided before it came.

@@ -16,6 +16,7 @@ use tillside::domain::content;
 use tillside::domain::name::SwipeName;
 use tillside::domain::product::{Product, Taxa};
 use tillside::domain::profile::{self, Profile, Visit};
+use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{Programme, Rules};
 use tillside::domain::quantity::Quantity;
 use tillside::domain::record;
@@ -79,7 +80,7 @@ impl Shop {
         last_day: Date,
     ) -> Result<Self, HarnessError> {
         let doing = "reading the reference data";
-        let programme = Programme::compile(&Rules::default(), |_| None, |_| None)
+        let programme = Programme::compile(&Rules::default(), |_, _| None)
             .map_err(HarnessError::doing(doing))?;
         let row = client.query_one("SELECT max(epoch) FROM epoch", &[]).await;
         let epoch = row.map_err(HarnessError::doing(doing))?.get(0);
@@ -215,7 +216,8 @@ impl Shop {
     ) -> Account {
         let returned = [None; LINES_MAX as usize];
         let returned = &returned[..products.len()];
-        let facts = Facts { programme: &self.programme, products, returned };
+        let facts =
+            Facts { programme: &self.programme, products, returned, place: Place::default() };
         let decision = decide(account, swipe, &facts);
         if past == Past::Outcome {
             return decision.account;

@@ -8,6 +8,7 @@ mod desk;
 mod encodings;
 mod ledger;
 mod profile;
+mod programme;
 mod spending;
 mod swipe;
 
@@ -25,7 +26,7 @@ use super::codec::date_of;
 use super::ledger::{LotKey, NEVER};
 use super::name::SwipeName;
 use super::product::{Product, Taxa};
-use super::programme::{BaseRate, Programme, RedemptionRate, Rules};
+use super::programme::{BaseRate, Level, Programme, RedemptionRate, Rules};
 use super::quantity::Quantity;
 
 /// The department that [`programme`] excludes.
@@ -156,7 +157,8 @@ fn a_programme() -> impl Strategy<Value = Programme> {
             expire_after_months: months,
             ..Rules::default()
         };
-        Programme::compile(&rules, |_| Some(EXCLUDED), |_| None).expect("within the limits")
+        Programme::compile(&rules, |level, _| (level == Level::Department).then_some(EXCLUDED))
+            .expect("within the limits")
     })
 }
 

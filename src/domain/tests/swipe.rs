@@ -10,6 +10,7 @@ use crate::domain::account::{Account, State};
 use crate::domain::basket::{Line, LineKind, Swipe};
 use crate::domain::ledger::{DEBT, Entry, EntryKind, LotKey, Lots};
 use crate::domain::product::Product;
+use crate::domain::programme::earning::Place;
 use crate::domain::programme::{Programme, Rules};
 use crate::domain::quantity::Quantity;
 use crate::domain::swipe::{
@@ -39,7 +40,8 @@ impl Case {
         let products: Vec<Product> = self.lines.iter().map(|(_, product, _)| *product).collect();
         let returned: Vec<_> = self.lines.iter().map(|(_, _, sold)| *sold).collect();
         let programme = &self.programme;
-        let facts = Facts { programme, products: &products, returned: &returned };
+        let facts =
+            Facts { programme, products: &products, returned: &returned, place: Place::default() };
         decide(&self.account, &self.swipe(), &facts)
     }
 
@@ -270,7 +272,7 @@ proptest! {
 }
 
 fn default_case(account: Account, business_date: Date, lines: Vec<Known>) -> Case {
-    let programme = Programme::compile(&Rules::default(), |_| None, |_| None).expect("valid");
+    let programme = Programme::compile(&Rules::default(), |_, _| None).expect("valid");
     let name = "0367/03/2026-03-14/1".parse().expect("a name");
     let name = crate::domain::name::SwipeName { business_date, ..name };
     Case { account, programme, name, lines, points_spent: 0 }

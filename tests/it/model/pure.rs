@@ -10,6 +10,7 @@ use tillside::domain::desk::{decide_adjustment, decide_expiry};
 use tillside::domain::ledger::{DEBT, Entry, EntryKind, LotKey, Lots};
 use tillside::domain::name::SwipeName;
 use tillside::domain::product::Product;
+use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{BaseRate, Programme, Rules};
 use tillside::domain::quantity::Quantity;
 use tillside::domain::swipe::{
@@ -59,7 +60,7 @@ impl Domain {
             },
             ..Rules::default()
         };
-        let programme = Programme::compile(&rules, |_| None, |_| None).expect("within the limits");
+        let programme = Programme::compile(&rules, |_, _| None).expect("within the limits");
         let imported = |(id, account): (i64, &model::Account)| {
             let mut booked = Booked::new(id);
             for (key, points) in lots_of(account) {
@@ -135,7 +136,12 @@ impl Domain {
         let products: Vec<Product> = purchase.lines.iter().map(product).collect();
         let returned: Vec<Option<SoldLine>> =
             purchase.lines.iter().map(|line| self.sold_line(line, chain)).collect();
-        let facts = Facts { programme: &self.programme, products: &products, returned: &returned };
+        let facts = Facts {
+            programme: &self.programme,
+            products: &products,
+            returned: &returned,
+            place: Place::default(),
+        };
         let booked = &mut self.accounts[at];
         let decision = decide(&booked.account, &swipe, &facts);
         booked.account = decision.account;

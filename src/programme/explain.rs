@@ -1,0 +1,232 @@
+//! Which rule gave which points: a recorded swipe decided again from its record and its epoch.
+//!
+//! Nothing is read but what the swipe left behind, and nothing of the account: so returns, which
+//! depend on it, are shown as they were recorded. Must never write.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::{ProgrammeError, Programmes, sql};
+use crate::catalogue;
+use crate::commit::NameKey;
+use crate::domain::basket::LineKind;
+use crate::domain::name::SwipeName;
+use crate::domain::programme::earning::{Occasion, Place, Sold};
+use crate::domain::record;
+use crate::domain::swipe::Kind;
+use crate::error::Error;
+
+/// Why there is no explanation.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// No such till.
+    #[error("no workstation is known as {store_id}/{workstation_id}")]
+    NoSuchWorkstation {
+        /// Id of the store.
+        store_id: String,
+        /// Id of the workstation.
+        workstation_id: String,
+    },
+    /// No such sale.
+    #[error("no sale is recorded under {0}")]
+    NoSuchSwipe(SwipeName),
+    /// The database failed.
+    #[error(transparent)]
+    Programme(#[from] ProgrammeError),
+    /// What is stored cannot be read.
+    #[error(transparent)]
+    Stored(#[from] Error),
+}
+
+/// What a swipe earned, and why.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Its name.
+    pub swipe: String,
+    /// The programme by which it was decided.
+    pub programme_no: i32,
+    /// The epoch in which that was in force.
+    pub epoch: i32,
+    /// Why it earns nothing at all, whatever was bought.
+    pub earns_nothing: Option<&'static str>,
+    /// Whether it was taken back since, and its points with it.
+    pub voided: bool,
+    /// What it earns, decided again.
+    pub earned: i64,
+    /// What it earned when it was recorded.
+    pub recorded: i64,
+    /// Whether sum and lines of both are the same.
+    pub agrees: bool,
+    /// Its lines.
+    pub lines: Vec<Line>,
+}
+
+/// A line of a swipe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// Its number.
+    pub line: u16,
+    /// The article.
+    pub sku: String,
+    /// Whether it was brought back: then its points are what was taken, as recorded.
+    pub returned: bool,
+    /// What it cost less discounts, in minor units.
+    pub net_minor: i64,
+    /// How much of it.
+    pub quantity: String,
+    /// Whether the article is excluded from earning.
+    pub excluded: bool,
+    /// What it earns, decided again.
+    pub points: i64,
+    /// What it earned when it was recorded.
+    pub recorded: i64,
+    /// Where the points come from.
+    pub parts: Vec<Part>,
+}
+
+/// A part of what a line earned, before fractions are dropped and the cap.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Part {
+    /// The rule that gives it; none: the base rate.
+    pub rule: Option<String>,
+    /// How much, in thousandths of a point.
+    pub thousandths: i64,
+}
+
+/// Explains the swipe with a name.
+///
+/// # Errors
+/// [`ExplainError`].
+pub async fn explain(
+    programmes: &Programmes,
+    name: &SwipeName,
+) -> Result<Explanation, ExplainError> {
+    let client = programmes.connection.client();
+    let snapshot = catalogue::load_for_audit(client).await?;
+    let SwipeName { store_id, workstation_id, business_date, .. } = name;
+    let workstation = snapshot.workstation(store_id, workstation_id).ok_or_else(|| {
+        let (store_id, workstation_id) = (store_id.clone(), workstation_id.clone());
+        ExplainError::NoSuchWorkstation { store_id, workstation_id }
+    })?;
+    let found = sql::find_swipe(client, &NameKey::new(workstation, name)).await;
+    let found = found.map_err(ProgrammeError::from)?;
+    let found = found.ok_or_else(|| ExplainError::NoSuchSwipe(name.clone()))?;
+    let damaged = |what: String| Error::Damaged(format!("swipe {name}: {what}"));
+    let epoch = snapshot.epoch(found.epoch);
+    let epoch = epoch.ok_or_else(|| damaged(format!("there is no epoch {}", found.epoch)))?;
+    let record = record::decode(&found.record).map_err(|error| damaged(error.to_string()))?;
+
+    let earns_nothing = match Kind::from_code(found.kind) {
+        Some(Kind::Training) => Some("it was training"),
+        Some(Kind::SaleAfterVoid) => Some("it was voided before it arrived"),
+        _ if found.account_id == workstation.house_account => Some("no card was presented"),
+        _ => None,
+    };
+    let place = Place { store_no: workstation.store_no, time_zone: Some(&workstation.time_zone) };
+    let (business_date, occurred_at) = (*business_date, found.occurred_at);
+    let occasion = Occasion { business_date, occurred_at, place };
+    let sold = record.lines.iter().enumerate().filter(|(_, line)| line.kind == LineKind::Sale);
+    let sold = sold.map(|(at, line)| Sold {
+        at,
+        product: line.product,
+        net_minor: line.amount_minor - line.discount_minor,
+        quantity: line.quantity,
+    });
+    let mut points = vec![0; record.lines.len()];
+    let (mut earned, mut parts) = (0, Vec::new());
+    if earns_nothing.is_none() {
+        (earned, parts) = epoch.programme.explain(&occasion, sold, &mut points);
+    }
+    let sku_of = |product_no: u32| {
+        let mut skus = snapshot.skus().filter(|(number, _)| *number == product_no);
+        skus.next().map_or_else(String::new, |(_, sku)| sku.to_owned())
+    };
+    let lines: Vec<Line> = (0..)
+        .zip(&record.lines)
+        .zip(points)
+        .map(|((at, line), points)| {
+            let returned = line.kind != LineKind::Sale;
+            let of_line = parts.iter().filter(|part| part.at == at && part.thousandths != 0);
+            let part = |part: &crate::domain::programme::earning::Part<'_>| Part {
+                rule: part.rule.map(str::to_owned),
+                thousandths: part.thousandths,
+            };
+            Line {
+                line: line.line,
+                sku: line.unknown_sku.clone().unwrap_or_else(|| sku_of(line.product.product_no)),
+                returned,
+                net_minor: line.amount_minor - line.discount_minor,
+                quantity: line.quantity.to_string(),
+                excluded: !epoch.programme.earns(&line.product),
+                points: if returned { line.points } else { points },
+                recorded: line.points,
+                parts: of_line.map(part).collect(),
+            }
+        })
+        .collect();
+    let agrees = earned == found.earned && lines.iter().all(|line| line.points == line.recorded);
+    Ok(Explanation {
+        swipe: name.to_string(),
+        programme_no: found.programme_no,
+        epoch: found.epoch,
+        earns_nothing,
+        voided: found.voided,
+        earned,
+        recorded: found.earned,
+        agrees,
+        lines,
+    })
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { swipe, programme_no, epoch, earned, recorded, .. } = self;
+        writeln!(f, "{swipe}: programme {programme_no}, epoch {epoch}")?;
+        if let Some(why) = self.earns_nothing {
+            writeln!(f, "It earns nothing: {why}.")?;
+        }
+        if self.voided {
+            writeln!(f, "It was voided later; this is what the sale had earned.")?;
+        }
+        let [sku, net, quantity, points] = ["article", "minor units", "quantity", "points"];
+        writeln!(f, "line  {sku:<14} {net:>11} {quantity:>10} {points:>7}  from")?;
+        for line in &self.lines {
+            let sign = if line.returned { "-" } else { "" };
+            let net = format!("{sign}{}", line.net_minor);
+            let points = format!("{sign}{}", line.points);
+            let from = line.from(self.earns_nothing.is_some());
+            let Line { line, sku, quantity, .. } = line;
+            writeln!(f, "{line:>4}  {sku:<14} {net:>11} {quantity:>10} {points:>7}  {from}")?;
+        }
+        write!(f, "Earned {earned}; recorded {recorded}: ")?;
+        f.write_str(if self.agrees { "they agree." } else { "THEY DIFFER." })
+    }
+}
+
+impl Line {
+    /// Where its points come from, in words.
+    fn from(&self, earns_nothing: bool) -> String {
+        let mut words: Vec<String> = match () {
+            () if self.returned => vec!["returned; as recorded".to_owned()],
+            () if earns_nothing => Vec::new(),
+            () if self.excluded => vec!["excluded".to_owned()],
+            () => self.parts.iter().map(Part::to_string).collect(),
+        };
+        if self.points != self.recorded {
+            words.push(format!("recorded {}", self.recorded));
+        }
+        words.join(" + ")
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.rule.as_deref().unwrap_or("base rate");
+        let (whole, places) = (self.thousandths / 1_000, self.thousandths % 1_000);
+        match places {
+            0 => write!(f, "{name} {whole}"),
+            places => write!(f, "{name} {whole}.{places:03}"),
+        }
+    }
+}

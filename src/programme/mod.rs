@@ -1,0 +1,244 @@
+//! The programme as people keep it: checked in a file, published from a business date on, rolled
+//! back, and explained for a swipe.
+//!
+//! Publishing never changes what is there: it adds a programme and an epoch that begins on a
+//! date, and every swipe remembers the epoch by which it was decided. What rules mean is decided
+//! in `domain::programme`; nothing here may do so.
+//!
+//! | phase | round trips |
+//! |---|---|
+//! | publish: begin, lock, newest epoch, programme, epoch, bump, commit | 7 |
+//! | roll back: begin, lock, newest epoch, the one before, epoch, bump, commit | 7 |
+
+pub mod explain;
+pub mod file;
+mod sql;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+
+use self::sql::{Change, Latest};
+use crate::config::Database;
+use crate::db::DbError;
+use crate::db::pool::{Dedicated, Session, connect_dedicated};
+use crate::domain::programme::{Level, Rules};
+
+/// Why nothing was changed or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ProgrammeError {
+    /// The database has no schema, no chain or no first epoch.
+    #[error("the database is not set up yet: run `tillside migrate` first")]
+    NotMigrated,
+    /// Epochs are ordered in time.
+    #[error(
+        "the newest epoch starts on {latest}; a further one cannot start on {asked}, before it: \
+         give --on {latest} or later"
+    )]
+    StartsTooEarly {
+        /// When the newest epoch starts.
+        latest: Date,
+        /// What was asked for.
+        asked: Date,
+    },
+    /// What was decided on past days stays decided.
+    #[error(
+        "{asked} has passed: what was recorded for it keeps its points, and what still comes for \
+         it would earn otherwise; give --on {today} or later"
+    )]
+    Past {
+        /// What was asked for.
+        asked: Date,
+        /// The chain's day.
+        today: Date,
+    },
+    /// Publishing would change nothing.
+    #[error("these rules are those of the newest epoch, {epoch}: nothing was published")]
+    InForce {
+        /// The epoch that has them.
+        epoch: i32,
+    },
+    /// There is only one programme.
+    #[error("there is no programme before the newest one: nothing was rolled back")]
+    NothingBefore,
+    /// No programme has this number.
+    #[error("there is no programme {0}: `tillside programme list` shows those that there are")]
+    NoSuchProgramme(i32),
+    /// What is stored cannot be read.
+    #[error("programme {0} cannot be read: {1}")]
+    Damaged(i32, String),
+    /// The database failed.
+    #[error(transparent)]
+    Database(DbError),
+}
+
+impl From<DbError> for ProgrammeError {
+    fn from(error: DbError) -> Self {
+        // undefined_table
+        match error.sqlstate() {
+            Some("42P01") => Self::NotMigrated,
+            _ => Self::Database(error),
+        }
+    }
+}
+
+/// What was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Published {
+    /// The programme's number.
+    pub programme_no: i32,
+    /// The epoch that brings it into force.
+    pub epoch: i32,
+    /// First business date.
+    pub starts_on: Date,
+}
+
+/// An epoch, with the programme in force in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Version {
+    /// Its number.
+    pub epoch: i32,
+    /// First business date; none for the first epoch.
+    pub starts_on: Option<Date>,
+    /// The programme's number.
+    pub programme_no: i32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Why.
+    pub note: String,
+}
+
+/// When a change begins to hold, and what is said about it.
+#[derive(Clone, Copy, Debug)]
+pub struct Start<'a> {
+    /// First business date.
+    pub on: Date,
+    /// The chain's day, before which nothing may begin.
+    pub today: Date,
+    /// Stands in the epoch.
+    pub note: &'a str,
+}
+
+/// Reads and changes programmes. Owns its connection.
+#[derive(Debug)]
+pub struct Programmes {
+    connection: Dedicated,
+    now: Timestamp,
+}
+
+impl Programmes {
+    /// Connects to the database. `now` stands in what is written.
+    ///
+    /// # Errors
+    /// When no connection comes about.
+    pub async fn connect(settings: &Database, now: Timestamp) -> Result<Self, ProgrammeError> {
+        let session = Session {
+            application_name: "tillside programme",
+            statement_timeout: Duration::from_secs(60),
+            lock_timeout: Duration::from_secs(30),
+            settings: &[],
+        };
+        let timeout = Duration::from_millis(settings.connect_timeout_ms);
+        let connection = connect_dedicated(&settings.url, timeout, &session).await?;
+        Ok(Self { connection, now })
+    }
+
+    /// Brings rules into force from a business date on: a further programme, a further epoch.
+    /// On today's date they hold for what is recorded from now on.
+    ///
+    /// # Errors
+    /// When nothing was changed.
+    pub async fn publish(
+        &mut self,
+        rules: &Rules,
+        start: &Start<'_>,
+    ) -> Result<Published, ProgrammeError> {
+        let change = begin(&mut self.connection).await?;
+        let latest = latest(&change, start).await?;
+        if parsed(latest.programme_no, &latest.rules)? == *rules {
+            return Err(ProgrammeError::InForce { epoch: latest.epoch });
+        }
+        let rules = serde_json::to_string(rules).expect("rules are texts and numbers");
+        let programme_no = change.create_programme(&rules).await?;
+        Ok(change.finish(programme_no, start.on, self.now, start.note).await?)
+    }
+
+    /// Brings the programme before the newest one into force again, by a further epoch. Twice
+    /// is undone. Without a date from today on, or from when the newest epoch starts.
+    ///
+    /// # Errors
+    /// When nothing was changed.
+    pub async fn roll_back(
+        &mut self,
+        on: Option<Date>,
+        today: Date,
+        note: &str,
+    ) -> Result<Published, ProgrammeError> {
+        let change = begin(&mut self.connection).await?;
+        let newest = change.latest().await?.ok_or(ProgrammeError::NotMigrated)?;
+        let on = on.unwrap_or_else(|| newest.starts_on.map_or(today, |date| date.max(today)));
+        let start = Start { on, today, note };
+        latest(&change, &start).await?;
+        let programme_no = change.previous().await?.ok_or(ProgrammeError::NothingBefore)?;
+        Ok(change.finish(programme_no, on, self.now, note).await?)
+    }
+
+    /// Every epoch, oldest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn versions(&self) -> Result<Vec<Version>, ProgrammeError> {
+        Ok(sql::versions(self.connection.client()).await?)
+    }
+
+    /// The rules of a programme.
+    ///
+    /// # Errors
+    /// When there is none, or the database cannot be read.
+    pub async fn rules(&self, programme_no: i32) -> Result<Rules, ProgrammeError> {
+        let rules = sql::rules(self.connection.client(), programme_no).await?;
+        let rules = rules.ok_or(ProgrammeError::NoSuchProgramme(programme_no))?;
+        parsed(programme_no, &rules)
+    }
+
+    /// The names in rules that no catalogue and no store has, with JSON pointers to them.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn unknown_names(
+        &self,
+        rules: &Rules,
+    ) -> Result<Vec<(Level, String, String)>, ProgrammeError> {
+        let names = rules.names();
+        let unknown = sql::unknown_names(self.connection.client(), &names).await?;
+        let named = |at: usize| {
+            let (level, pointer, name) = &names[at];
+            (*level, pointer.clone(), (*name).to_owned())
+        };
+        Ok(unknown.into_iter().map(named).collect())
+    }
+}
+
+async fn begin(connection: &mut Dedicated) -> Result<Change<'_>, ProgrammeError> {
+    Change::begin(connection).await?.ok_or(ProgrammeError::NotMigrated)
+}
+
+/// The newest epoch, if a further one may begin then.
+async fn latest(change: &Change<'_>, start: &Start<'_>) -> Result<Latest, ProgrammeError> {
+    let Start { on: asked, today, .. } = *start;
+    if asked < today {
+        return Err(ProgrammeError::Past { asked, today });
+    }
+    let newest = change.latest().await?.ok_or(ProgrammeError::NotMigrated)?;
+    match newest.starts_on {
+        Some(latest) if latest > asked => Err(ProgrammeError::StartsTooEarly { latest, asked }),
+        _ => Ok(newest),
+    }
+}
+
+fn parsed(programme_no: i32, rules: &str) -> Result<Rules, ProgrammeError> {
+    serde_json::from_str(rules)
+        .map_err(|error| ProgrammeError::Damaged(programme_no, error.to_string()))
+}

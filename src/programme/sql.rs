@@ -1,0 +1,222 @@
+//! Every statement about programmes as such. What changes them runs in one transaction under the
+//! lock of the row in `chain`, like an import: epochs are numbered one after another, and
+//! replicas see the new reference version with the epoch. Epochs and programmes that are there
+//! are never changed.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use tokio_postgres::types::Type;
+use tokio_postgres::{Client, Transaction};
+
+use super::{Published, Version};
+use crate::commit::NameKey;
+use crate::db::DbError;
+use crate::db::pool::Dedicated;
+use crate::domain::programme::Level;
+
+const LOCK_CHAIN: &str = "\
+-- programme::begin
+SELECT 1 FROM chain FOR UPDATE";
+
+const LATEST: &str = "\
+-- programme::latest
+SELECT e.epoch, e.starts_on, e.programme_no, p.rules::text AS rules
+FROM epoch e JOIN programme p USING (programme_no)
+ORDER BY e.epoch DESC LIMIT 1";
+
+/// The programme that was in force before the newest one.
+const PREVIOUS: &str = "\
+-- programme::previous
+SELECT programme_no FROM epoch
+WHERE programme_no <> (SELECT programme_no FROM epoch ORDER BY epoch DESC LIMIT 1)
+ORDER BY epoch DESC LIMIT 1";
+
+const CREATE_PROGRAMME: &str = "\
+-- programme::create_programme
+INSERT INTO programme (programme_no, rules)
+SELECT max(programme_no) + 1, $1::text::jsonb FROM programme
+RETURNING programme_no";
+
+const CREATE_EPOCH: &str = "\
+-- programme::create_epoch
+INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note)
+SELECT max(epoch) + 1, $1::date, $2::integer, $3::timestamptz, $4::text FROM epoch
+RETURNING epoch";
+
+const BUMP_REFERENCE_VERSION: &str = "\
+-- programme::bump_reference_version
+UPDATE chain SET reference_version = reference_version + 1";
+
+const VERSIONS: &str = "\
+-- programme::versions
+SELECT epoch, starts_on, programme_no, created_at, note FROM epoch ORDER BY epoch";
+
+const RULES: &str = "\
+-- programme::rules
+SELECT rules::text AS rules FROM programme WHERE programme_no = $1::integer";
+
+/// Which of these names nothing has, by their place in the arrays.
+const UNKNOWN_NAMES: &str = "\
+-- programme::unknown_names
+SELECT n FROM unnest($1::smallint[], $2::text[]) WITH ORDINALITY AS i (level, name, n)
+WHERE NOT CASE level
+    WHEN 5 THEN EXISTS (SELECT 1 FROM product WHERE sku = i.name)
+    WHEN 6 THEN EXISTS (SELECT 1 FROM store WHERE store_id = i.name)
+    ELSE EXISTS (SELECT 1 FROM taxon t WHERE t.level = i.level AND t.name = i.name)
+END
+ORDER BY n";
+
+const FIND_SWIPE: &str = "\
+-- programme::find_swipe
+SELECT s.account_id, s.kind, s.epoch, e.programme_no, s.occurred_at, s.earned_points, s.record,
+    k.void_version
+FROM swipe_key k
+JOIN swipe s ON s.bucket = (k.account_id & 255)::smallint AND s.account_id = k.account_id
+    AND s.version = k.version AND s.business_date = k.business_date
+JOIN epoch e USING (epoch)
+WHERE k.bucket = $1::smallint AND k.workstation_no = $2::integer AND k.business_date = $3::date
+    AND k.sequence_number = $4::bigint";
+
+/// Where the newest epoch stands.
+pub(super) struct Latest {
+    pub(super) starts_on: Option<Date>,
+    pub(super) programme_no: i32,
+    pub(super) epoch: i32,
+    /// As JSON.
+    pub(super) rules: String,
+}
+
+/// A change under way. Dropped without [`Change::finish`] it leaves nothing behind.
+pub(super) struct Change<'a>(Transaction<'a>);
+
+impl<'a> Change<'a> {
+    /// Begins, alone. `None` when the database has no chain.
+    pub(super) async fn begin(connection: &'a mut Dedicated) -> Result<Option<Self>, DbError> {
+        let transaction = connection.client_mut().transaction().await?;
+        let chain = transaction.query_typed_opt(LOCK_CHAIN, &[]).await?;
+        Ok(chain.map(|_| Self(transaction)))
+    }
+
+    /// The newest epoch; `None` when there is none.
+    pub(super) async fn latest(&self) -> Result<Option<Latest>, DbError> {
+        let row = self.0.query_typed_opt(LATEST, &[]).await?;
+        Ok(row.map(|row| Latest {
+            starts_on: row.get("starts_on"),
+            programme_no: row.get("programme_no"),
+            epoch: row.get("epoch"),
+            rules: row.get("rules"),
+        }))
+    }
+
+    /// See [`PREVIOUS`]; `None` when there never was another one.
+    pub(super) async fn previous(&self) -> Result<Option<i32>, DbError> {
+        let row = self.0.query_typed_opt(PREVIOUS, &[]).await?;
+        Ok(row.map(|row| row.get("programme_no")))
+    }
+
+    /// A further programme with these rules, in JSON.
+    pub(super) async fn create_programme(&self, rules: &str) -> Result<i32, DbError> {
+        let row = self.0.query_typed_one(CREATE_PROGRAMME, &[(&rules, Type::TEXT)]).await?;
+        Ok(row.get("programme_no"))
+    }
+
+    /// A further epoch under a programme; tells every replica, and makes it last.
+    pub(super) async fn finish(
+        self,
+        programme_no: i32,
+        starts_on: Date,
+        created_at: Timestamp,
+        note: &str,
+    ) -> Result<Published, DbError> {
+        let row = self
+            .0
+            .query_typed_one(
+                CREATE_EPOCH,
+                &[
+                    (&starts_on, Type::DATE),
+                    (&programme_no, Type::INT4),
+                    (&created_at, Type::TIMESTAMPTZ),
+                    (&note, Type::TEXT),
+                ],
+            )
+            .await?;
+        self.0.execute_typed(BUMP_REFERENCE_VERSION, &[]).await?;
+        self.0.commit().await?;
+        Ok(Published { programme_no, epoch: row.get("epoch"), starts_on })
+    }
+}
+
+/// Every epoch, oldest first.
+pub(super) async fn versions(client: &Client) -> Result<Vec<Version>, DbError> {
+    let rows = client.query_typed(VERSIONS, &[]).await?;
+    let version = |row: &tokio_postgres::Row| Version {
+        epoch: row.get("epoch"),
+        starts_on: row.get("starts_on"),
+        programme_no: row.get("programme_no"),
+        created_at: row.get("created_at"),
+        note: row.get("note"),
+    };
+    Ok(rows.iter().map(version).collect())
+}
+
+/// The rules of a programme, in JSON.
+pub(super) async fn rules(client: &Client, programme_no: i32) -> Result<Option<String>, DbError> {
+    let row = client.query_typed_opt(RULES, &[(&programme_no, Type::INT4)]).await?;
+    Ok(row.map(|row| row.get("rules")))
+}
+
+/// The places of those names that no catalogue and no store has.
+pub(super) async fn unknown_names(
+    client: &Client,
+    names: &[(Level, String, &str)],
+) -> Result<Vec<usize>, DbError> {
+    let levels: Vec<i16> = names.iter().map(|(level, _, _)| *level as i16).collect();
+    let names: Vec<&str> = names.iter().map(|(_, _, name)| *name).collect();
+    let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
+        [(&levels, Type::INT2_ARRAY), (&names, Type::TEXT_ARRAY)];
+    let rows = client.query_typed(UNKNOWN_NAMES, &parameters).await?;
+    let place = |row: &tokio_postgres::Row| {
+        usize::try_from(row.get::<_, i64>("n") - 1).expect("WITH ORDINALITY counts from 1")
+    };
+    Ok(rows.iter().map(place).collect())
+}
+
+/// A recorded sale as an explanation needs it.
+pub(super) struct Recorded {
+    pub(super) account_id: i64,
+    pub(super) kind: i16,
+    pub(super) epoch: i32,
+    pub(super) programme_no: i32,
+    pub(super) occurred_at: Timestamp,
+    pub(super) earned: i64,
+    pub(super) record: Vec<u8>,
+    pub(super) voided: bool,
+}
+
+/// The sale that is recorded under a name.
+pub(super) async fn find_swipe(
+    client: &Client,
+    name: &NameKey,
+) -> Result<Option<Recorded>, DbError> {
+    let row = client
+        .query_typed_opt(
+            FIND_SWIPE,
+            &[
+                (&i16::from(name.bucket), Type::INT2),
+                (&name.workstation_no, Type::INT4),
+                (&name.business_date, Type::DATE),
+                (&name.sequence_number, Type::INT8),
+            ],
+        )
+        .await?;
+    Ok(row.map(|row| Recorded {
+        account_id: row.get("account_id"),
+        kind: row.get("kind"),
+        epoch: row.get("epoch"),
+        programme_no: row.get("programme_no"),
+        occurred_at: row.get("occurred_at"),
+        earned: row.get("earned_points"),
+        record: row.get("record"),
+        voided: row.get::<_, i64>("void_version") > 0,
+    }))
+}
