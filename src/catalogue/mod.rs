@@ -23,6 +23,7 @@ use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::product::Product;
 use crate::domain::profile::Visit;
+use crate::domain::programme::earning::Place;
 use crate::domain::programme::{Programme, Rules};
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
@@ -46,6 +47,13 @@ pub struct Workstation {
     pub bucket: u8,
     /// The time zone of its store.
     pub time_zone: TimeZone,
+}
+
+impl Workstation {
+    /// What earn rules may ask of it.
+    pub fn place(&self) -> Place<'_> {
+        Place { store_no: self.store_no, time_zone: Some(&self.time_zone) }
+    }
 }
 
 /// One number that names programme and catalogue in force.

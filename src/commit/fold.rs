@@ -14,7 +14,7 @@ use super::facts::{SoldLines, SwipeFact};
 use super::pass::Route;
 use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
-use crate::catalogue::{Snapshot, Workstation};
+use crate::catalogue::Snapshot;
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
 use crate::domain::content::{self, ContentHash};
@@ -22,7 +22,6 @@ use crate::domain::ledger::Entry;
 use crate::domain::name::SwipeName;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
-use crate::domain::programme::earning::Place;
 use crate::domain::record;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::receipt::{
@@ -157,9 +156,7 @@ impl Fold<'_> {
                     self.sold.get(&line).or_else(|| sold_here?.get(&line)).copied()
                 })
                 .collect();
-            let Workstation { store_no, time_zone, .. } = &*job.workstation;
-            let place = Place { store_no: *store_no, time_zone: Some(time_zone) };
-            let programme = &epoch.programme;
+            let (programme, place) = (&epoch.programme, job.workstation.place());
             let facts = Facts { programme, products: &products, returned: &returned, place };
             swipe::decide(&hot.account, swipe, &facts)
         } else {

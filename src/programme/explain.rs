@@ -12,7 +12,7 @@ use crate::catalogue;
 use crate::commit::NameKey;
 use crate::domain::basket::LineKind;
 use crate::domain::name::SwipeName;
-use crate::domain::programme::earning::{Occasion, Place, Sold};
+use crate::domain::programme::earning::{Occasion, Sold};
 use crate::domain::record;
 use crate::domain::swipe::Kind;
 use crate::error::Error;
@@ -123,7 +123,7 @@ pub async fn explain(
         _ if found.account_id == workstation.house_account => Some("no card was presented"),
         _ => None,
     };
-    let place = Place { store_no: workstation.store_no, time_zone: Some(&workstation.time_zone) };
+    let place = workstation.place();
     let (business_date, occurred_at) = (*business_date, found.occurred_at);
     let occasion = Occasion { business_date, occurred_at, place };
     let sold = record.lines.iter().enumerate().filter(|(_, line)| line.kind == LineKind::Sale);

@@ -4,6 +4,7 @@
 use super::accounts::History;
 use super::findings::Kind;
 use super::sql::SwipeRow;
+use crate::catalogue::Workstation;
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{Line, LineKind, Swipe};
 use crate::domain::content;
@@ -132,7 +133,8 @@ fn check_lines(history: &mut History<'_>, version: i64, row: &SwipeRow, record: 
 
 /// The transaction decided anew, by the programme of its epoch and the articles as they were.
 /// Lines that return a line of an earlier sale depend on what was known of that sale then: with
-/// such lines only what was sold is decided anew.
+/// such lines only what was sold is decided anew, and so where a programme lets returns off what
+/// is not there: how much that was depends on the account.
 fn check_programme(
     history: &mut History<'_>,
     version: i64,
@@ -140,20 +142,25 @@ fn check_programme(
     record: &Record,
     swipe: &Swipe,
 ) {
-    let Some(epoch) = history.ledger.reference.snapshot.epoch(row.epoch) else { return };
+    let reference = &history.ledger.reference;
+    let Some(epoch) = reference.snapshot.epoch(row.epoch) else { return };
     let products: Vec<Product> = record.lines.iter().map(|line| line.product).collect();
     let returned = vec![None; products.len()];
-    let facts = Facts { programme: &epoch.programme, products: &products, returned: &returned };
+    let programme = &epoch.programme;
+    let place = reference.workstation(row.name.workstation_no).map(Workstation::place);
+    let place = place.unwrap_or_default();
+    let facts = Facts { programme, products: &products, returned: &returned, place };
     let decision = if history.is_house() {
         swipe::decide_for_house(&Account::new(0, State::House), swipe, true)
     } else {
         swipe::decide(&Account::new(0, State::Enrolled), swipe, &facts)
     };
+    let names_a_sale = |kind: &LineKind| matches!(kind, LineKind::Return { sold_on: Some(_) });
+    let all_decided =
+        !programme.lets_off() && !record.lines.iter().any(|line| names_a_sale(&line.kind));
     let noted = record.value_differs;
     let detail = format_args!("{} for {} points", record.points_value_minor, record.points_spent);
     history.require(decision.value_differs == noted, Kind::ProgrammeDiffers, version, detail);
-    let names_a_sale = |kind: &LineKind| matches!(kind, LineKind::Return { sold_on: Some(_) });
-    let all_decided = !record.lines.iter().any(|line| names_a_sale(&line.kind));
     for (line, points) in record.lines.iter().zip(&decision.line_points) {
         if (all_decided || line.kind == LineKind::Sale) && line.points != *points {
             let detail = format!("line {}: {} booked, {points} due", line.line, line.points);

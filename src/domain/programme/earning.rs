@@ -262,7 +262,6 @@ impl Programme {
     }
 
     /// `tell` hears of each part: the line, the rule, and how much in parts of [`Self::unit`].
-
     fn earn_by_rules<'a>(
         &'a self,
         occasion: &Occasion<'_>,

@@ -137,6 +137,11 @@ impl Programme {
         }
     }
 
+    /// Whether a return takes back less than it should from an account that has not got it.
+    pub fn lets_off(&self) -> bool {
+        self.negative_balance == NegativeBalance::Floor
+    }
+
     /// The lot into which a purchase of a business date earns: one for a month, unless points
     /// are pending for some days; then one for a day, as each becomes available on its own.
     pub fn lot_of(&self, business_date: Date) -> LotKey {

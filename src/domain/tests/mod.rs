@@ -5,6 +5,7 @@
 
 mod content;
 mod desk;
+mod earning;
 mod encodings;
 mod ledger;
 mod profile;

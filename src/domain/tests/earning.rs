@@ -1,0 +1,327 @@
+//! Compiled rules against a slow evaluator that reads the rules as they are written, on
+//! generated programmes and baskets; and what must hold for all of them.
+//!
+//! `TILLSIDE_PROGRAMME_BASKETS` asks for more baskets than the suite has time for.
+
+use jiff::ToSpan as _;
+use jiff::civil::Date;
+
+use super::programme::{
+    SATURDAY, When, ZONE_HOURS, article, compiled, earned, fixed, names, per_item, sold, times,
+};
+use crate::domain::programme::earning::Sold;
+use crate::domain::programme::rules::{Dates, Hours, TimeOfDay, Weekday};
+use crate::domain::programme::{BaseRate, EarnRule, Rules};
+use crate::domain::quantity::Quantity;
+
+/// Baskets for each generated programme.
+const BASKETS: u64 = 50;
+
+/// Numbers that look drawn, the same in each run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+
+    fn one_in(&mut self, chances: u64) -> bool {
+        self.below(chances) == 0
+    }
+
+    fn small(&mut self, end: u32) -> u32 {
+        u32::try_from(self.below(end.into())).expect("below what was asked for")
+    }
+
+    /// One to three names of a level.
+    fn names(&mut self, letter: char, levels: u64) -> Vec<String> {
+        (0..=self.below(3)).map(|_| format!("{letter}{}", self.below(levels) + 1)).collect()
+    }
+
+    fn rule(&mut self, at: usize) -> EarnRule {
+        let name = format!("rule {at}");
+        let mut rule = match self.below(4) {
+            0 => fixed(&name, self.small(300) + 1),
+            1 => per_item(&name, self.small(20) + 1),
+            _ => times(&name, 1_000 + self.small(9) * 250 + self.small(2)),
+        };
+        let mut given = |chances, letter, levels| {
+            if self.one_in(chances) { self.names(letter, levels) } else { Vec::new() }
+        };
+        rule.departments = given(3, 'd', 6);
+        rule.categories = given(6, 'c', 8);
+        rule.types = given(8, 't', 12);
+        rule.brands = given(5, 'b', 4);
+        rule.skus = given(8, 's', 40);
+        rule.stores = given(4, 'w', 4);
+        if self.one_in(4) {
+            rule.minimum_minor = i64::from(self.small(8_000));
+        }
+        if self.one_in(4) {
+            let (from, to) = (self.small(1_440), self.small(1_440));
+            let minutes = |minutes: u32| TimeOfDay(minutes.try_into().expect("of a day"));
+            rule.hours = (from != to).then(|| Hours { from: minutes(from), to: minutes(to) });
+        }
+        if self.one_in(4) {
+            let days = [
+                Weekday::Monday,
+                Weekday::Tuesday,
+                Weekday::Wednesday,
+                Weekday::Thursday,
+                Weekday::Friday,
+                Weekday::Saturday,
+                Weekday::Sunday,
+            ];
+            rule.weekdays = days.into_iter().filter(|_| self.one_in(2)).collect();
+        }
+        if self.one_in(4) {
+            let from = (!self.one_in(3)).then(|| self.day());
+            let until = (!self.one_in(3)).then(|| self.day().max(from.unwrap_or(Date::MIN)));
+            rule.dates = Some(Dates { from, until });
+        }
+        rule
+    }
+
+    fn day(&mut self) -> Date {
+        SATURDAY + (i64::from(self.small(20)) - 10).days()
+    }
+
+    fn rules(&mut self) -> Rules {
+        let mut rules = Rules {
+            earn: BaseRate { points: self.small(12), per_minor: self.small(250) + 1 },
+            rules: (0..self.below(9)).map(|at| at as usize).map(|at| self.rule(at)).collect(),
+            ..Rules::default()
+        };
+        if self.one_in(3) {
+            rules.excluded_departments = self.names('d', 6);
+        }
+        if self.one_in(6) {
+            rules.excluded_types = self.names('t', 12);
+        }
+        if self.one_in(6) {
+            rules.excluded_skus = self.names('s', 40);
+        }
+        if self.one_in(3) {
+            rules.cap_per_swipe = Some(self.small(400) + 1);
+        }
+        rules
+    }
+
+    fn basket(&mut self) -> (When, Vec<Sold>) {
+        let when = When::at(self.day(), self.below(1_700).cast_signed(), self.small(4) + 1);
+        let count = self.below(8) + 1;
+        let line = |_| {
+            let net_minor = i64::from(self.small(3_000)) - 100;
+            let thousandths = match self.below(3) {
+                0 => self.below(4_000).cast_signed(),
+                whole => whole.cast_signed() * 1_000,
+            };
+            sold(self.small(45), net_minor, thousandths)
+        };
+        (when, (0..count).map(line).collect())
+    }
+}
+
+// ------------------------------------------------------------------ the slow evaluator
+
+fn named(names: &[String], letter: char, number: u32) -> bool {
+    number != 0 && names.contains(&format!("{letter}{number}"))
+}
+
+fn is_excluded(rules: &Rules, line: &Sold) -> bool {
+    let taxa = line.product.taxa;
+    line.product.no_points
+        || named(&rules.excluded_departments, 'd', taxa.department_no)
+        || named(&rules.excluded_categories, 'c', taxa.category_no)
+        || named(&rules.excluded_types, 't', taxa.type_no)
+        || named(&rules.excluded_brands, 'b', taxa.brand_no)
+        || named(&rules.excluded_skus, 's', line.product.product_no)
+}
+
+fn in_scope(rule: &EarnRule, line: &Sold) -> bool {
+    let taxa = line.product.taxa;
+    let open_or_named =
+        |names: &[String], letter, number| names.is_empty() || named(names, letter, number);
+    open_or_named(&rule.departments, 'd', taxa.department_no)
+        && open_or_named(&rule.categories, 'c', taxa.category_no)
+        && open_or_named(&rule.types, 't', taxa.type_no)
+        && open_or_named(&rule.brands, 'b', taxa.brand_no)
+        && open_or_named(&rule.skus, 's', line.product.product_no)
+}
+
+fn holds(rule: &EarnRule, when: When, eligible_minor: i64) -> bool {
+    let local_s = when.occurred_at.as_second() + i64::from(ZONE_HOURS) * 3_600;
+    let minute = local_s.rem_euclid(86_400) / 60;
+    let hours = rule.hours.is_none_or(|Hours { from, to }| {
+        // Goes from the first minute on, round the clock, until the last.
+        let (from, to) = (i64::from(from.0), i64::from(to.0));
+        (minute - from).rem_euclid(1_440) < (to - from).rem_euclid(1_440)
+    });
+    let weekday = [
+        Weekday::Monday,
+        Weekday::Tuesday,
+        Weekday::Wednesday,
+        Weekday::Thursday,
+        Weekday::Friday,
+        Weekday::Saturday,
+        Weekday::Sunday,
+    ];
+    // The fourteenth of March is a Saturday.
+    let days = (when.business_date - SATURDAY).get_days();
+    let weekday = weekday[usize::try_from((days + 5).rem_euclid(7)).expect("a day")];
+    let dates = rule.dates.unwrap_or(Dates { from: None, until: None });
+    hours
+        && (rule.weekdays.is_empty() || rule.weekdays.contains(&weekday))
+        && (rule.stores.is_empty() || named(&rule.stores, 'w', when.store_no))
+        && dates.from.unwrap_or(Date::MIN) <= when.business_date
+        && when.business_date <= dates.until.unwrap_or(Date::MAX)
+        && eligible_minor >= rule.minimum_minor
+}
+
+/// What lines earn, read off the words of the rules: for every beginning of the basket what it
+/// has of the whole, and for each line the difference that it makes.
+fn slowly_earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64>) {
+    let eligible = |line: &&Sold| !is_excluded(rules, line);
+    let paid = |line: &Sold| line.net_minor.max(0);
+    let eligible_minor = lines.iter().filter(eligible).map(paid).sum();
+    let holding: Vec<&EarnRule> =
+        rules.rules.iter().filter(|rule| holds(rule, when, eligible_minor)).collect();
+    let of_prefix = |end: usize| -> i64 {
+        let prefix: Vec<&Sold> = lines[..end].iter().filter(eligible).collect();
+        // In parts of 1/1000 of 1/per_minor of a point.
+        let mut exact = 0_i128;
+        for line in &prefix {
+            let scoped = || holding.iter().filter(|rule| in_scope(rule, line));
+            let best = scoped().filter_map(|rule| rule.multiplier).map(|factor| factor.0).max();
+            exact += i128::from(paid(line))
+                * i128::from(rules.earn.points)
+                * i128::from(best.unwrap_or(1_000).max(1_000));
+            let points: i128 =
+                scoped().filter_map(|rule| rule.points_per_item).map(i128::from).sum();
+            exact +=
+                points * i128::from(line.quantity.thousandths()) * i128::from(rules.earn.per_minor);
+        }
+        let by_lines = i64::try_from(exact / (1_000 * i128::from(rules.earn.per_minor)));
+        let mut points = by_lines.expect("small");
+        for rule in holding.iter().filter(|rule| rule.fixed_points.is_some()) {
+            let cost = |lines: &mut dyn Iterator<Item = &Sold>| -> i64 {
+                lines.filter(|line| in_scope(rule, line)).map(paid).sum()
+            };
+            let whole = cost(&mut lines.iter().filter(eligible));
+            if whole > 0 {
+                let part = cost(&mut prefix.iter().copied());
+                points += i64::from(rule.fixed_points.unwrap_or(0)) * part / whole;
+            }
+        }
+        points
+    };
+    let uncapped: Vec<i64> = (0..=lines.len()).map(of_prefix).collect();
+    let sum = uncapped[lines.len()];
+    let cap = rules.cap_per_swipe.map_or(sum, i64::from).min(sum);
+    let capped = |points: &i64| if sum == 0 { 0 } else { points * cap / sum };
+    let capped: Vec<i64> = uncapped.iter().map(capped).collect();
+    (cap, capped.windows(2).map(|pair| pair[1] - pair[0]).collect())
+}
+
+#[test]
+fn compiled_rules_give_what_the_words_of_the_rules_say() {
+    let asked = std::env::var("TILLSIDE_PROGRAMME_BASKETS").ok();
+    let baskets: u64 = asked.and_then(|text| text.parse().ok()).unwrap_or(10_000);
+    let mut random = Random(1);
+    let (mut differs_from_base, mut capped) = (0, 0);
+    for _ in 0..baskets.div_ceil(BASKETS) {
+        let rules = random.rules();
+        let plain = Rules { rules: Vec::new(), cap_per_swipe: None, ..rules.clone() };
+        for _ in 0..BASKETS {
+            let (when, lines) = random.basket();
+            let (sum, line_points) = earned(&rules, when, &lines);
+            let slowly = slowly_earned(&rules, when, &lines);
+            assert_eq!((sum, line_points.clone()), slowly, "{rules:#?} {when:?} {lines:#?}");
+            assert_eq!(line_points.iter().sum::<i64>(), sum);
+            assert!(line_points.iter().all(|points| *points >= 0));
+            differs_from_base += u64::from(sum != earned(&plain, when, &lines).0);
+            capped += u64::from(rules.cap_per_swipe.is_some_and(|cap| i64::from(cap) == sum));
+        }
+    }
+    // Otherwise the rules were about nothing that was ever bought.
+    assert!(
+        differs_from_base * 3 > baskets && capped * 50 > baskets,
+        "{differs_from_base} {capped}"
+    );
+}
+
+#[test]
+fn the_order_of_lines_changes_no_sum() {
+    let mut random = Random(2);
+    for _ in 0..1_000 {
+        let (rules, (when, mut lines)) = (random.rules(), random.basket());
+        let before = earned(&rules, when, &lines).0;
+        for at in (1..lines.len()).rev() {
+            lines.swap(at, random.below(at as u64 + 1) as usize);
+        }
+        assert_eq!(earned(&rules, when, &lines).0, before, "{rules:#?} {lines:#?}");
+    }
+}
+
+#[test]
+fn a_line_that_is_split_earns_the_same() {
+    let mut random = Random(3);
+    for _ in 0..1_000 {
+        let (rules, (when, mut lines)) = (random.rules(), random.basket());
+        // What costs less than nothing is not shared: the line earns nothing anyhow.
+        let Some(at) = lines.iter().position(|line| line.net_minor >= 0) else { continue };
+        let before = earned(&rules, when, &lines).0;
+        let whole = lines[at];
+        let share = |of: i64, hundredths: u64| of * hundredths.cast_signed() / 100;
+        let net_minor = share(whole.net_minor, random.below(101));
+        let thousandths = share(whole.quantity.thousandths(), random.below(101));
+        let quantity = |value| Quantity::from_thousandths(value).expect("a part");
+        lines[at] = Sold { net_minor, quantity: quantity(thousandths), ..whole };
+        let rest = quantity(whole.quantity.thousandths() - thousandths);
+        let rest = Sold { net_minor: whole.net_minor - net_minor, quantity: rest, ..whole };
+        lines.insert(random.below(lines.len() as u64 + 1) as usize, rest);
+        assert_eq!(earned(&rules, when, &lines).0, before, "{rules:#?} {lines:#?}");
+    }
+}
+
+#[test]
+fn a_further_rule_never_takes_points_away() {
+    let mut random = Random(4);
+    for _ in 0..1_000 {
+        let (rules, (when, lines)) = (random.rules(), random.basket());
+        let before = earned(&rules, when, &lines).0;
+        let mut more = rules.clone();
+        let at = random.below(more.rules.len() as u64 + 1) as usize;
+        more.rules.insert(at, random.rule(99));
+        assert!(earned(&more, when, &lines).0 >= before, "{more:#?} {when:?} {lines:#?}");
+    }
+}
+
+#[test]
+fn as_many_rules_as_there_may_be_fit_and_one_more_does_not() {
+    let rule =
+        |at: u32| EarnRule { skus: names(&[&format!("s{at}")]), ..per_item(&format!("{at}"), 1) };
+    let rules = |count| Rules { rules: (0..count).map(rule).collect(), ..Rules::default() };
+    let lines = [sold(127, 0, 1_000), sold(1, 0, 2_000), sold(64, 0, 1_000)];
+    assert_eq!(earned(&rules(128), When::at(SATURDAY, 600, 1), &lines), (4, vec![1, 2, 1]));
+    assert_eq!(rules(129).findings()[0].pointer, "/rules");
+    assert!(compiled(&rules(128)).earns(&article(1)));
+}
+
+#[test]
+fn the_largest_basket_at_the_highest_rates_is_within_the_numbers() {
+    let rules = Rules {
+        earn: BaseRate { points: 100, per_minor: 1 },
+        rules: vec![times("a", 100_000), fixed("b", 1_000_000), per_item("c", 1_000)],
+        ..Rules::default()
+    };
+    let lines = [sold(1, 1_000_000_000_000, 999_999_999); 500];
+    let (sum, line_points) = earned(&rules, When::at(SATURDAY, 600, 1), &lines);
+    assert_eq!(sum, 5_000_000_000_000_000_000 + 499_999_999_500 + 1_000_000);
+    assert_eq!(line_points.iter().sum::<i64>(), sum);
+    let more = BaseRate { points: 101, per_minor: 1 };
+    let pointers = Rules { earn: more, ..rules }.findings();
+    assert_eq!(pointers[0].pointer, "/rules/0/multiplier");
+}
