@@ -311,7 +311,7 @@ points_per_item = 3
             Some(Multiplier(2_000))
         );
         assert!(
-            first(&sound.replace('2', "200")).starts_with("4:32: "),
+            first(&sound.replace('2', "200")).starts_with("4:33: "),
             "{}",
             first(&sound.replace('2', "200"))
         );

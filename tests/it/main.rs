@@ -29,6 +29,7 @@ mod pgbench;
 mod private_postgres;
 mod problem_texts;
 mod profiles;
+mod programme;
 mod proxied;
 mod races;
 mod receipts;

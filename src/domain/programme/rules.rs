@@ -447,7 +447,8 @@ impl EarnRule {
         let in_range = (1_000..=100_000).contains(&thousandths);
         let problem = "must lie within 1 and 100: to take points away, exclude the articles";
         require(in_range, "/multiplier", problem);
-        let most = POINTS_PER_MINOR_MAX * 1_000 * u64::from(earn.per_minor);
+        // A rate without money is a finding of its own.
+        let most = POINTS_PER_MINOR_MAX * 1_000 * u64::from(earn.per_minor.max(1));
         let in_range = u64::from(earn.points) * u64::from(thousandths) <= most;
         let problem = "with this a minor unit would earn more than 10000 points";
         require(in_range, "/multiplier", problem);

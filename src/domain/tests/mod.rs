@@ -27,7 +27,9 @@ use super::codec::date_of;
 use super::ledger::{LotKey, NEVER};
 use super::name::SwipeName;
 use super::product::{Product, Taxa};
-use super::programme::{BaseRate, Level, Programme, RedemptionRate, Rules};
+use super::programme::{
+    BaseRate, EarnRule, Level, Multiplier, Programme, RedemptionRate, Rules,
+};
 use super::quantity::Quantity;
 
 /// The department that [`programme`] excludes.
@@ -148,18 +150,49 @@ fn a_product() -> impl Strategy<Value = Product> {
     })
 }
 
+/// Rules on the departments of [`a_product`], in any order.
+fn some_rules() -> impl Strategy<Value = Vec<EarnRule>> {
+    let effect = prop_oneof![
+        (1_000_u32..5_000).prop_map(|it| (Some(Multiplier(it)), None, None)),
+        (1_u32..200).prop_map(|it| (None, Some(it), None)),
+        (1_u32..9).prop_map(|it| (None, None, Some(it))),
+    ];
+    vec((option::of(0_u32..9), 0_i64..9_000, effect), 0..4).prop_map(|rules| {
+        let rule = |(at, (department, minimum_minor, effect)): (usize, (Option<u32>, _, _))| {
+            let (multiplier, fixed_points, points_per_item) = effect;
+            EarnRule {
+                name: at.to_string(),
+                departments: department.iter().map(u32::to_string).collect(),
+                minimum_minor,
+                multiplier,
+                fixed_points,
+                points_per_item,
+                ..EarnRule::default()
+            }
+        };
+        rules.into_iter().enumerate().map(rule).collect()
+    })
+}
+
 fn a_programme() -> impl Strategy<Value = Programme> {
     let rates = (0_u32..20, 1_u32..300, 1_u32..50, 0_u32..50);
-    (rates, option::of(1_u8..30)).prop_map(|((points, per_minor, paid, value_minor), months)| {
+    let days = prop_oneof![Just(0), 1_u16..28];
+    (rates, option::of(1_u8..30), days, some_rules()).prop_map(|(rates, months, days, rules)| {
+        let (points, per_minor, paid, value_minor) = rates;
         let rules = Rules {
             earn: BaseRate { points, per_minor },
             redeem: RedemptionRate { points: paid, value_minor },
             excluded_departments: vec!["left out".into()],
             expire_after_months: months,
+            pending_days: days,
+            rules,
             ..Rules::default()
         };
-        Programme::compile(&rules, |level, _| (level == Level::Department).then_some(EXCLUDED))
-            .expect("within the limits")
+        let number = |_: Level, name: &str| match name {
+            "left out" => Some(EXCLUDED),
+            number => number.parse().ok(),
+        };
+        Programme::compile(&rules, number).expect("within the limits")
     })
 }
 

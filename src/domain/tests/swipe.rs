@@ -175,8 +175,11 @@ proptest! {
         prop_assume!(line.net_minor() >= 0);
         let part = line.net_minor() * share / 100;
         let amount_minor = line.net_minor() - part;
-        let rest = Line { amount_minor, discount_minor: 0, ..line.clone() };
-        (line.amount_minor, line.discount_minor) = (part, 0);
+        let here = line.quantity.thousandths() * share / 100;
+        let quantity = |value| Quantity::from_thousandths(value).expect("a part");
+        let there = quantity(line.quantity.thousandths() - here);
+        let rest = Line { amount_minor, discount_minor: 0, quantity: there, ..line.clone() };
+        (line.amount_minor, line.discount_minor, line.quantity) = (part, 0, quantity(here));
         let further = (rest, *product, None);
         split.lines.push(further);
         prop_assert_eq!(split.decide().earned, case.decide().earned);
