@@ -29,6 +29,9 @@ use crate::db::pool::Pool;
 use crate::error::Error;
 use crate::import::{ImportError, Importer};
 
+/// What the demo's customers earn, as a file of people's own.
+pub const PROGRAMME: &str = include_str!("programme.toml");
+
 /// Baskets that are under way at a time: less than one batch, which is admitted on any machine.
 const WINDOW: usize = 128;
 /// No basket waits this long unless the database is away.
@@ -64,6 +67,11 @@ pub fn cards() -> Vec<String> {
     households::households(&articles()).into_iter().flat_map(|household| household.cards).collect()
 }
 
+/// The day before the first basket of a demo of this day.
+pub fn eve(today: Date) -> Date {
+    today.saturating_sub((history::DAYS + 1).days())
+}
+
 /// Brings in stores, articles and accounts, before a service loads them.
 ///
 /// # Errors
@@ -76,7 +84,7 @@ pub async fn seed_reference(
     let mut importer = Importer::connect(settings, now).await?;
     importer.stores(&stores::records()).await?;
     let articles = articles();
-    let eve = today.saturating_sub((history::DAYS + 1).days());
+    let eve = eve(today);
     importer.catalogue(&catalogue::file(&articles), eve, "demo", |_| ()).await?;
     let households = households::households(&articles);
     importer.accounts(&households::records(&households, eve), eve, |_| ()).await?;

@@ -183,6 +183,7 @@ impl Demo<'_> {
         };
         if let Some(day) = seed_for {
             demo::seed_reference(&config.database, day, now).await?;
+            publish(&config.database, demo::eve(day), now).await?;
         }
         // A file that is lost or damaged is made anew, with new keys.
         let known = DemoFile::read(&self.folder.path).ok();

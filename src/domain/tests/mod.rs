@@ -27,9 +27,7 @@ use super::codec::date_of;
 use super::ledger::{LotKey, NEVER};
 use super::name::SwipeName;
 use super::product::{Product, Taxa};
-use super::programme::{
-    BaseRate, EarnRule, Level, Multiplier, Programme, RedemptionRate, Rules,
-};
+use super::programme::{BaseRate, EarnRule, Level, Multiplier, Programme, RedemptionRate, Rules};
 use super::quantity::Quantity;
 
 /// The department that [`programme`] excludes.
