@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -26,9 +27,11 @@ use self::words::Ready;
 use super::demo_file::{DemoFile, DemoSku};
 use super::serve::Service;
 use super::{Outcome, print};
-use crate::config::{Chain, Config, Secret, Secrets};
+use crate::config::{Chain, Config, Database, Secret, Secrets};
 use crate::db::pool::connect_pool;
 use crate::db::private::{PrivatePostgres, PrivateSettings};
+use crate::programme::file::File;
+use crate::programme::{ProgrammeError, Programmes, Start};
 use crate::sealing::Sealer;
 use crate::{demo, setup};
 
@@ -241,5 +244,15 @@ impl Demo<'_> {
         file.database_url = config.database.url.clone();
         file.key_encryption_key_file = key_encryption_key_file;
         file
+    }
+}
+
+/// Brings the demo's programme into force, unless a demo that was cut short has done it already.
+async fn publish(settings: &Database, on: Date, now: Timestamp) -> Outcome {
+    let File { rules, .. } = File::read(demo::PROGRAMME).map_err(|found| found[0].to_string())?;
+    let start = Start { on, today: on, note: "demo" };
+    match Programmes::connect(settings, now).await?.publish(&rules, &start).await {
+        Ok(_) | Err(ProgrammeError::InForce { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
