@@ -18,7 +18,7 @@ use tillside::domain::card::CardFormat;
 use tillside::domain::product::{Product, Taxa};
 use tillside::domain::profile::{Profile, Visit};
 use tillside::domain::programme::earning::Place;
-use tillside::domain::programme::{Programme, Rules as ProgrammeRules};
+use tillside::domain::programme::{EarnRule, Multiplier, Programme, Rules as ProgrammeRules};
 use tillside::domain::swipe::{Decision, Facts, decide, standing};
 use tillside::domain::{content, record};
 use tillside::http::body;
@@ -192,6 +192,33 @@ fn decide_points(bencher: Bencher<'_, '_>) {
         returned: &returned,
         place: Place::default(),
     };
+    bencher.bench_local(|| decide(black_box(&account), &swipe, &facts));
+}
+
+/// By twenty rules of all kinds, half of which hold.
+#[divan::bench]
+fn decide_points_by_rules(bencher: Bencher<'_, '_>) {
+    let rule = |at: u32| {
+        let mut rule = EarnRule {
+            name: at.to_string(),
+            departments: vec![(at % 9 + 1).to_string()],
+            minimum_minor: i64::from(at % 2) * 10_000,
+            ..EarnRule::default()
+        };
+        match at % 4 {
+            0 | 1 => rule.multiplier = Some(Multiplier(1_500 + at)),
+            2 => rule.points_per_item = Some(2),
+            _ => rule.fixed_points = Some(50),
+        }
+        rule
+    };
+    let rules = (0..20).map(rule).collect();
+    let rules = ProgrammeRules { rules, ..ProgrammeRules::default() };
+    let programme = Programme::compile(&rules, |_, name| name.parse().ok()).expect("good rules");
+    let (account, swipe) = (Account::new(9, State::Provisional), swipe());
+    let (products, returned) = (products(1), [None; LINES as usize]);
+    let place = Place::default();
+    let facts = Facts { programme: &programme, products: &products, returned: &returned, place };
     bencher.bench_local(|| decide(black_box(&account), &swipe, &facts));
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{Outcome, print};
 use crate::config::Config;
 use crate::domain::name::SwipeName;
+use crate::domain::programme::Level;
 use crate::programme::explain::explain;
 use crate::programme::file::{File, Finding};
 use crate::programme::{ProgrammeError, Programmes, Published, Start, Version};
@@ -177,9 +178,10 @@ async fn publish(
     let file = File::read(&text).map_err(|found| said(&args.file, &found))?;
     let unknown = programmes.unknown_names(&file.rules).await?;
     if !unknown.is_empty() && !args.unknown_names {
-        let finding = |(level, pointer, name): &(_, String, String)| {
+        let finding = |(level, pointer, name): &(Level, String, String)| {
+            let level = format!("{level:?}").to_lowercase();
             let problem = format!(
-                "no {level:?} is known as {name:?}: correct it, or give --unknown-names if it is \
+                "no {level} is known as {name:?}: correct it, or give --unknown-names if it is \
                  still to come"
             );
             file.finding(pointer, problem)

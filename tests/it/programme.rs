@@ -258,7 +258,7 @@ async fn the_commands_check_publish_show_and_explain() {
     assert!(error.contains("wrong.toml:14:1: must lie within 1 and 100"), "{error}");
     let typo = file("typo.toml", &RULES.replace("DAIRY", "DIARY"));
     let error = command(&service, &["publish", &typo, "--on", "9000-01-01"]).expect_err("a typo");
-    assert!(error.contains("typo.toml:11:16: no Department is known as \"DIARY\""), "{error}");
+    assert!(error.contains("typo.toml:11:16: no department is known as \"DIARY\""), "{error}");
     let error = command(&service, &["publish", &sound, "--on", "2026-03-14"]).expect_err("passed");
     assert!(error.contains("has passed"), "{error}");
 

@@ -253,7 +253,9 @@ proptest! {
     ) {
         let products = vec![Product::default(); lines.len()];
         let returned = vec![None; lines.len()];
-        let facts = Facts { programme: &programme(), products: &products, returned: &returned, place: Place::default() };
+        let (programme, place) = (programme(), Place::default());
+        let facts =
+            Facts { programme: &programme, products: &products, returned: &returned, place };
         let name = "0367/03/2026-03-14/1".parse().expect("a name");
         let free = swipe_of(name, lines, vec![]);
         let paid = Swipe { points_spent: points, ..free.clone() };
