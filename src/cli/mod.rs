@@ -11,6 +11,8 @@ mod serve;
 pub mod sign;
 mod swipe;
 mod terminal;
+mod token;
+mod user;
 mod verify;
 
 use std::error::Error;
@@ -42,6 +44,8 @@ enum Command {
     Import(import::ImportArgs),
     Terminal(terminal::TerminalArgs),
     Account(account::AccountArgs),
+    User(user::UserArgs),
+    Token(token::TokenArgs),
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
@@ -76,6 +80,8 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Import(args) => Box::pin(import::run(args, &config)).await,
         Command::Terminal(args) => terminal::run(args, &config).await,
         Command::Account(args) => Box::pin(account::run(args, &config)).await,
+        Command::User(args) => Box::pin(user::run(args, &config)).await,
+        Command::Token(args) => Box::pin(token::run(args, &config)).await,
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,
