@@ -4,24 +4,30 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::HeaderMap;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::accounts::Accounts;
 use crate::catalogue::Catalogue;
-use crate::commit::{CommitterTasks, Committers};
+use crate::commit::{CommitterTasks, Committers, Desk};
 use crate::config::Config;
 use crate::db::pool::{Pool, connect_pool};
 use crate::domain::card::CardFormat;
 use crate::domain::payment_card;
 use crate::error::Error;
 use crate::http::problem::{Problem, Slug};
-use crate::http::request::{Incoming, Policy, SignedRequest, read_signed};
+use crate::http::request::{Body, Incoming, Policy, SignedRequest, read_signed, read_unsigned};
 use crate::http::server;
 use crate::metrics::Metrics;
 use crate::quarantine::{self, Refused};
 use crate::sealing::Sealer;
+
+/// Exports under way at a time; each holds a snapshot and a connection.
+const EXPORTS_MAX: usize = 2;
 
 /// A running service, as handlers see it.
 pub struct App {
@@ -35,6 +41,10 @@ pub struct App {
     pub accounts: Accounts,
     /// Where everything that a till wants written goes.
     pub committers: Committers,
+    /// Where what people correct goes, one thing at a time.
+    pub desk: Mutex<Desk>,
+    /// How many more exports may be under way.
+    pub exports: Arc<Semaphore>,
     /// What is counted and timed.
     pub metrics: Arc<Metrics>,
     /// What a card looks like.
@@ -63,6 +73,8 @@ impl App {
             catalogue.clone(),
             Arc::clone(&metrics),
         );
+        let desk = Mutex::new(Desk::new(&config.commit, &config.database));
+        let exports = Arc::new(Semaphore::new(EXPORTS_MAX));
         let cards = config.cards.format();
         let time_zone = config.time_zone();
         let policy = Policy::new(&config);
@@ -72,6 +84,8 @@ impl App {
             catalogue,
             accounts,
             committers,
+            desk,
+            exports,
             metrics,
             cards,
             time_zone,
@@ -95,6 +109,14 @@ impl App {
     pub async fn read_signed_batch(&self, request: Incoming) -> Result<SignedRequest, Problem> {
         let policy = self.policy.body_max_bytes(self.config.http.batch_body_max_bytes);
         self.read(request, &policy).await
+    }
+
+    /// Reads the body of a request of a person, who is known by then.
+    ///
+    /// # Errors
+    /// As [`read_unsigned`].
+    pub async fn read_unsigned(&self, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+        read_unsigned(headers, body, &self.policy).await
     }
 
     async fn read(&self, request: Incoming, policy: &Policy) -> Result<SignedRequest, Problem> {

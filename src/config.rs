@@ -33,6 +33,8 @@ pub struct Config {
     pub commit: Commit,
     /// When points are written off.
     pub ledger: Ledger,
+    /// What people of the back office may do.
+    pub office: Office,
     /// The accounts held in memory.
     pub cache: Cache,
     /// Keys that protect other keys.
@@ -262,6 +264,40 @@ impl Default for Ledger {
     }
 }
 
+/// `[office]`: what people of the back office may do.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Office {
+    /// Reasons for which points may be adjusted: codes of a to z, 0 to 9 and hyphens.
+    pub adjustment_reasons: Vec<String>,
+    /// Most points that one user gives and takes in a day of the chain, added up; 0: none at all.
+    pub adjustment_points_per_day: i64,
+    /// How long an answer to a creation is kept for repetitions with the same `Idempotency-Key`.
+    pub idempotency_hours: i64,
+}
+
+impl Default for Office {
+    fn default() -> Self {
+        let reasons = ["goodwill", "missed-points", "wrong-card", "correction"];
+        Self {
+            adjustment_reasons: reasons.map(str::to_owned).to_vec(),
+            adjustment_points_per_day: 10_000,
+            idempotency_hours: 24,
+        }
+    }
+}
+
+impl Office {
+    fn is_sound(&self) -> bool {
+        let in_code = |letter: u8| matches!(letter, b'a'..=b'z' | b'0'..=b'9' | b'-');
+        let is_code =
+            |reason: &String| (1..=32).contains(&reason.len()) && reason.bytes().all(in_code);
+        self.adjustment_reasons.iter().all(is_code)
+            && self.adjustment_points_per_day >= 0
+            && (1..=720).contains(&self.idempotency_hours)
+    }
+}
+
 /// `[cache]`: what is held in memory. It decides speed, never value.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
@@ -457,6 +493,11 @@ impl Config {
         require(
             (0..=400).contains(&self.ledger.expire_after_days),
             "ledger.expire_after_days must lie within 0 to 400",
+        );
+        require(
+            self.office.is_sound(),
+            "office.adjustment_reasons must each be 1 to 32 of a to z, 0 to 9 and hyphens, \
+             adjustment_points_per_day not negative, idempotency_hours within 1 to 720",
         );
         require(
             (1..=3_600).contains(&self.signature.tolerance_s),

@@ -2,6 +2,7 @@
 //!
 //! The modules in reading order. ARCHITECTURE.md has the map and the arguments.
 
+pub mod account;
 pub mod accounts;
 pub mod app;
 pub mod card;
@@ -14,10 +15,12 @@ pub mod demo;
 pub mod domain;
 pub mod error;
 pub mod expiry;
+pub mod export;
 pub mod http;
 pub mod import;
 pub mod journey;
 pub mod metrics;
+pub mod office;
 pub mod programme;
 pub mod quarantine;
 pub mod receipt;

@@ -12,11 +12,11 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
-use crate::{card, swipe};
+use crate::{account, card, export, office, swipe};
 
 /// Routes, their documentation, and the edge around them.
 pub fn router(app: Arc<App>) -> Router {
-    let (terminals, document) = terminals().split_for_parts();
+    let (calls, document) = calls().split_for_parts();
     let json = document.to_json().expect("the document is made of texts and numbers");
     let value = serde_json::to_value(&document).expect("it has just been written");
     let example = Example {
@@ -28,7 +28,7 @@ pub fn router(app: Arc<App>) -> Router {
     let (http, public_url) = (app.config.http.clone(), app.config.chain.public_url.clone());
     let metrics = Arc::clone(&app.metrics);
     let router = Router::new()
-        .merge(terminals)
+        .merge(calls)
         .merge(problem::pages())
         .route("/openapi.json", get(async || docs::json(json)))
         .route("/docs", get(async || Html(page)))
@@ -37,13 +37,35 @@ pub fn router(app: Arc<App>) -> Router {
     edge(router, &public_url, &http, metrics)
 }
 
-/// The calls of terminals; the document is made from the same list.
-pub fn terminals() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::with_openapi(docs::Document::openapi())
+/// Every call; the document is made from the same list.
+pub fn calls() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::with_openapi(docs::Document::openapi()).merge(terminals()).merge(people())
+}
+
+/// The signed calls of terminals.
+fn terminals() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
         .routes(routes!(swipe::http::record))
         .routes(routes!(swipe::http::record_batch))
         .routes(routes!(swipe::http::outcome))
         .routes(routes!(swipe::http::void))
         .routes(routes!(card::http::look_up))
         .routes(routes!(card::http::enrol))
+}
+
+/// The calls of the back office. Each needs a row in [`crate::office::access`].
+pub fn people() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::new()
+        .routes(routes!(account::http::find))
+        .routes(routes!(account::http::look_up))
+        .routes(routes!(account::http::timeline))
+        .routes(routes!(account::http::adjust))
+        .routes(routes!(office::http::list_users, office::http::add_user))
+        .routes(routes!(office::http::list_tokens, office::http::add_token))
+        .routes(routes!(office::http::revoke_token))
+        .routes(routes!(office::http::list_audit))
+        .routes(routes!(office::http::list_stores))
+        .routes(routes!(office::http::list_terminals))
+        .routes(routes!(office::http::list_quarantine))
+        .routes(routes!(export::http::accounts))
 }

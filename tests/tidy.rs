@@ -19,10 +19,21 @@ const LINES_MAX: usize = 500;
 const LONG_FILES: &[(&str, &str)] =
     &[("src/config.rs", "one list of every setting with its words, default and checks")];
 
-/// Folders of `src` that every flow may use, and the readers of files, which `replay` and the
-/// commands share. Every other folder is an operation of its own.
-const SHARED: &[&str] =
-    &["catalogue", "cli", "commit", "console", "db", "domain", "http", "import", "journey"];
+/// Folders of `src` that every flow may use: `office` says who asks, for every route of people.
+/// And the readers of files, which `replay` and the commands share. Every other folder is an
+/// operation of its own.
+const SHARED: &[&str] = &[
+    "catalogue",
+    "cli",
+    "commit",
+    "console",
+    "db",
+    "domain",
+    "http",
+    "import",
+    "journey",
+    "office",
+];
 
 /// What decisions may not touch: I/O, clocks, randomness, other threads.
 const IMPURE: &[&str] = &[

@@ -124,6 +124,7 @@ async fn adjust(args: AdjustArgs, config: &Config) -> Outcome {
         reason: args.reason,
         actor: args.actor,
         business_date: args.on.unwrap_or(today),
+        user: None,
     };
     check(&adjustment)?;
     let pool = connect_pool(&config.database)?;
@@ -149,6 +150,7 @@ async fn adjust(args: AdjustArgs, config: &Config) -> Outcome {
         Adjusted::NoCustomer => {
             return Err("this is a workstation's own account, which holds no points".into());
         }
+        Adjusted::OverCap => return Err("the points of the day are used up".into()),
     };
     let Made { account, business_date, made_at } = made;
     let standing = swipe::standing(&account, account.clock);
@@ -254,6 +256,7 @@ mod tests {
             reason: "wrong-card".into(),
             actor: "command-line".into(),
             business_date: date(2026, 3, 14),
+            user: None,
         };
         assert_eq!(check(&sound), Ok(()));
         let other = |change: fn(&mut Adjustment)| {

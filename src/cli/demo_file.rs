@@ -1,7 +1,8 @@
 //! `demo.json`: where a demo is and what it holds, for programs. Written by `demo`, read by
 //! `demo` again and by `swipe`; `sign` and `replay` read their own parts of it.
 //!
-//! It holds terminals' secrets: only its owner may read it, and no error may quote it.
+//! It holds the secrets of terminals and tokens: only its owner may read it, and no error may
+//! quote it.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Secret;
+use crate::office::Role;
 
 /// The name of the file in the folder of a demo.
 pub(super) const NAME: &str = "demo.json";
@@ -19,6 +21,9 @@ pub(super) const NAME: &str = "demo.json";
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct DemoFile {
     pub(super) base_url: String,
+    /// One for each role of the back office.
+    #[serde(default)]
+    pub(super) tokens: Vec<DemoToken>,
     pub(super) terminals: Vec<DemoTerminal>,
     pub(super) cards: Vec<String>,
     pub(super) skus: Vec<DemoSku>,
@@ -35,6 +40,13 @@ pub(super) struct DemoTerminal {
     pub(super) workstation_id: String,
     pub(super) keyid: String,
     pub(super) secret_base64: Secret,
+}
+
+/// A bearer token of the back office.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct DemoToken {
+    pub(super) role: Role,
+    pub(super) token: Secret,
 }
 
 /// An article and its shelf price.

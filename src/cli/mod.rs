@@ -12,6 +12,8 @@ mod serve;
 pub mod sign;
 mod swipe;
 mod terminal;
+mod token;
+mod user;
 mod verify;
 
 use std::error::Error;
@@ -44,6 +46,8 @@ enum Command {
     Terminal(terminal::TerminalArgs),
     Account(account::AccountArgs),
     Programme(programme::ProgrammeArgs),
+    User(user::UserArgs),
+    Token(token::TokenArgs),
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
@@ -79,6 +83,8 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Terminal(args) => terminal::run(args, &config).await,
         Command::Account(args) => Box::pin(account::run(args, &config)).await,
         Command::Programme(args) => Box::pin(programme::run(args, &config)).await,
+        Command::User(args) => Box::pin(user::run(args, &config)).await,
+        Command::Token(args) => Box::pin(token::run(args, &config)).await,
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,

@@ -4,11 +4,11 @@
 //! | round trip | what                                                            |
 //! |------------|-----------------------------------------------------------------|
 //! | 1 to 2     | which account: its card, and whom it was merged into            |
-//! | 3          | BEGIN, lock                                                     |
+//! | 3          | BEGIN, lock the user, lock the account                          |
 //! | 4          | the account as it is under the lock, and what was made before   |
 //! | 5          | the statement of the committers: account and entries            |
-//! | 6          | the adjustment                                                  |
-//! | 7          | COMMIT                                                          |
+//! | 6 to 7     | the adjustment, and its line in the audit trail                 |
+//! | 8          | COMMIT                                                          |
 //!
 //! Has one connection and does one thing at a time, so that tills come first. Knows no cache:
 //! a replica that remembers an older version finds out as it does about other replicas. Must
@@ -23,6 +23,7 @@ use jiff::civil::Date;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 
 use super::batch::Batch;
 use super::committer::{Connection, Connector, is_locked, is_lost, is_lost_race};
@@ -35,6 +36,7 @@ use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::desk::decide_adjustment;
 use crate::error::Error;
+use crate::receipt::account_text;
 
 /// How long an adjustment is tried.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +58,19 @@ pub struct Adjustment {
     pub actor: String,
     /// The day that it counts for.
     pub business_date: Date,
+    /// The user of the back office that it is; none at the command line.
+    pub user: Option<ByUser>,
+}
+
+/// A user who adjusts, and how much that user may do.
+#[derive(Clone, Copy, Debug)]
+pub struct ByUser {
+    /// The user.
+    pub user_no: i32,
+    /// Most points that the user gives and takes, added up, since `since`.
+    pub points_max: i64,
+    /// When the user's day began.
+    pub since: Timestamp,
 }
 
 /// Which account is meant.
@@ -80,6 +95,8 @@ pub enum Adjusted {
     NoSuchAccount,
     /// It is a workstation's own, which holds no points.
     NoCustomer,
+    /// With it the user would have given and taken too much in a day. Nothing changed.
+    OverCap,
 }
 
 /// An adjustment that was made.
@@ -190,9 +207,16 @@ async fn adjust(
         return Ok(Some(Adjusted::NoSuchAccount));
     };
     let account_ids = [account_id];
-    let (begun, locked) =
-        tokio::join!(client.batch_execute("BEGIN"), facts::lock_accounts(connection, &account_ids));
+    // The user first: who waits for another adjustment of the same user holds no account.
+    let user_no = adjustment.user.map(|user| user.user_no);
+    let parameters: [&(dyn ToSql + Sync); 1] = [&user_no];
+    let (begun, user, locked) = tokio::join!(
+        client.batch_execute("BEGIN"),
+        client.query(sql::LOCK_USER, &parameters),
+        facts::lock_accounts(connection, &account_ids)
+    );
     begun.map_err(DbError::from)?;
+    user.map_err(DbError::from)?;
     locked?;
     let (under_lock, loaded, namesakes) = tokio::try_join!(
         account_of(connection, &adjustment.whose),
@@ -221,6 +245,7 @@ async fn adjust(
             Err(if is_same { Adjusted::Before(made) } else { Adjusted::IdReused })
         }
         (Some(account), None) if account.state == State::House => Err(Adjusted::NoCustomer),
+        (Some(_), None) if over_cap(connection, adjustment).await? => Err(Adjusted::OverCap),
         (Some(account), None) => Ok(decide_adjustment(account, points, business_date, lot)),
     };
     let (after, entries) = match decided {
@@ -253,8 +278,22 @@ async fn adjust(
         )
         .await
         .map_err(DbError::from)?;
+    let object = account_text(account_id);
+    client
+        .execute(sql::AUDIT_ADJUSTMENT, &[&now, &user_no, &object])
+        .await
+        .map_err(DbError::from)?;
     client.batch_execute("COMMIT").await.map_err(DbError::from)?;
     Ok(Some(Adjusted::Now(Made { account: after, business_date, made_at: now })))
+}
+
+/// Whether the user, whose row is locked, has done as much as may be done in a day.
+async fn over_cap(connection: &Connection, adjustment: &Adjustment) -> Result<bool, Error> {
+    let Some(ByUser { points_max, since, .. }) = adjustment.user else { return Ok(false) };
+    let client = connection.dedicated.client();
+    let row = client.query_one(sql::POINTS_ADJUSTED, &[&adjustment.actor, &since]).await;
+    let so_far: i64 = row.map_err(DbError::from)?.get(0);
+    Ok(so_far.saturating_add(adjustment.points.saturating_abs()) > points_max)
 }
 
 /// The account that is meant, as of now; its heir when it has been merged.

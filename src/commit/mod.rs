@@ -44,7 +44,7 @@ use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
-pub use desk::{Adjusted, Adjustment, Desk, Made, Whose};
+pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
 
 /// What a terminal wants written.

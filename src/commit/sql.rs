@@ -352,6 +352,20 @@ INSERT INTO adjustment (bucket, account_id, version, adjustment_id, reason, acto
                         business_date, made_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
+/// One user's adjustments are made one after another, so that what they add up to holds.
+pub(super) const LOCK_USER: &str = "
+-- commit::lock_user
+SELECT 1 FROM app_user WHERE user_no = $1 FOR UPDATE";
+
+pub(super) const POINTS_ADJUSTED: &str = "
+-- commit::points_adjusted
+SELECT coalesce(sum(abs(points)), 0)::bigint FROM adjustment WHERE actor = $1 AND made_at >= $2";
+
+pub(super) const AUDIT_ADJUSTMENT: &str = "
+-- commit::audit_adjustment
+INSERT INTO audit (at, user_no, action, object, fields)
+VALUES ($1, $2, 'account.adjust', $3, '{points}')";
+
 /// The next expiry of accounts of which nothing has to be written off: what an older version
 /// has not looked at. They stay at the version that was looked at, so no cache minds.
 pub(super) const NOTE_EXPIRIES: &str = "

@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_points", include_str!("../../migrations/0003_points.sql")),
     ("0004_tail", include_str!("../../migrations/0004_tail.sql")),
     ("0005_gentle", include_str!("../../migrations/0005_gentle.sql")),
+    ("0006_office", include_str!("../../migrations/0006_office.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

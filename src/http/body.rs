@@ -48,6 +48,11 @@ fn misshapen<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Problem {
     }
 }
 
+/// Whether a payment-card number stands anywhere in a body that could be parsed.
+pub fn holds_payment_card(body: &[u8]) -> bool {
+    matches!(scan(body), Ok(Scan { payment_card: true, .. }))
+}
+
 /// What is really to be said about a body that was refused: when a payment-card number stands
 /// anywhere in it, that comes first, and the body must not be kept. Fields that are judged by a
 /// format of their own are looked at here only.

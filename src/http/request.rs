@@ -11,7 +11,7 @@ use std::time::Duration;
 use ::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use ::http::request::Parts;
 use ::http::{HeaderMap, HeaderName, Request};
-use axum::body::Body;
+pub use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use hyper::body::Body as _;
@@ -172,6 +172,27 @@ pub async fn read_signed(
     let deadline_ms = deadline_ms(&parts.headers, policy.deadline_default_ms)?;
     let request_id = parts.extensions.get().copied().unwrap_or_else(RequestId::random);
     Ok(SignedRequest { terminal, body, request_id, deadline_ms })
+}
+
+/// Reads the body of a request that carries no signature, within the same limits. Who sends it
+/// must be known before: what a stranger sends is not kept.
+///
+/// # Errors
+/// `unsupported-media-type`, `body-too-large`, `request-timeout`, `malformed-request`.
+pub async fn read_unsigned(
+    headers: &HeaderMap,
+    body: Body,
+    policy: &Policy,
+) -> Result<Bytes, Problem> {
+    let expects_body = !body.is_end_stream();
+    let unread = |slug| if expects_body { Problem::new(slug).closing() } else { slug.into() };
+    check_media(headers, expects_body).map_err(unread)?;
+    if content_length(headers).is_some_and(|length| length > policy.body_max_bytes as u64) {
+        return Err(unread(Slug::BodyTooLarge));
+    }
+    let reading = collect(body, policy.body_max_bytes, true);
+    let body = tokio::time::timeout(policy.body_timeout, reading).await;
+    body.unwrap_or(Err(Slug::RequestTimeout)).map_err(unread)
 }
 
 /// What is asked of every request, signed or not: a target and a number of headers within

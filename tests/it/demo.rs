@@ -149,6 +149,7 @@ async fn from_nothing_to_a_swipe_and_the_same_demo_after_a_stop() {
     }
     let count = |list: &str| file[list].as_array().expect("a list").len();
     assert_eq!(count("terminals"), 8);
+    assert_eq!(count("tokens"), 4);
     assert!(count("cards") > 200 && count("skus") > 250, "{} cards", count("cards"));
     assert_eq!(file["currency"], "USD");
     for (list, field) in
@@ -177,7 +178,7 @@ async fn from_nothing_to_a_swipe_and_the_same_demo_after_a_stop() {
 
     let again = Demo::start(&folder, &[]);
     let second = again.file();
-    for same in ["terminals", "cards", "skus"] {
+    for same in ["terminals", "tokens", "cards", "skus"] {
         assert_eq!(second[same], file[same], "{same}");
     }
     assert_eq!(again.balance(card).await, after);

@@ -26,6 +26,7 @@ pub(crate) fn adjustment(id: &str, whose: Whose, points: i64) -> Adjustment {
         reason: "goodwill".to_owned(),
         actor: "test".to_owned(),
         business_date: today(),
+        user: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod account_views;
 mod bad_bodies;
 mod batches;
 mod cards;
@@ -15,6 +16,7 @@ mod deploy;
 mod desk;
 mod disks;
 mod expiries;
+mod exports;
 mod faults;
 mod framing;
 mod generated_bodies;
@@ -22,6 +24,7 @@ mod import;
 mod keys;
 mod lost_answers;
 mod model;
+mod office;
 mod openapi;
 mod operations;
 mod orders;

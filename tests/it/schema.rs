@@ -25,6 +25,10 @@ const REFERENCE_TABLES: &[&str] = &[
     "product",
     "product_version",
     "replay",
+    "app_user",
+    "api_token",
+    "audit",
+    "idempotency",
     "refinery_schema_history",
 ];
 

@@ -7,6 +7,7 @@
 mod folder;
 mod keys;
 mod listeners;
+mod tokens;
 mod words;
 
 use std::error::Error;
@@ -195,6 +196,7 @@ impl Demo<'_> {
             let sealer = Sealer::from_config(&config.secrets)?;
             let known = if key_is_new { &[] } else { file.terminals.as_slice() };
             file.terminals = keys::ensure(&pool, &sealer, known, now).await?;
+            file.tokens = tokens::ensure(&pool, &file.tokens, now).await?;
         }
         drop(pool);
         let service = Service::start_on(config, listeners.service, listeners.admin).await?;
@@ -221,6 +223,7 @@ impl Demo<'_> {
     ) -> DemoFile {
         let mut file = known.unwrap_or_else(|| DemoFile {
             base_url: String::new(),
+            tokens: Vec::new(),
             terminals: Vec::new(),
             cards: Vec::new(),
             skus: Vec::new(),

@@ -32,7 +32,10 @@ pub(super) fn page(ready: &Ready<'_>, file: &DemoFile) -> String {
     if !database.starts_with(folder) {
         row("database", database.display().to_string());
     }
-    row("programs", format!("{} (addresses, keys, cards)", folder.join("demo.json").display()));
+    row(
+        "programs",
+        format!("{} (addresses, keys, tokens, cards)", folder.join("demo.json").display()),
+    );
     let holds = match baskets {
         Some(baskets) => format!(
             "{} terminals, {} articles, {} cards, {baskets} baskets of the last 12 weeks",

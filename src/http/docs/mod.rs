@@ -7,7 +7,8 @@ mod signing;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use serde_json::Value;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 
 /// What the document says besides its calls.
 #[derive(OpenApi)]
@@ -19,12 +20,27 @@ use utoipa::OpenApi;
                        with a body over `content-type` and `content-digest` (RFC 9530); \
                        `created` and `keyid` are required. `tillside sign --explain` shows \
                        every step of it. Unknown fields are refused; problems are RFC 9457, one \
-                       slug per reason, each with a page under /problems.",
+                       slug per reason, each with a page under /problems. People and their \
+                       programs send a bearer token instead (`tillside token add`).",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    tags((name = "terminals", description = "Signed calls of checkout terminals")),
+    tags(
+        (name = "terminals", description = "Signed calls of checkout terminals"),
+        (name = "office", description = "Calls of the back office, with a bearer token"),
+    ),
+    modifiers(&Bearer),
 )]
 pub struct Document;
+
+/// How people's programs say who they are.
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+        document.components.get_or_insert_default().add_security_scheme("bearer", scheme);
+    }
+}
 
 /// A call shown with everything that goes over the wire.
 #[derive(Clone, Copy, Debug)]
@@ -46,8 +62,9 @@ pub fn json(document: String) -> Response {
 pub fn welcome() -> String {
     page(
         "Tillside",
-        "<h1>Tillside</h1><p>Loyalty at the till. This address serves checkout terminals.</p>\
-         <ul><li><a href=\"docs\">The calls of terminals</a></li>\
+        "<h1>Tillside</h1><p>Loyalty at the till. This address serves checkout terminals \
+         and the back office.</p>\
+         <ul><li><a href=\"docs\">The calls of terminals and of the back office</a></li>\
          <li><a href=\"openapi.json\">The same as an OpenAPI 3.1 document</a></li>\
          <li><a href=\"problems\">Every reason for which something is not done</a></li></ul>",
     )
@@ -76,7 +93,7 @@ pub fn page_of(document: &Value, example: &Example) -> String {
     for (name, schema) in document["components"]["schemas"].as_object().into_iter().flatten() {
         out += &schema::section(name, schema);
     }
-    page("Tillside: calls of terminals", &out)
+    page("Tillside: calls", &out)
 }
 
 fn contents(document: &Value) -> String {

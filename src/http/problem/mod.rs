@@ -13,7 +13,7 @@ use std::any::Any;
 use std::borrow::Cow;
 use std::time::Duration;
 
-use ::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use ::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use ::http::{HeaderName, HeaderValue, StatusCode, Version};
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -258,6 +258,9 @@ pub(super) fn write_out(
     }
     if problem.slug == Slug::SignatureInvalid {
         headers.extend([ACCEPT_SIGNATURE]);
+    }
+    if problem.slug == Slug::Unauthenticated {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     // HTTP/2 has no such header: there a stream is given up, never the connection.
     if problem.closes && version < Version::HTTP_2 {

@@ -24,6 +24,8 @@ pub enum Slug {
     ClockSkew,
     SignatureExpired,
     TerminalMismatch,
+    Unauthenticated,
+    Forbidden,
     MalformedJson,
     PaymentCardDataRefused,
     CardInvalid,
@@ -31,6 +33,11 @@ pub enum Slug {
     ValidationFailed,
     SwipeNameReused,
     CardOfAnotherAccount,
+    IdempotencyKeyInvalid,
+    IdempotencyKeyInUse,
+    IdempotencyKeyReused,
+    UserExists,
+    AdjustmentCapExceeded,
     StorageUnavailable,
     DeadlineExceeded,
     OutcomeUnknown,
@@ -79,7 +86,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 27] = [
+pub(super) static ENTRIES: [Entry; 34] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -207,6 +214,22 @@ pub(super) static ENTRIES: [Entry; 27] = [
          its own transactions only; reading and voiding needs the same store.",
     ),
     entry(
+        Slug::Unauthenticated,
+        "unauthenticated",
+        StatusCode::UNAUTHORIZED,
+        "The token is missing or not valid",
+        "The back office takes Authorization: Bearer with a token of tillside token add. It may \
+         have expired or been revoked, or its user may have been disabled.",
+    ),
+    entry(
+        Slug::Forbidden,
+        "forbidden",
+        StatusCode::FORBIDDEN,
+        "The role does not allow this",
+        "The user of the token has a role that may not do this, or may do it in other stores \
+         only, or the token is for reading only. Ask an admin of the chain.",
+    ),
+    entry(
         Slug::MalformedJson,
         "malformed-json",
         StatusCode::BAD_REQUEST,
@@ -261,6 +284,45 @@ pub(super) static ENTRIES: [Entry; 27] = [
         "The card belongs to another account",
         "A card belongs to one account. Merge the accounts in the back office, or use another \
          card.",
+    ),
+    entry(
+        Slug::IdempotencyKeyInvalid,
+        "idempotency-key-invalid",
+        StatusCode::BAD_REQUEST,
+        "The Idempotency-Key is missing or not valid",
+        "Send one Idempotency-Key header of 1 to 128 printable characters, a new one for each \
+         thing that is to be done once, and the same one when it is sent again.",
+    ),
+    entry(
+        Slug::IdempotencyKeyInUse,
+        "idempotency-key-in-use",
+        StatusCode::CONFLICT,
+        "A request with this Idempotency-Key is under way",
+        "The first request with the same key has not ended yet. Send it again in a moment: the \
+         answer will be that of the first.",
+    ),
+    entry(
+        Slug::IdempotencyKeyReused,
+        "idempotency-key-reused",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "Another request had this Idempotency-Key",
+        "The key was used for a request with other content, which stands. Nothing was done. Use \
+         a new key for a new request.",
+    ),
+    entry(
+        Slug::UserExists,
+        "user-exists",
+        StatusCode::CONFLICT,
+        "There is a user with this e-mail address",
+        "An address names one user, also one that is disabled. Nothing was done.",
+    ),
+    entry(
+        Slug::AdjustmentCapExceeded,
+        "adjustment-cap-exceeded",
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "The points of the day are used up",
+        "With this adjustment the user would have given and taken more points today than \
+         office.adjustment_points_per_day allows. Nothing was done.",
     ),
     entry(
         Slug::StorageUnavailable,

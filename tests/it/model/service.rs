@@ -160,6 +160,7 @@ impl Pair {
                     reason: "goodwill".to_owned(),
                     actor: "test".to_owned(),
                     business_date: date,
+                    user: None,
                 };
                 let adjusted = desk.adjust(&snapshot, &adjustment, now).await;
                 let adjusted = match adjusted.expect("the database is there") {

@@ -7,5 +7,6 @@ pub(crate) mod edge;
 pub(crate) mod explain;
 pub(crate) mod flow;
 pub(crate) mod gate;
+pub(crate) mod office;
 pub(crate) mod service;
 pub(crate) mod tap;

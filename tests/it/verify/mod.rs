@@ -224,6 +224,7 @@ async fn make_desk_history(service: &TestService) {
         reason: "wrong-card".into(),
         actor: "test".into(),
         business_date: "2026-03-20".parse().expect("a date"),
+        user: None,
     };
     let adjusted = desk.adjust(&snapshot, &adjustment, now).await.expect("the database answers");
     assert!(matches!(adjusted, Adjusted::Now(_)), "{adjusted:?}");

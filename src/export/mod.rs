@@ -1,0 +1,290 @@
+//! Exports for marketing: accounts with their points, visits and habits, as a file. One snapshot
+//! for the whole file, a page of it in memory at a time, while tills go on. Never holds a
+//! member's values nor anything inferred from sensitive articles; no cell of a CSV can be taken
+//! for a formula.
+
+pub mod http;
+mod sql;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::civil::Date;
+use serde::Serialize;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::domain::account::{Account, State};
+use crate::domain::record;
+use crate::domain::swipe;
+use crate::error::Error;
+use crate::receipt::account_text;
+use sql::{AccountRow, Window};
+
+/// Accounts in memory at a time.
+const PAGE: i64 = 200;
+/// Categories that are named of an account.
+const CATEGORIES_MAX: usize = 3;
+/// Whoever takes a file must not stop reading for longer: the snapshot keeps vacuum back.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How the file is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Csv,
+    Ndjson,
+}
+
+/// Which accounts are wanted; what is not set does not matter.
+#[derive(Clone, Debug, Default)]
+struct Filters {
+    enrolled: Option<bool>,
+    consent: Option<String>,
+    visited_since: Option<Date>,
+    points_min: Option<i64>,
+}
+
+/// An account in the file.
+#[derive(Serialize)]
+struct Line {
+    account: String,
+    state: &'static str,
+    points: i64,
+    spendable: i64,
+    pending: i64,
+    baskets: i32,
+    sales_minor: i64,
+    visits_30d: i64,
+    spend_30d_minor: i64,
+    visits_90d: i64,
+    spend_90d_minor: i64,
+    visits_365d: i64,
+    spend_365d_minor: i64,
+    last_visit: Option<Date>,
+    top_categories: Vec<String>,
+    consents: Vec<String>,
+}
+
+/// The columns, in the order of [`Line`].
+const COLUMNS: [&str; 16] = [
+    "account",
+    "state",
+    "points",
+    "spendable",
+    "pending",
+    "baskets",
+    "sales_minor",
+    "visits_30d",
+    "spend_30d_minor",
+    "visits_90d",
+    "spend_90d_minor",
+    "visits_365d",
+    "spend_365d_minor",
+    "last_visit",
+    "top_categories",
+    "consents",
+];
+
+impl Filters {
+    fn admit(&self, line: &Line) -> bool {
+        let is_enrolled = line.state == "enrolled";
+        self.enrolled.is_none_or(|enrolled| enrolled == is_enrolled)
+            && self.consent.as_ref().is_none_or(|wanted| line.consents.contains(wanted))
+            && self.points_min.is_none_or(|least| line.points >= least)
+            && self.visited_since.is_none_or(|day| line.last_visit.is_some_and(|last| last >= day))
+    }
+}
+
+/// Writes the file page by page; whether it is whole. Ends early when nobody reads (any more),
+/// and when the database fails.
+async fn write(
+    mut snapshot: sql::Snapshot,
+    filters: &Filters,
+    format: Format,
+    today: Date,
+    to: &mpsc::Sender<Bytes>,
+) -> bool {
+    let mut chunk = match format {
+        Format::Csv => head(),
+        Format::Ndjson => Bytes::new(),
+    };
+    loop {
+        if !chunk.is_empty() {
+            match timeout(READER_PATIENCE, to.send(chunk)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) | Err(_) => return false,
+            }
+        }
+        let page = match snapshot.page(PAGE, today).await {
+            Ok(rows) if rows.is_empty() => return true,
+            Ok(rows) => rows_as_bytes(rows, &snapshot.categories, filters, format, today),
+            Err(error) => Err(error),
+        };
+        match page {
+            Ok(page) => chunk = page,
+            Err(error) => {
+                tracing::error!(%error, "an export was cut");
+                return false;
+            }
+        }
+    }
+}
+
+fn rows_as_bytes(
+    rows: Vec<AccountRow>,
+    categories: &HashMap<u32, String>,
+    filters: &Filters,
+    format: Format,
+    today: Date,
+) -> Result<Bytes, Error> {
+    let mut out = Vec::new();
+    for row in rows {
+        let line = line(row, categories, today)?;
+        if !filters.admit(&line) {
+            continue;
+        }
+        match format {
+            Format::Csv => out.extend_from_slice(&csv_line(&cells(line))),
+            Format::Ndjson => {
+                serde_json::to_writer(&mut out, &line).expect("a Vec takes all bytes");
+                out.push(b'\n');
+            }
+        }
+    }
+    Ok(out.into())
+}
+
+fn line(row: AccountRow, categories: &HashMap<u32, String>, today: Date) -> Result<Line, Error> {
+    let AccountRow { account, windows, last_visit, consents, records } = row;
+    let Account { account_id, state, baskets, sales_minor, .. } = account;
+    let standing = swipe::standing(&account, today);
+    let [month, quarter, year] = windows;
+    let Window { visits: visits_30d, spend_minor: spend_30d_minor } = month;
+    let Window { visits: visits_90d, spend_minor: spend_90d_minor } = quarter;
+    let Window { visits: visits_365d, spend_minor: spend_365d_minor } = year;
+    Ok(Line {
+        account: account_text(account_id),
+        state: if state == State::Enrolled { "enrolled" } else { "provisional" },
+        points: standing.balance,
+        spendable: standing.spendable,
+        pending: standing.pending,
+        baskets,
+        sales_minor,
+        visits_30d,
+        spend_30d_minor,
+        visits_90d,
+        spend_90d_minor,
+        visits_365d,
+        spend_365d_minor,
+        last_visit,
+        top_categories: top_categories(account_id, &records, categories)?,
+        consents,
+    })
+}
+
+/// The categories that stood in the most of these baskets. Sensitive articles do not count, so
+/// nothing can be read from them.
+fn top_categories(
+    account_id: i64,
+    records: &[Vec<u8>],
+    categories: &HashMap<u32, String>,
+) -> Result<Vec<String>, Error> {
+    let mut baskets: HashMap<u32, usize> = HashMap::new();
+    for bytes in records {
+        let record = record::decode(bytes)
+            .map_err(|error| Error::Damaged(format!("account {account_id}: {error}")))?;
+        let sold = record.sold().into_iter().filter(|product| !product.sensitive);
+        let mut numbers: Vec<u32> = sold.map(|product| product.taxa.category_no).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        for number in numbers {
+            *baskets.entry(number).or_default() += 1;
+        }
+    }
+    let named = |(number, count): (u32, usize)| Some((count, categories.get(&number)?));
+    let mut found: Vec<(usize, &String)> = baskets.into_iter().filter_map(named).collect();
+    found.sort_unstable_by(|(a, name_a), (b, name_b)| b.cmp(a).then(name_a.cmp(name_b)));
+    Ok(found.into_iter().take(CATEGORIES_MAX).map(|(_, name)| name.clone()).collect())
+}
+
+fn head() -> Bytes {
+    csv_line(&COLUMNS.map(str::to_owned)).into()
+}
+
+/// The cells of a line. Numbers and dates are the service's own and stay as they are.
+fn cells(line: Line) -> [String; COLUMNS.len()] {
+    let number = |number: i64| number.to_string();
+    [
+        harmless(line.account),
+        harmless(line.state.to_owned()),
+        number(line.points),
+        number(line.spendable),
+        number(line.pending),
+        line.baskets.to_string(),
+        number(line.sales_minor),
+        number(line.visits_30d),
+        number(line.spend_30d_minor),
+        number(line.visits_90d),
+        number(line.spend_90d_minor),
+        number(line.visits_365d),
+        number(line.spend_365d_minor),
+        line.last_visit.map_or_else(String::new, |day| day.to_string()),
+        harmless(line.top_categories.join("; ")),
+        harmless(line.consents.join("; ")),
+    ]
+}
+
+/// A text that no spreadsheet takes for a formula.
+fn harmless(text: String) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
+}
+
+fn csv_line(cells: &[String]) -> Vec<u8> {
+    let mut writer =
+        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![]);
+    writer.write_record(cells).expect("a Vec takes all bytes");
+    writer.into_inner().expect("a Vec takes all bytes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_is_taken_for_a_formula() {
+        for text in ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1"] {
+            assert_eq!(harmless(text.to_owned()), format!("'{text}"));
+        }
+        assert_eq!(harmless("Dairy; =1".to_owned()), "Dairy; =1");
+        let cells = ["'=cmd|' /C calc'!A0".to_owned(), "a\"b,c".to_owned()];
+        assert_eq!(csv_line(&cells), b"'=cmd|' /C calc'!A0,\"a\"\"b,c\"\r\n");
+    }
+
+    #[test]
+    fn a_line_has_a_cell_for_each_column_and_the_names_of_both_formats_agree() {
+        let line = Line {
+            account: account_text(1),
+            state: "enrolled",
+            points: -5,
+            spendable: 0,
+            pending: 0,
+            baskets: 1,
+            sales_minor: 2,
+            visits_30d: 3,
+            spend_30d_minor: 4,
+            visits_90d: 5,
+            spend_90d_minor: 6,
+            visits_365d: 7,
+            spend_365d_minor: 8,
+            last_visit: None,
+            top_categories: vec!["=x".into()],
+            consents: vec![],
+        };
+        let json = serde_json::to_string(&line).expect("JSON");
+        let at = COLUMNS.map(|name| json.find(&format!("\"{name}\":")).expect(name));
+        assert!(at.is_sorted(), "{json}");
+        let cells = cells(line);
+        assert_eq!((&*cells[2], &*cells[14]), ("-5", "'=x"));
+    }
+}
