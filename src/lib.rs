@@ -14,6 +14,7 @@ pub mod db;
 pub mod demo;
 pub mod domain;
 pub mod error;
+pub mod evaluate;
 pub mod expiry;
 pub mod export;
 pub mod http;

@@ -3,6 +3,8 @@
 mod account;
 mod demo;
 mod demo_file;
+pub mod evaluate;
+mod households;
 pub mod import;
 mod migrate;
 mod programme;
@@ -51,6 +53,7 @@ enum Command {
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
+    Evaluate(evaluate::EvaluateArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -88,6 +91,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,
+        Command::Evaluate(args) => evaluate::run(&args),
         Command::Verify(args) => Box::pin(verify::run(args, &config)).await,
     }
 }

@@ -1,6 +1,5 @@
 //! `tillside replay`: recorded baskets through the signed endpoint.
 
-use std::collections::HashSet;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,6 +11,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use super::households::read_households;
 use super::progress::Progress;
 use crate::config::{Config, Secret};
 use crate::db::pool::connect_pool;
@@ -347,23 +347,6 @@ fn choose(args: &ReplayArgs, baskets: &mut Transactions) -> Result<(), Box<dyn E
             && households.as_ref().is_none_or(|chosen| chosen.contains(&basket.household_id))
     });
     Ok(())
-}
-
-fn read_households(path: &Path) -> Result<HashSet<u32>, Box<dyn Error>> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    let mut lines = (1..).zip(text.lines());
-    if lines.next().map(|(_, header)| header.trim()) != Some("household_id") {
-        return Err(format!("{}: the first line must be household_id", path.display()).into());
-    }
-    lines
-        .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(number, line)| {
-            line.trim().parse().map_err(|_| {
-                format!("{}, line {number}: must be a household's number", path.display()).into()
-            })
-        })
-        .collect()
 }
 
 fn report(

@@ -3,8 +3,8 @@
 //! Nothing in here may import anything of this crate but `domain` itself. In reading order:
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
 //! ([`programme`], [`product`]), what we remember ([`account`], [`ledger`], [`profile`]),
-//! and what follows from the three ([`swipe`]). [`content`], [`record`] and [`codec`] turn
-//! it into bytes; [`payment_card`] keeps out what must never be stored.
+//! and what follows from the three ([`swipe`], [`selection`]). [`content`], [`record`] and
+//! [`codec`] turn it into bytes; [`payment_card`] keeps out what must never be stored.
 
 pub mod account;
 pub mod basket;
@@ -21,6 +21,7 @@ pub mod profile;
 pub mod programme;
 pub mod quantity;
 pub mod record;
+pub mod selection;
 pub mod swipe;
 
 #[cfg(test)]

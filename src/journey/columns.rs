@@ -4,6 +4,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 use parquet::basic::Type as PhysicalType;
 use parquet::column::reader::get_typed_column_reader;
 use parquet::data_type::{ByteArrayType, DataType, DoubleType, Int64Type, Int96Type};
@@ -76,6 +79,19 @@ impl Columns {
         mut take: impl FnMut(usize, i64) -> Result<(), &'static str>,
     ) -> Result<(), JourneyError> {
         self.each::<Int96Type>(column, |row, value| take(row, value.ok_or(EMPTY)?.to_seconds()))
+    }
+
+    /// Hands over each day of a column, which the data writes as its first instant, UTC.
+    pub(super) fn dates(
+        &self,
+        column: &'static str,
+        mut take: impl FnMut(usize, Date),
+    ) -> Result<(), JourneyError> {
+        self.instants(column, |row, second| {
+            let instant = Timestamp::from_second(second).map_err(|_| "is no day")?;
+            take(row, instant.to_zoned(TimeZone::UTC).date());
+            Ok(())
+        })
     }
 
     /// Hands over each text of a column, or its absence.

@@ -9,6 +9,7 @@
 //! negative. Every amount is a whole number of cents but for the residue of binary fractions
 //! (20 amounts such as 4.4e-16 are nothing).
 
+pub mod campaigns;
 mod columns;
 pub mod products;
 pub mod transactions;

@@ -32,12 +32,14 @@ pub struct RecordedLine {
     pub amount_minor: u32,
     /// What the retailer and the coupons took off, in minor units. May exceed what was paid.
     pub discount_minor: u32,
+    /// Whether a coupon was part of that.
+    pub with_coupon: bool,
 }
 
 impl RecordedLine {
     /// A line that stands in no file.
     pub fn new(product_id: u32, quantity: u32, amount_minor: u32, discount_minor: u32) -> Self {
-        Self { basket_no: 0, product_id, quantity, amount_minor, discount_minor }
+        Self { product_id, quantity, amount_minor, discount_minor, ..Self::default() }
     }
 
     /// What was paid, in minor units.
@@ -244,6 +246,7 @@ pub fn read(path: &Path) -> Result<Transactions, JourneyError> {
         file.amounts(column, |row, minor| {
             lines[row].amount_minor = lines[row].amount_minor.saturating_add(minor);
             lines[row].discount_minor = lines[row].discount_minor.saturating_add(minor);
+            lines[row].with_coupon |= minor > 0 && column == "coupon_disc";
         })?;
     }
     Ok(assemble(lines, headers))
@@ -301,7 +304,7 @@ mod tests {
     use super::*;
 
     fn line(basket_no: u32, product_id: u32) -> RecordedLine {
-        RecordedLine { basket_no, product_id, quantity: 1, amount_minor: 100, discount_minor: 0 }
+        RecordedLine { basket_no, ..RecordedLine::new(product_id, 1, 100, 0) }
     }
 
     fn header(basket_id: i64, second: i64) -> Header {

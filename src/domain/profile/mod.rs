@@ -263,7 +263,8 @@ impl Profile {
         }
     }
 
-    fn last_day(&self) -> u16 {
+    /// Day of the latest basket, in days since 2000-01-01; 0 before the first.
+    pub fn last_day(&self) -> u16 {
         self.days.last().copied().unwrap_or_default()
     }
 

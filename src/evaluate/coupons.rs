@@ -1,0 +1,369 @@
+//! The task on coupons: which of a campaign's coupons a household redeems.
+//!
+//! A campaign is scored with weights from campaigns that ended before it began, on profiles as
+//! they were before its first day. Redemptions are those of coupons that somebody had chosen
+//! for the household, so these figures are of accuracy; what a coupon *causes* is not in them.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
+
+use jiff::civil::{Date, date};
+
+use super::clock::Stopwatch;
+use super::data::Data;
+use super::learning::logistic;
+use super::methods::{Method, draw};
+use super::metrics::{area_under_curve, discount, mean, ratio};
+use crate::domain::profile::Profile;
+use crate::domain::selection::offers::{
+    Live, OFFER_SIGNS, Occasion, OfferRoom, OfferWeights, score,
+};
+use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon};
+
+/// Campaigns that begin earlier are only learned from.
+const FIRST_SCORED: Date = date(2017, 8, 1);
+/// Coupons for more articles say little about what is wanted, and are left out.
+const PRODUCTS_MAX: usize = 200;
+/// Places that count.
+const PLACES: usize = 5;
+/// Coupons among which a swipe chooses, when what it costs is measured.
+const LIVE: usize = 1_000;
+
+/// A coupon for a household, as it stood before the campaign's first day.
+struct Pair {
+    signs: [f32; OFFER_SIGNS],
+    popularity: f32,
+    times_bought: f32,
+    redeemed: bool,
+    bought: bool,
+}
+
+/// The coupons of one campaign for one household.
+struct List {
+    campaign: usize,
+    household_id: u32,
+    pairs: Vec<Pair>,
+    open: bool,
+    scored: bool,
+    /// What it took to see the signs.
+    cpu: Duration,
+}
+
+/// How a method did on coupons.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CouponFigures {
+    /// Over all pairs.
+    pub pooled_auc: f64,
+    /// Mean over lists with a redeemed coupon.
+    pub list_auc: f64,
+    /// Mean over lists with a redeemed coupon.
+    pub recall_at_5: f64,
+    /// Mean over lists with a redeemed coupon.
+    pub ndcg_at_5: f64,
+    /// Over pairs whose household had never bought an article of the coupon.
+    pub never_bought_auc: f64,
+    /// As `list_auc`, when what counts is a purchase of an article of the coupon.
+    pub bought_list_auc: f64,
+    /// As `ndcg_at_5`, when what counts is a purchase.
+    pub bought_ndcg_at_5: f64,
+    /// Households with a list in which something was redeemed.
+    pub households: usize,
+    /// Lists in which something was redeemed.
+    pub lists: usize,
+    /// Of all, for one list, in µs of processor time.
+    pub cpu_us: f64,
+}
+
+/// What the task holds, to be compared with the description of the protocol.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CouponTask {
+    /// Pairs of household and coupon.
+    pub pairs: usize,
+    /// Of those the redeemed ones.
+    pub redeemed: usize,
+    /// Pairs whose household never bought an article of the coupon.
+    pub never_bought: usize,
+    /// Of those the redeemed ones.
+    pub never_bought_redeemed: usize,
+    /// Processor time to choose among a thousand live coupons, in µs: half of the households
+    /// take no longer.
+    pub choose_p50_us: f64,
+    /// The same for 99 of 100 households.
+    pub choose_p99_us: f64,
+}
+
+/// The methods that have an order of coupons.
+pub const COUPON_METHODS: [Method; 4] =
+    [Method::Random, Method::Popularity, Method::PTop, Method::Ours];
+
+/// Scores every campaign and judges the methods.
+pub fn evaluate(
+    data: &Data,
+    open: &[bool],
+    scored: &[bool],
+) -> (CouponTask, Vec<(Method, CouponFigures)>) {
+    let lists = lists(data, open, scored);
+    let campaigns = &data.campaigns;
+    let asked: Vec<bool> = campaigns.iter().map(|c| c.start >= FIRST_SCORED).collect();
+    let weights: Vec<OfferWeights> = campaigns
+        .iter()
+        .zip(&asked)
+        .map(
+            |(campaign, asked)| {
+                if *asked { learn(campaigns, &lists, campaign.start) } else { [0.0; OFFER_SIGNS] }
+            },
+        )
+        .collect();
+    let judged: Vec<&List> =
+        lists.iter().filter(|list| list.scored && asked[list.campaign]).collect();
+    let mut task = CouponTask::default();
+    for pair in judged.iter().flat_map(|list| &list.pairs) {
+        let never = pair.times_bought == 0.0;
+        task.pairs += 1;
+        task.redeemed += usize::from(pair.redeemed);
+        task.never_bought += usize::from(never);
+        task.never_bought_redeemed += usize::from(never && pair.redeemed);
+    }
+    if let Some(weights) = weights.last() {
+        [task.choose_p50_us, task.choose_p99_us] = choosing(data, open, scored, *weights);
+    }
+    let clock = Stopwatch::default();
+    let figures = COUPON_METHODS.map(|method| {
+        let mut cpu = Duration::ZERO;
+        let mut scores: Vec<Vec<f64>> = Vec::with_capacity(judged.len());
+        for list in &judged {
+            let (list_scores, took) = clock.measure(|| {
+                let weights = &weights[list.campaign];
+                (0..)
+                    .zip(&list.pairs)
+                    .map(|(at, pair)| pair.score(method, list, at, weights))
+                    .collect()
+            });
+            scores.push(list_scores);
+            cpu += took;
+            if method == Method::Ours || method == Method::PTop {
+                cpu += list.cpu;
+            }
+        }
+        let mut figures = figures(&judged, &scores);
+        figures.cpu_us = cpu.as_secs_f64() * 1e6 / ratio(judged.len().max(1), 1);
+        (method, figures)
+    });
+    (task, figures.into())
+}
+
+impl Pair {
+    fn score(&self, method: Method, list: &List, at: u32, weights: &OfferWeights) -> f64 {
+        match method {
+            Method::Popularity => self.popularity.into(),
+            Method::PTop | Method::GpTop => self.times_bought.into(),
+            Method::Ours => score(weights, &self.signs).into(),
+            Method::Random => {
+                let question = u64::from(list.household_id) << 32 | list.campaign as u64;
+                f64::from(u32::try_from(draw(question, at) >> 32).unwrap_or_default())
+            }
+        }
+    }
+}
+
+/// Weights from the campaigns that had ended before a day, with the households that all may
+/// learn from.
+fn learn(campaigns: &[JourneyCampaign], lists: &[List], before: Date) -> OfferWeights {
+    let known = lists.iter().filter(|list| list.open && campaigns[list.campaign].end < before);
+    let examples = known.flat_map(|list| &list.pairs).map(|pair| (&pair.signs, pair.redeemed, 1.0));
+    #[expect(clippy::cast_possible_truncation, reason = "weights are of a few digits")]
+    logistic(examples, 1.0).map(|weight| weight as f32)
+}
+
+fn figures(lists: &[&List], scores: &[Vec<f64>]) -> CouponFigures {
+    let mut pooled = Vec::new();
+    let mut never = Vec::new();
+    let mut figures = CouponFigures::default();
+    let [mut aucs, mut recalls, mut ndcgs] = [const { Vec::new() }; 3];
+    let [mut bought_aucs, mut bought_ndcgs] = [const { Vec::new() }; 2];
+    let mut households = HashSet::new();
+    for (list, scores) in lists.iter().zip(scores) {
+        let mut order: Vec<usize> = (0..scores.len()).collect();
+        order.sort_by(|a, b| {
+            let popularity = |at: usize| list.pairs[at].popularity;
+            let by_score = scores[*b].total_cmp(&scores[*a]);
+            by_score.then(popularity(*b).total_cmp(&popularity(*a))).then(a.cmp(b))
+        });
+        let marked = |truth: fn(&Pair) -> bool| {
+            let marks = list.pairs.iter().map(truth);
+            scores.iter().copied().zip(marks).collect::<Vec<(f64, bool)>>()
+        };
+        let redeemed = marked(|pair| pair.redeemed);
+        pooled.extend(&redeemed);
+        let new = redeemed.iter().zip(&list.pairs).filter(|(_, pair)| pair.times_bought == 0.0);
+        never.extend(new.map(|(mark, _)| *mark));
+        if let Some((recall, ndcg)) = top(&order, &redeemed) {
+            households.insert(list.household_id);
+            recalls.push(recall);
+            ndcgs.push(ndcg);
+            aucs.extend(area_under_curve(&redeemed));
+        }
+        let bought = marked(|pair| pair.bought);
+        if let Some((_, ndcg)) = top(&order, &bought) {
+            bought_ndcgs.push(ndcg);
+            bought_aucs.extend(area_under_curve(&bought));
+        }
+    }
+    figures.pooled_auc = area_under_curve(&pooled).unwrap_or_default();
+    figures.never_bought_auc = area_under_curve(&never).unwrap_or_default();
+    figures.list_auc = mean(&aucs);
+    figures.recall_at_5 = mean(&recalls);
+    figures.ndcg_at_5 = mean(&ndcgs);
+    figures.bought_list_auc = mean(&bought_aucs);
+    figures.bought_ndcg_at_5 = mean(&bought_ndcgs);
+    figures.households = households.len();
+    figures.lists = recalls.len();
+    figures
+}
+
+/// Recall and gain of the first five; nothing when there was nothing to hit.
+fn top(order: &[usize], marks: &[(f64, bool)]) -> Option<(f64, f64)> {
+    let wanted = marks.iter().filter(|(_, wanted)| *wanted).count();
+    let hits: Vec<usize> =
+        (0..order.len().min(PLACES)).filter(|place| marks[order[*place]].1).collect();
+    let gain: f64 = hits.iter().map(|place| discount(*place)).sum();
+    let ideal: f64 = (0..wanted.min(PLACES)).map(discount).sum();
+    (wanted > 0).then(|| (ratio(hits.len(), wanted), gain / ideal))
+}
+
+/// Every campaign's coupons for each of its households, as things stood before its first day.
+fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
+    let offers: Vec<(Vec<i64>, Live)> = data
+        .campaigns
+        .iter()
+        .map(|campaign| {
+            let few = ranked(campaign);
+            let upcs = few.iter().map(|coupon| coupon.coupon_upc).collect();
+            (upcs, live(data, open, &few, campaign.start, [0.0; OFFER_SIGNS]))
+        })
+        .collect();
+    let redeemed: HashSet<(u32, u32, i64)> =
+        data.redemptions.iter().map(|r| (r.household_id, r.campaign_id, r.coupon_upc)).collect();
+    let mut uses: BTreeMap<u32, Vec<Date>> = BTreeMap::new();
+    for redemption in &data.redemptions {
+        uses.entry(redemption.household_id).or_default().push(redemption.on);
+    }
+    let clock = Stopwatch::default();
+    let mut room = OfferRoom::default();
+    let mut lists = Vec::new();
+    let chosen = data.households.iter().enumerate().filter(|(at, _)| open[*at] || scored[*at]);
+    for (place, household) in chosen {
+        let household_id = household.household_id;
+        let baskets = &household.baskets;
+        let mut profile = Profile::default();
+        let mut learned = 0;
+        // Campaigns come by their start, so that the profile only ever grows.
+        let campaigns = data.campaigns.iter().enumerate();
+        let sent = campaigns.filter(|(_, c)| c.households.binary_search(&household_id).is_ok());
+        for (received, (at, campaign)) in (0..).zip(sent) {
+            while baskets.get(learned).is_some_and(|basket| basket.date < campaign.start) {
+                baskets[learned].teach(&mut profile);
+                learned += 1;
+            }
+            let (upcs, live) = &offers[at];
+            let used = uses.get(&household_id).into_iter().flatten();
+            let used = used.filter(|date| **date < campaign.start).count();
+            let occasion = Occasion {
+                sent_along: u32::try_from(upcs.len()).unwrap_or(u32::MAX),
+                redeemed: u32::try_from(used).unwrap_or(u32::MAX),
+                campaigns: received,
+            };
+            let mut seen = Vec::with_capacity(upcs.len());
+            let ((), cpu) = clock.measure(|| {
+                live.signs(&profile, &occasion, &mut room, |signs, count| {
+                    seen.push((*signs, count))
+                });
+            });
+            let during = baskets[learned..].iter().take_while(|b| b.date <= campaign.end);
+            let bought: HashSet<u32> =
+                during.flat_map(|basket| &basket.sold).map(|product| product.product_no).collect();
+            let coupons = ranked(campaign);
+            let known = (0..).zip(coupons).zip(seen);
+            let pairs = known.map(|((nth, coupon), (signs, times_bought))| Pair {
+                signs,
+                popularity: live.popularity(nth),
+                times_bought,
+                redeemed: redeemed.contains(&(
+                    household_id,
+                    campaign.campaign_id,
+                    coupon.coupon_upc,
+                )),
+                bought: coupon.products.iter().any(|id| bought.contains(&data.product_no(*id))),
+            });
+            lists.push(List {
+                campaign: at,
+                household_id,
+                pairs: pairs.collect(),
+                open: open[place],
+                scored: scored[place],
+                cpu,
+            });
+        }
+    }
+    lists
+}
+
+/// The coupons of a campaign that are ranked.
+fn ranked(campaign: &JourneyCampaign) -> Vec<&JourneyCoupon> {
+    campaign.coupons.iter().filter(|coupon| coupon.products.len() <= PRODUCTS_MAX).collect()
+}
+
+/// Arranges coupons, with how popular their articles were with open households before a day.
+fn live(
+    data: &Data,
+    open: &[bool],
+    coupons: &[&JourneyCoupon],
+    before: Date,
+    weights: OfferWeights,
+) -> Live {
+    let mut counts = vec![0_f32; data.products.len()];
+    let mut baskets = 0_f32;
+    let open = data.households.iter().zip(open).filter(|(_, open)| **open);
+    let known = open.flat_map(|(household, _)| &household.baskets);
+    for basket in known.filter(|basket| basket.date < before) {
+        baskets += 1.0;
+        for product in &basket.sold {
+            counts[product.product_no as usize] += 1.0;
+        }
+    }
+    for count in &mut counts {
+        *count /= baskets.max(1.0);
+    }
+    let numbers = |coupon: &&JourneyCoupon| {
+        coupon.products.iter().map(|id| data.product_no(*id)).collect::<Vec<u32>>()
+    };
+    let coupons: Vec<Vec<u32>> = coupons.iter().map(numbers).collect();
+    Live::new(&coupons, &data.products, &counts, weights)
+}
+
+/// Processor time to choose among a thousand live coupons for the profiles that households have
+/// at the end, in µs: the half and the ninety-ninth of a hundred that took least.
+fn choosing(data: &Data, open: &[bool], scored: &[bool], weights: OfferWeights) -> [f64; 2] {
+    let all: Vec<&JourneyCoupon> = data.campaigns.iter().flat_map(ranked).collect();
+    let thousand: Vec<&JourneyCoupon> = all.iter().copied().cycle().take(LIVE).collect();
+    let live = live(data, open, &thousand, Date::MAX, weights);
+    let occasion = Occasion { sent_along: 16, redeemed: 1, campaigns: 4 };
+    let clock = Stopwatch::default();
+    let mut room = OfferRoom::default();
+    let mut times = Vec::new();
+    let chosen = data.households.iter().zip(scored).filter(|(_, scored)| **scored);
+    for (household, _) in chosen {
+        let mut profile = Profile::default();
+        household.baskets.iter().for_each(|basket| basket.teach(&mut profile));
+        let (chosen, took) = clock.measure(|| {
+            live.choose(&profile, &occasion, PLACES, &mut room).map(|(at, _)| at).last()
+        });
+        std::hint::black_box(chosen);
+        times.push(took);
+    }
+    times.sort_unstable();
+    [50, 99].map(|percent| {
+        let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+        times.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e6)
+    })
+}

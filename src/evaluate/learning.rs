@@ -1,0 +1,245 @@
+//! Weights from examples: the choice among a list (conditional logit) and the yes or no of one
+//! pair (logistic regression), both by Newton's method on the exact likelihood, whose maximum
+//! is the only one. Pure arithmetic; knows nothing of what the numbers mean.
+
+/// Steps after which the search ends in any case; it usually takes six.
+const STEPS_MAX: usize = 25;
+
+/// Lists of candidates, of which some were chosen.
+#[derive(Clone, Debug)]
+pub struct Choices<const N: usize> {
+    signs: Vec<[f32; N]>,
+    /// How much each candidate was chosen; 0 for most.
+    gains: Vec<f32>,
+    /// Of how many like it each candidate stands for one, as a logarithm.
+    offsets: Vec<f32>,
+    ends: Vec<usize>,
+}
+
+impl<const N: usize> Default for Choices<N> {
+    fn default() -> Self {
+        Self { signs: Vec::new(), gains: Vec::new(), offsets: Vec::new(), ends: Vec::new() }
+    }
+}
+
+impl<const N: usize> Choices<N> {
+    /// Adds a candidate to the list that is being made.
+    pub fn add(&mut self, signs: [f32; N], gain: f32, offset: f32) {
+        self.signs.push(signs);
+        self.gains.push(gain);
+        self.offsets.push(offset);
+    }
+
+    /// Ends the list; one of which nothing was chosen is forgotten.
+    pub fn end(&mut self) {
+        let begin = self.ends.last().copied().unwrap_or_default();
+        if self.gains[begin..].iter().all(|gain| *gain == 0.0) {
+            self.signs.truncate(begin);
+            self.gains.truncate(begin);
+            self.offsets.truncate(begin);
+        } else {
+            self.ends.push(self.signs.len());
+        }
+    }
+
+    /// Whether there is nothing to learn from.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+
+    /// The most likely weights, held towards zero by `ridge`.
+    pub fn fit(&self, ridge: f64) -> [f64; N] {
+        ascend(ridge, |weights| {
+            let mut sum = Sum::default();
+            let mut begin = 0;
+            let mut odds = Vec::new();
+            for end in &self.ends {
+                let list = begin..*end;
+                begin = *end;
+                let signs = &self.signs[list.clone()];
+                let scores = signs.iter().zip(&self.offsets[list.clone()]);
+                odds.clear();
+                odds.extend(scores.map(|(signs, offset)| dot(weights, signs) + f64::from(*offset)));
+                let most = odds.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let whole: f64 = odds.iter().map(|score| (score - most).exp()).sum();
+                let gains = &self.gains[list];
+                let gained: f64 = gains.iter().map(|gain| f64::from(*gain)).sum();
+                let mut middle = [0.0; N];
+                for ((signs, score), gain) in signs.iter().zip(&odds).zip(gains) {
+                    let share = (score - most).exp() / whole;
+                    let gain = f64::from(*gain);
+                    if gain > 0.0 {
+                        sum.likelihood += gain * (score - most - whole.ln());
+                    }
+                    for at in 0..N {
+                        let sign = f64::from(signs[at]);
+                        middle[at] += share * sign;
+                        sum.slope[at] += (gain - gained * share) * sign;
+                    }
+                    if gained * share > 1e-9 {
+                        sum.bend(signs, gained * share);
+                    }
+                }
+                for at in 0..N {
+                    for other in 0..=at {
+                        sum.curve[at][other] -= gained * middle[at] * middle[other];
+                    }
+                }
+            }
+            sum
+        })
+    }
+}
+
+/// The most likely weights of a logistic regression, held towards zero by `ridge`. Each example
+/// has signs, what came of it, and how much it counts.
+pub fn logistic<'a, const N: usize>(
+    examples: impl Iterator<Item = (&'a [f32; N], bool, f64)> + Clone,
+    ridge: f64,
+) -> [f64; N] {
+    ascend(ridge, |weights| {
+        let mut sum = Sum::default();
+        for (signs, came, counts) in examples.clone() {
+            let score = dot(weights, signs);
+            let share = 1.0 / (1.0 + (-score).exp());
+            // ln(share) or ln(1 - share), without losing what is near 0.
+            let signed = if came { -score } else { score };
+            sum.likelihood -= counts * (signed.max(0.0) + (-signed.abs()).exp().ln_1p());
+            let error = counts * (if came { 1.0 } else { 0.0 } - share);
+            for (slope, sign) in sum.slope.iter_mut().zip(signs) {
+                *slope += error * f64::from(*sign);
+            }
+            sum.bend(signs, counts * share * (1.0 - share));
+        }
+        sum
+    })
+}
+
+/// A likelihood with its first and second derivatives; of the second the lower half, negated.
+struct Sum<const N: usize> {
+    likelihood: f64,
+    slope: [f64; N],
+    curve: [[f64; N]; N],
+}
+
+impl<const N: usize> Default for Sum<N> {
+    fn default() -> Self {
+        Self { likelihood: 0.0, slope: [0.0; N], curve: [[0.0; N]; N] }
+    }
+}
+
+impl<const N: usize> Sum<N> {
+    fn bend(&mut self, signs: &[f32; N], by: f64) {
+        for (at, row) in self.curve.iter_mut().enumerate() {
+            let scaled = by * f64::from(signs[at]);
+            for (cell, sign) in row.iter_mut().zip(&signs[..=at]) {
+                *cell += scaled * f64::from(*sign);
+            }
+        }
+    }
+}
+
+/// Climbs to the top of a concave function; a step that leads down is halved.
+fn ascend<const N: usize>(ridge: f64, look: impl Fn(&[f64; N]) -> Sum<N>) -> [f64; N] {
+    let held = |weights: &[f64; N]| {
+        let mut sum = look(weights);
+        for (at, weight) in weights.iter().enumerate() {
+            sum.likelihood -= ridge * weight * weight / 2.0;
+            sum.slope[at] -= ridge * weight;
+            sum.curve[at][at] += ridge;
+        }
+        sum
+    };
+    let mut weights = [0.0; N];
+    let mut here = held(&weights);
+    for _ in 0..STEPS_MAX {
+        let step = solve(here.curve, here.slope);
+        let mut length = 1.0;
+        let (next, there) = loop {
+            let next: [f64; N] = std::array::from_fn(|at| weights[at] + length * step[at]);
+            let there = held(&next);
+            if there.likelihood >= here.likelihood || length < 1e-3 {
+                break (next, there);
+            }
+            length /= 2.0;
+        };
+        let won = there.likelihood - here.likelihood;
+        if won <= 0.0 {
+            break;
+        }
+        (weights, here) = (next, there);
+        if won < 1e-6 * here.likelihood.abs() {
+            break;
+        }
+    }
+    weights
+}
+
+/// Solves a symmetric, positive definite system of which the lower half is given (Cholesky).
+fn solve<const N: usize>(mut lower: [[f64; N]; N], mut right: [f64; N]) -> [f64; N] {
+    for at in 0..N {
+        for other in 0..=at {
+            let known: f64 = (0..other).map(|k| lower[at][k] * lower[other][k]).sum();
+            let rest = lower[at][other] - known;
+            // A sign that is the same for all has no curve of its own beyond the ridge.
+            lower[at][other] =
+                if at == other { rest.max(1e-12).sqrt() } else { rest / lower[other][other] };
+        }
+        let known: f64 = (0..at).map(|k| lower[at][k] * right[k]).sum();
+        right[at] = (right[at] - known) / lower[at][at];
+    }
+    for at in (0..N).rev() {
+        let known: f64 = (at + 1..N).map(|k| lower[k][at] * right[k]).sum();
+        right[at] = (right[at] - known) / lower[at][at];
+    }
+    right
+}
+
+fn dot<const N: usize>(weights: &[f64; N], signs: &[f32; N]) -> f64 {
+    weights.iter().zip(signs).map(|(weight, sign)| weight * f64::from(*sign)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_is_solved() {
+        let found = solve([[4.0, 0.0], [2.0, 3.0]], [2.0, 5.0]);
+        assert!((found[0] + 0.5).abs() < 1e-12 && (found[1] - 2.0).abs() < 1e-12, "{found:?}");
+    }
+
+    #[test]
+    fn a_share_of_three_in_four_is_its_logarithm_of_odds() {
+        let examples = [([1.0], true, 3.0), ([1.0], false, 1.0)];
+        let examples = examples.iter().map(|(signs, came, counts)| (signs, *came, *counts));
+        let [weight] = logistic(examples, 0.0);
+        assert!((weight - 3.0_f64.ln()).abs() < 1e-4, "{weight}");
+    }
+
+    #[test]
+    fn a_choice_of_two_in_three_is_its_logarithm_of_odds() {
+        let mut choices = Choices::<1>::default();
+        for first in [true, true, false] {
+            choices.add([1.0], if first { 1.0 } else { 0.0 }, 0.0);
+            choices.add([0.0], if first { 0.0 } else { 1.0 }, 0.0);
+            choices.end();
+        }
+        choices.add([1.0], 0.0, 0.0);
+        choices.end();
+        let [weight] = choices.fit(0.0);
+        assert!((weight - 2.0_f64.ln()).abs() < 1e-4, "{weight}");
+    }
+
+    #[test]
+    fn one_that_stands_for_many_counts_as_many() {
+        let mut choices = Choices::<1>::default();
+        for first in [true, false] {
+            choices.add([1.0], if first { 1.0 } else { 0.0 }, 0.0);
+            choices.add([0.0], if first { 0.0 } else { 1.0 }, 4.0_f32.ln());
+            choices.end();
+        }
+        let [weight] = choices.fit(0.0);
+        assert!((weight - 4.0_f64.ln()).abs() < 1e-4, "{weight}");
+    }
+}

@@ -1,0 +1,213 @@
+//! The protocol on a small invented data set: nothing after a question has a part in its answer,
+//! and what looks equal has an order.
+
+use std::collections::HashSet;
+
+use jiff::civil::{Date, date};
+use jiff::{Timestamp, ToSpan as _};
+
+use super::baskets::{Setting, decide};
+use super::data::{Data, LEVELS};
+use super::methods::{METHODS, Method, draw};
+use super::metrics::PLACES;
+use super::queries::Parting;
+use super::{CUTS, Settings, run};
+use crate::domain::profile::Level;
+use crate::domain::selection::Part;
+use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon, Redemption};
+use crate::journey::products::JourneyProduct;
+use crate::journey::transactions::{RecordedLine, Transactions};
+
+const HOUSEHOLDS: u32 = 24;
+const PRODUCTS: u32 = 60;
+const CUT: Date = date(2017, 9, 1);
+
+/// Two products of a type, three types of a category.
+fn catalogue() -> Vec<JourneyProduct> {
+    let product = |product_id: u32| JourneyProduct {
+        product_id,
+        manufacturer_id: product_id % 7,
+        label: Some("National".into()),
+        department: Some("GROCERY".into()),
+        category: Some(format!("CATEGORY {:02}", product_id / 6)),
+        kind: Some(format!("TYPE {:02}", product_id / 2)),
+        package_size: None,
+    };
+    (1..=PRODUCTS).map(product).collect()
+}
+
+/// A basket every four days of the year. `world` draws the baskets of `from` and later: two
+/// worlds are the same before.
+fn transactions(from: Date, world: u64) -> Transactions {
+    let mut all = Transactions::default();
+    let mut basket_id: i64 = 0;
+    for visit in 0..90_i64 {
+        for household in 1..=HOUSEHOLDS {
+            basket_id += 1;
+            let on = date(2017, 1, 1).saturating_add((visit * 4).days());
+            let world = if on < from { 0 } else { world };
+            let at: Timestamp = on.at(17, 0, 0, 0).in_tz("UTC").expect("a time").timestamp();
+            let lines: Vec<RecordedLine> = (0..5_u32)
+                .map(|nth| {
+                    let drawn = draw(world << 40 | basket_id.unsigned_abs(), nth);
+                    // Each household has a shelf of its own, and now and then something else.
+                    let width = if drawn.is_multiple_of(5) { u64::from(PRODUCTS) } else { 9 };
+                    let within = u32::try_from((drawn >> 8) % width).expect("small");
+                    1 + (household * 5 + within) % PRODUCTS
+                })
+                .collect::<HashSet<u32>>()
+                .into_iter()
+                .map(|product_id| RecordedLine::new(product_id, 1, 100, 0))
+                .collect();
+            all.push(basket_id, household, 1, at, &lines);
+        }
+    }
+    all
+}
+
+fn data(from: Date, world: u64) -> Data {
+    Data::new(&transactions(from, world), &catalogue(), Vec::new(), Vec::new())
+}
+
+/// What every method chose for the first basket of each household on or after the cut.
+fn choices(data: &Data) -> Vec<(usize, Part, Method, Vec<u32>)> {
+    let parting = Parting::at(data, CUT, None);
+    let everybody = vec![true; data.households.len()];
+    let open: Vec<bool> = (0..data.households.len()).map(|place| place % 3 != 0).collect();
+    let mut found = Vec::new();
+    for level in LEVELS {
+        let setting = Setting {
+            level,
+            parting: &parting,
+            asked_max: 1,
+            ideal_max: PLACES,
+            open: &open,
+            scored: &everybody,
+        };
+        decide(data, &setting, |choice| {
+            found.push((choice.place, choice.part, choice.method, choice.list.to_vec()));
+        });
+    }
+    found
+}
+
+#[test]
+fn what_happens_after_a_question_has_no_part_in_its_answer() {
+    let (one, other) = (data(CUT, 0), data(CUT, 1));
+    let newest = |data: &Data| data.households[0].baskets.last().map(|b| b.items.clone());
+    assert_ne!(newest(&one), newest(&other), "the futures are the same");
+    let chosen = choices(&one);
+    assert_eq!(chosen, choices(&other));
+    assert_eq!(chosen.len(), 24 * 3 * 3 * METHODS.len());
+    assert!(chosen.iter().all(|(_, part, method, list)| {
+        let nothing_to_fill_with = *part == Part::Explore && *method == Method::PTop;
+        list.is_empty() == nothing_to_fill_with || *part == Part::Explore
+    }));
+}
+
+#[test]
+fn what_happens_before_a_question_has_a_part_in_its_answer() {
+    let before = CUT.saturating_sub(100.days());
+    assert_ne!(choices(&data(before, 0)), choices(&data(before, 1)));
+}
+
+#[test]
+fn households_that_are_not_open_teach_nothing() {
+    let everything = transactions(CUT, 0);
+    let mut without = everything.clone();
+    // Household 4 stands on a place that is not open, and is the one that is asked about less.
+    without.retain(|basket| basket.household_id != 4 || basket.basket_id < 24 * 20);
+    let of = |transactions: &Transactions| {
+        let data = Data::new(transactions, &catalogue(), Vec::new(), Vec::new());
+        let mut found = choices(&data);
+        found.retain(|(place, ..)| *place != 3);
+        found
+    };
+    assert_eq!(of(&everything), of(&without));
+}
+
+#[test]
+fn of_equals_the_more_popular_goes_first_then_the_name() {
+    let mut all = Transactions::default();
+    // Products 2, 4 and 6 of one household, three times each; others buy 4, so it is popular.
+    let mut basket_id = 0;
+    for household in [1, 2, 3] {
+        for visit in 0..5_i64 {
+            basket_id += 1;
+            let on = date(2017, 8, 1).saturating_add((visit * 8).days());
+            let at = on.at(17, 0, 0, 0).in_tz("UTC").expect("a time").timestamp();
+            let ids: &[u32] = if household == 1 { &[6, 2, 4] } else { &[4, 8, 10] };
+            let lines: Vec<RecordedLine> =
+                ids.iter().map(|id| RecordedLine::new(*id, 1, 100, 0)).collect();
+            all.push(basket_id, household, 1, at, &lines);
+        }
+    }
+    let data = Data::new(&all, &catalogue(), Vec::new(), Vec::new());
+    let parting = Parting::at(&data, CUT, None);
+    let everybody = [true; 3];
+    let setting = Setting {
+        level: Level::Type,
+        parting: &parting,
+        asked_max: 1,
+        ideal_max: PLACES,
+        open: &everybody,
+        scored: &everybody,
+    };
+    let mut lists = Vec::new();
+    decide(&data, &setting, |choice| {
+        if choice.place == 0 && choice.part == Part::All && choice.method != Method::Random {
+            lists.push((choice.method, choice.list.to_vec()));
+        }
+    });
+    // Types are numbered by name: that of product 2 is 2, of 4 is 3, of 6 is 4, and so on.
+    assert_eq!(lists[0], (Method::Popularity, vec![3, 5, 6, 2, 4]));
+    assert_eq!(lists[1], (Method::PTop, vec![3, 2, 4]));
+    assert_eq!(lists[2], (Method::GpTop, vec![3, 2, 4, 5, 6]));
+    // What nobody bought comes last, by name.
+    assert_eq!(lists[3], (Method::Ours, vec![3, 2, 4, 5, 6, 1, 7, 8, 9, 10]));
+}
+
+#[test]
+fn every_task_has_its_rows() {
+    let coupons: Vec<JourneyCoupon> = (1..=10)
+        .map(|n| JourneyCoupon {
+            coupon_upc: n,
+            products: vec![u32::try_from(n).expect("small") * 6],
+        })
+        .collect();
+    let campaign = |campaign_id: u32, start: Date| JourneyCampaign {
+        campaign_id,
+        start,
+        end: start.saturating_add(30.days()),
+        households: (1..=HOUSEHOLDS).collect(),
+        coupons: coupons.clone(),
+    };
+    let campaigns = vec![campaign(1, date(2017, 5, 1)), campaign(2, date(2017, 9, 1))];
+    // Whoever's number ends so redeems the coupon of that number.
+    let redemptions = (1..=HOUSEHOLDS)
+        .flat_map(|household_id| {
+            [(1, date(2017, 5, 9)), (2, date(2017, 9, 9))].map(|(campaign_id, on)| {
+                let coupon_upc = i64::from(household_id % 10 + 1);
+                Redemption { household_id, coupon_upc, campaign_id, on }
+            })
+        })
+        .collect();
+    let data = Data::new(&transactions(CUT, 0), &catalogue(), campaigns, redemptions);
+    let everybody: HashSet<u32> = (1..=HOUSEHOLDS).collect();
+    let settings = Settings { households: everybody.clone(), open: everybody, cuts: CUTS.into() };
+    let mut told = 0;
+    let report = run(&data, &settings, || told += 1);
+    assert_eq!(told, super::steps(&settings));
+    let basket_rows = (CUTS.len() * LEVELS.len() + 1) * 3 * METHODS.len();
+    assert_eq!(report.rows.len(), basket_rows + 4);
+    assert_eq!((report.coupons.pairs, report.coupons.redeemed), (240, 24));
+    let json = serde_json::to_value(&report.rows).expect("plain values");
+    assert_eq!(json[0]["task"], "basket");
+    assert_eq!(json[0]["cut"], "2017-09-01");
+    assert!(json[0]["recall_at_10"].is_f64() && json[0].get("pooled_auc").is_none());
+    let last = &json[report.rows.len() - 1];
+    assert_eq!((&last["task"], &last["method"]), (&"coupon".into(), &"ours".into()));
+    assert!(last["pooled_auc"].is_f64() && last.get("recall_at_10").is_none());
+    let text = report.to_string();
+    assert!(text.contains("The next baskets from 2017-09-01, by category: 24 households"));
+}
