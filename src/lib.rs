@@ -21,6 +21,7 @@ pub mod http;
 pub mod import;
 pub mod journey;
 pub mod metrics;
+pub mod offer;
 pub mod office;
 pub mod programme;
 pub mod quarantine;

@@ -76,7 +76,9 @@ pub struct NextExpiry {
 pub struct RedemptionOutcome<'a> {
     /// Its code, as the till sent it.
     pub coupon: &'a str,
-    /// `unknown`: no such coupon was issued.
+    /// `redeemed`, or `over-value`: redeemed although more was given for it than it is worth.
+    /// Otherwise why it does not count: `unknown`, `not-yours`, `revoked`, `already-redeemed`,
+    /// `not-yet-valid`, `expired`, `wrong-store`, `not-in-basket` or `below-minimum`.
     #[schema(example = "unknown")]
     pub outcome: &'static str,
     /// What the till gave for it, in minor units.

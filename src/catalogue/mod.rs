@@ -9,7 +9,7 @@ mod sql;
 
 pub(crate) use sql::load_for_audit;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,6 +21,7 @@ use tokio::time::timeout;
 
 use crate::db::DbError;
 use crate::db::pool::Pool;
+use crate::domain::offer::{Definition, Named, Offer, OfferError};
 use crate::domain::product::Product;
 use crate::domain::profile::Visit;
 use crate::domain::programme::earning::Place;
@@ -85,9 +86,46 @@ pub struct Snapshot {
     /// Oldest first.
     epochs: Vec<Epoch>,
     products: Arc<Products>,
+    /// By level, then by name.
+    taxa: HashMap<(i16, String), u32>,
+    /// By number.
+    offers: BTreeMap<i32, Offer>,
 }
 
 impl Snapshot {
+    /// Every offer, oldest first.
+    pub fn offers(&self) -> impl Iterator<Item = &Offer> {
+        self.offers.values()
+    }
+
+    /// An offer by number.
+    pub fn offer(&self, offer_no: i32) -> Option<&Offer> {
+        self.offers.get(&offer_no)
+    }
+
+    /// An offer by what people call it.
+    pub fn offer_named(&self, offer_id: &str) -> Option<&Offer> {
+        self.offers.values().find(|offer| offer.definition.offer == offer_id)
+    }
+
+    /// Compiles an offer with the names of this moment.
+    ///
+    /// # Errors
+    /// When the definition is not sound, or names what there is not.
+    pub fn compile(&self, offer_no: i32, definition: Definition) -> Result<Offer, OfferError> {
+        Offer::compile(offer_no, definition, |named, name| {
+            let taxon = |level| self.taxa.get(&(level, name.to_owned())).copied();
+            match named {
+                Named::Department => taxon(1),
+                Named::Category => taxon(2),
+                Named::Type => taxon(3),
+                Named::Brand => taxon(4),
+                Named::Sku => Some(self.products.get(name)?.first()?.1.product_no),
+                Named::Store => Some(self.workstations.get(name)?.values().next()?.store_no),
+            }
+        })
+    }
+
     /// The workstation with these ids.
     pub fn workstation(&self, store_id: &str, workstation_id: &str) -> Option<&Arc<Workstation>> {
         self.workstations.get(store_id)?.get(workstation_id)

@@ -46,6 +46,11 @@ const TAXA: &str = "
 -- catalogue::taxa
 SELECT taxon_no, level, name FROM taxon";
 
+/// Offers as people wrote them.
+const OFFERS: &str = "
+-- catalogue::offers
+SELECT offer_no, definition::text AS definition FROM offer ORDER BY offer_no";
+
 /// Articles as each epoch has them, oldest version first.
 const PRODUCTS: &str = "
 -- catalogue::products
@@ -176,6 +181,26 @@ async fn load_with(
     let statement = client.prepare(TAXA).await.map_err(DbError::from)?;
     let taxa = client.query(&statement, &[]).await.map_err(DbError::from)?;
     snapshot.epochs = compiled(&epochs, &taxa, &snapshot)?;
+    snapshot.taxa = taxa
+        .iter()
+        .map(|row| ((row.get("level"), row.get("name")), number(row, "taxon_no")))
+        .collect();
+
+    let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
+    for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
+        let offer_no: i32 = row.get("offer_no");
+        let definition = serde_json::from_str(row.get("definition"));
+        let compiled = definition.map_err(|error| error.to_string()).and_then(|definition| {
+            snapshot.compile(offer_no, definition).map_err(|error| error.to_string())
+        });
+        match compiled {
+            Ok(offer) => {
+                snapshot.offers.insert(offer_no, offer);
+            }
+            // One bad row must not stop all tills; its coupons are redeemed unchecked and marked.
+            Err(error) => tracing::error!(offer_no, %error, "an offer cannot be loaded"),
+        }
+    }
     Ok(snapshot)
 }
 

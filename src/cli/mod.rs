@@ -1,12 +1,14 @@
 //! The commands, one file each; this one reads the command line and starts the right one.
 
 mod account;
+mod coupon;
 mod demo;
 mod demo_file;
 pub mod evaluate;
 mod households;
 pub mod import;
 mod migrate;
+mod offer;
 mod programme;
 mod progress;
 pub mod replay;
@@ -50,6 +52,8 @@ enum Command {
     Programme(programme::ProgrammeArgs),
     User(user::UserArgs),
     Token(token::TokenArgs),
+    Offer(offer::OfferArgs),
+    Coupon(coupon::CouponArgs),
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
@@ -88,6 +92,8 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Programme(args) => Box::pin(programme::run(args, &config)).await,
         Command::User(args) => Box::pin(user::run(args, &config)).await,
         Command::Token(args) => Box::pin(token::run(args, &config)).await,
+        Command::Offer(args) => Box::pin(offer::run(args, &config)).await,
+        Command::Coupon(args) => Box::pin(coupon::run(args, &config)).await,
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,

@@ -96,6 +96,7 @@ fn write_counts(f: &mut fmt::Formatter<'_>, counts: &Counts) -> fmt::Result {
         (i128::from(counts.sales_not_counted), "training, and sales after their void"),
         (i128::from(counts.voids), "voids"),
         (i128::from(counts.adjustments), "adjustments of points by people"),
+        (i128::from(counts.coupons), "coupons"),
         (i128::from(counts.entries), "entries of the points ledger"),
         (i128::from(counts.profiles), "checkpoints of profiles"),
         (counts.points_outstanding, "points outstanding"),

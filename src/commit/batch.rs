@@ -8,6 +8,7 @@ use super::NameKey;
 use crate::domain::account::Account;
 use crate::domain::bucket;
 use crate::domain::content::ContentHash;
+use crate::domain::coupon::{Code, State};
 use crate::domain::ledger::Entry;
 use crate::domain::profile;
 pub(super) use crate::domain::swipe::Kind;
@@ -46,6 +47,8 @@ pub(super) struct Batch {
     rekeys: Vec<KeyRow>,
     swipes: SwipeColumns,
     entries: EntryColumns,
+    changes: ChangeColumns,
+    issues: IssueColumns,
     /// Where the ranges of the account being built began.
     began: Ends,
 }
@@ -64,8 +67,8 @@ struct AccountColumns {
     next_expiry: Vec<Option<Date>>,
     profile: Vec<Option<Vec<u8>>>,
     tail_since: Vec<Option<Date>>,
-    first: [Vec<i32>; 3],
-    last: [Vec<i32>; 3],
+    first: [Vec<i32>; 5],
+    last: [Vec<i32>; 5],
 }
 
 #[derive(Default)]
@@ -107,6 +110,45 @@ struct EntryColumns {
     business_date: Vec<Date>,
 }
 
+#[derive(Default)]
+struct ChangeColumns {
+    code: Vec<i64>,
+    version: Vec<i64>,
+    state: Vec<i16>,
+    redeemed_on: Vec<Option<Date>>,
+    over_value: Vec<bool>,
+}
+
+#[derive(Default)]
+struct IssueColumns {
+    code: Vec<i64>,
+    version: Vec<i64>,
+    offer_no: Vec<i32>,
+    valid_from: Vec<Date>,
+    valid_until: Vec<Date>,
+    actor: Vec<String>,
+}
+
+/// A coupon that changes with its account.
+pub(super) struct CouponChange {
+    pub(super) code: Code,
+    pub(super) version: i64,
+    pub(super) state: State,
+    /// The business date of the transaction that redeems it.
+    pub(super) redeemed_on: Option<Date>,
+    pub(super) over_value: bool,
+}
+
+/// A coupon that an account is given.
+pub(super) struct CouponIssue {
+    pub(super) code: Code,
+    pub(super) version: i64,
+    pub(super) offer_no: i32,
+    pub(super) valid_from: Date,
+    pub(super) valid_until: Date,
+    pub(super) actor: String,
+}
+
 /// Values of varying length behind one another, and where each ends.
 struct Packed {
     bytes: Vec<u8>,
@@ -126,8 +168,8 @@ impl Packed {
     }
 }
 
-/// Lengths of the flat columns: claims, swipes, entries.
-type Ends = [i32; 3];
+/// Lengths of the flat columns: claims, swipes, entries, changes and issues of coupons.
+type Ends = [i32; 5];
 
 impl Batch {
     pub(super) fn new(recorded_at: Timestamp) -> Self {
@@ -193,6 +235,27 @@ impl Batch {
         }
     }
 
+    /// A coupon of this account that changes.
+    pub(super) fn change_coupon(&mut self, row: &CouponChange) {
+        let columns = &mut self.changes;
+        columns.code.push(row.code.number());
+        columns.version.push(row.version);
+        columns.state.push(row.state as i16);
+        columns.redeemed_on.push(row.redeemed_on);
+        columns.over_value.push(row.over_value);
+    }
+
+    /// A coupon that this account is given.
+    pub(super) fn issue_coupon(&mut self, row: CouponIssue) {
+        let columns = &mut self.issues;
+        columns.code.push(row.code.number());
+        columns.version.push(row.version);
+        columns.offer_no.push(row.offer_no);
+        columns.valid_from.push(row.valid_from);
+        columns.valid_until.push(row.valid_until);
+        columns.actor.push(row.actor);
+    }
+
     /// Ends an account: everything pushed since the last one ended belongs to it.
     /// `tail_since` is `None` where nobody has looked at the account's sales.
     pub(super) fn account(
@@ -224,9 +287,10 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 49] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 64] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
+        let Self { changes, issues, .. } = self;
         [
             &a.bucket, // $1
             &a.account_id,
@@ -277,12 +341,29 @@ impl Batch {
             &e.business_date,
             encoding, // $48
             &a.tail_since,
+            &a.first[3], // $50
+            &a.last[3],
+            &a.first[4],
+            &a.last[4],
+            &changes.code, // $54
+            &changes.version,
+            &changes.state,
+            &changes.redeemed_on,
+            &changes.over_value,
+            &issues.code, // $59
+            &issues.version,
+            &issues.offer_no,
+            &issues.valid_from,
+            &issues.valid_until,
+            &issues.actor, // $64
         ]
     }
 
     fn ends(&self) -> Ends {
-        let Self { claims, swipes, entries, .. } = self;
-        [&claims.version, &swipes.version, &entries.version].map(|column| length(column.len()))
+        let Self { claims, swipes, entries, changes, issues, .. } = self;
+        let columns =
+            [&claims.version, &swipes.version, &entries.version, &changes.version, &issues.version];
+        columns.map(|column| length(column.len()))
     }
 }
 

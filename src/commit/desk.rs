@@ -1,5 +1,5 @@
 //! The desk: what people and the calendar write. Here its connection, and adjustments, each once
-//! by its id; `expiries` has the other half.
+//! by its id; `expiries` and `coupons` have the other parts.
 //!
 //! | round trip | what                                                            |
 //! |------------|-----------------------------------------------------------------|
@@ -39,9 +39,9 @@ use crate::error::Error;
 use crate::receipt::account_text;
 
 /// How long an adjustment is tried.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Before it is tried again.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(super) const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a person corrects.
 #[derive(Clone, Debug)]
@@ -297,7 +297,10 @@ async fn over_cap(connection: &Connection, adjustment: &Adjustment) -> Result<bo
 }
 
 /// The account that is meant, as of now; its heir when it has been merged.
-async fn account_of(connection: &Connection, whose: &Whose) -> Result<Option<i64>, Error> {
+pub(super) async fn account_of(
+    connection: &Connection,
+    whose: &Whose,
+) -> Result<Option<i64>, Error> {
     let account_id = match whose {
         Whose::Account(account_id) => Some(*account_id),
         Whose::Card(card) => {

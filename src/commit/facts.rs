@@ -18,6 +18,7 @@ use crate::db::DbError;
 use crate::domain::account::{Account, CLOCK_START, State};
 use crate::domain::basket::LineKind;
 use crate::domain::bucket;
+use crate::domain::coupon::{self, Code, Coupon};
 use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
 use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
@@ -241,6 +242,42 @@ pub(super) async fn load_entries(
         entries[place_of(row)].push(Entry { kind, points: row.get("points"), lot });
     }
     Ok(entries)
+}
+
+/// Coupons by their codes.
+pub(super) type Coupons = HashMap<Code, Coupon>;
+
+/// The coupons that have these codes; those that were never issued are left out. One
+/// statement, none when nothing is wanted.
+pub(super) async fn find_coupons(
+    connection: &Connection,
+    codes: &[Code],
+) -> Result<Coupons, Error> {
+    if codes.is_empty() {
+        return Ok(Coupons::new());
+    }
+    let buckets: Vec<i16> = codes.iter().map(|code| i16::from(code.bucket())).collect();
+    let numbers: Vec<i64> = codes.iter().map(|code| code.number()).collect();
+    let statement = &connection.statements.find_coupons;
+    let client = connection.dedicated.client();
+    let rows = client.query(statement, &[&buckets, &numbers]).await.map_err(DbError::from)?;
+    rows.iter()
+        .map(|row| {
+            let (code, state) = (Code::from_number(row.get("code")), row.get("state"));
+            let state = coupon::State::from_code(state)
+                .ok_or_else(|| Error::Damaged(format!("coupon in state {state}")))?;
+            let coupon = Coupon {
+                code,
+                account_id: row.get("account_id"),
+                offer_no: row.get("offer_no"),
+                state,
+                changed_version: row.get("changed_version"),
+                valid_from: row.get("valid_from"),
+                valid_until: row.get("valid_until"),
+            };
+            Ok((code, coupon))
+        })
+        .collect()
 }
 
 /// Changes names whose sale was voided, or came after its void.

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::batch::{Batch, KeyRow, Kind, SwipeRow};
-use super::facts::{SoldLines, SwipeFact};
+use super::batch::{Batch, CouponChange, KeyRow, Kind, SwipeRow};
+use super::facts::{Coupons, NameFact, SoldLines, SwipeFact};
 use super::pass::Route;
 use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
@@ -18,8 +18,10 @@ use crate::catalogue::Snapshot;
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
 use crate::domain::content::{self, ContentHash};
+use crate::domain::coupon::{self, Code};
 use crate::domain::ledger::Entry;
 use crate::domain::name::SwipeName;
+use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::record;
@@ -84,6 +86,8 @@ pub(super) struct Fold<'a> {
     /// while only one job is for it.
     pub(super) sold_here: Option<SoldLines>,
     pub(super) sales: SalesToVoid,
+    /// Coupons that tills took; as the swipes decided so far leave them.
+    pub(super) coupons: Coupons,
     pub(super) heirs: HashMap<i64, Heir>,
     pub(super) batch: Batch,
     pub(super) decided: Vec<Decided>,
@@ -189,7 +193,8 @@ impl Fold<'_> {
             }
         }
 
-        let answer = receipt_of(swipe, kind, &decision, self.now);
+        let outcomes = self.redeem(&decision.account, swipe, &products, job);
+        let answer = receipt_of(swipe, kind, &decision, &outcomes, self.now);
         let version = decision.account.version;
         let content = content::hash(swipe);
         let lines: Vec<(Product, i64)> =
@@ -229,6 +234,64 @@ impl Fold<'_> {
         hot.account = decision.account;
     }
 
+    /// What becomes of the coupons that a till took, in its order: each sees what the ones
+    /// before it have done, in this swipe and in those before it.
+    fn redeem(
+        &mut self,
+        after: &Account,
+        swipe: &Swipe,
+        products: &[Product],
+        job: &Job,
+    ) -> Vec<coupon::Outcome> {
+        let store_no = self.snapshot.workstation_no(job.name.workstation_no);
+        let basket = Basket {
+            business_date: swipe.name.business_date,
+            store_no: store_no.map_or(0, |workstation| workstation.store_no),
+            lines: &swipe.lines,
+            products,
+        };
+        let mut outcomes = Vec::with_capacity(swipe.redemptions.len());
+        for Redemption { coupon, discount_minor } in &swipe.redemptions {
+            let mut coupon = Code::parse(coupon).and_then(|code| self.coupons.get_mut(&code));
+            let offer = coupon.as_ref().and_then(|coupon| self.snapshot.offer(coupon.offer_no));
+            let (known, account_id) = (coupon.as_deref(), after.account_id);
+            let outcome = coupon::decide(known, offer, account_id, &basket, *discount_minor);
+            if let Some(coupon) = coupon.as_mut().filter(|_| outcome.uses()) {
+                coupon.state = coupon::State::Redeemed;
+                coupon.changed_version = after.version;
+                self.batch.change_coupon(&CouponChange {
+                    code: coupon.code,
+                    version: after.version,
+                    state: coupon.state,
+                    redeemed_on: Some(basket.business_date),
+                    over_value: outcome == coupon::Outcome::OverValue,
+                });
+            }
+            outcomes.push(outcome);
+        }
+        outcomes
+    }
+
+    /// Opens again the coupons that a voided sale had used, with the dates that they had.
+    fn reopen(&mut self, after: &Account, fact: &NameFact) {
+        let used = self.coupons.values_mut().filter(|coupon| {
+            coupon.state == coupon::State::Redeemed
+                && coupon.account_id == after.account_id
+                && coupon.changed_version == fact.version
+        });
+        for coupon in used {
+            coupon.state = coupon::State::Issued;
+            coupon.changed_version = after.version;
+            self.batch.change_coupon(&CouponChange {
+                code: coupon.code,
+                version: after.version,
+                state: coupon.state,
+                redeemed_on: None,
+                over_value: false,
+            });
+        }
+    }
+
     fn void(&mut self, hot: &mut Hot, route: &Route, job: &Job) {
         let business_date = job.name.business_date;
         let (kind, epoch, total_minor, decision, content, sale_version);
@@ -243,6 +306,7 @@ impl Fold<'_> {
                 kind = Kind::Void;
                 epoch = of_sale.epoch;
                 sale_version = fact.version;
+                self.reopen(&decision.account, fact);
                 content = ContentHash::try_from(fact.content.as_slice()).unwrap_or([0; 17]);
             }
             _ => {
@@ -298,7 +362,13 @@ impl Fold<'_> {
 
 // ---------------------------------------------------------------------- answers
 
-fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) -> Bytes {
+fn receipt_of(
+    swipe: &Swipe,
+    kind: Kind,
+    decision: &Decision,
+    outcomes: &[coupon::Outcome],
+    now: Timestamp,
+) -> Bytes {
     let (points, mut messages) = points_of(&decision.account, decision);
     if swipe.points_spent > 0 && decision.spent == 0 {
         messages.push("The points of this payment were not booked.".into());
@@ -318,9 +388,10 @@ fn receipt_of(swipe: &Swipe, kind: Kind, decision: &Decision, now: Timestamp) ->
         redemptions: swipe
             .redemptions
             .iter()
-            .map(|Redemption { coupon, discount_minor }| RedemptionOutcome {
+            .zip(outcomes)
+            .map(|(Redemption { coupon, discount_minor }, outcome)| RedemptionOutcome {
                 coupon,
-                outcome: "unknown",
+                outcome: outcome.name(),
                 discount_minor: *discount_minor,
             })
             .collect(),

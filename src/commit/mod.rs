@@ -14,6 +14,7 @@ mod admission;
 mod batch;
 mod cards;
 mod committer;
+mod coupons;
 mod desk;
 mod expiries;
 mod facts;
@@ -44,6 +45,7 @@ use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
+pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
 

@@ -7,6 +7,7 @@
 //! |        | when nobody has seen it                  |                                       |
 //! | facts  | 0, 1 when an account is not cached        | 1: accounts                           |
 //! |        | 2 when lines return a known sale          | 2 to 3 for returns, voids and replays |
+//! |        | 1 when coupons were taken                 | 1 for coupons                         |
 //! | decide | none                                     | none                                  |
 //! | commit | **1**, by itself a transaction            | **1**, and COMMIT in the same breath  |
 //!
@@ -21,13 +22,14 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::facts::{self, NameFact, SoldLines, Wanted};
+use super::facts::{self, Coupons, NameFact, SoldLines, Wanted};
 use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, name_of, sold_on};
 use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::bucket;
+use crate::domain::coupon::Code;
 use crate::error::Error;
 use crate::sabotage::{self, Fault};
 
@@ -115,6 +117,7 @@ impl Pass<'_> {
         let accounts = self.accounts(jobs, &mut routes).await?;
         let sold = self.sold_lines(jobs, &routes).await?;
         let sales = self.sales_to_void(jobs, &routes).await?;
+        let coupons = self.coupons(jobs, &routes, &sales).await?;
         let heirs = self.heirs(heirs).await?;
         let metrics = &self.shared.metrics;
         metrics.phases.facts.observe(started.elapsed().as_secs_f64());
@@ -127,6 +130,7 @@ impl Pass<'_> {
             sold,
             sold_here: None,
             sales,
+            coupons,
             heirs,
             batch: Batch::new(self.now),
             decided: Vec::with_capacity(routes.len()),
@@ -284,6 +288,29 @@ impl Pass<'_> {
                 Ok((job, (swipe.ok_or_else(damaged)?, entries)))
             })
             .collect()
+    }
+
+    /// The coupons that tills took with swipes of these routes, and those that voided sales had
+    /// used. Read after their accounts, and changed only with them: a version that moves proves
+    /// that they are still as they were read here.
+    async fn coupons(
+        &self,
+        jobs: &[Job],
+        routes: &[Route],
+        sales: &SalesToVoid,
+    ) -> Result<Coupons, Error> {
+        let mut codes: HashSet<Code> = HashSet::new();
+        for route in routes {
+            if let Command::Record(swipe) = &jobs[route.job].command {
+                codes.extend(swipe.redemptions.iter().filter_map(|it| Code::parse(&it.coupon)));
+            }
+        }
+        for (sale, _) in sales.values() {
+            let redemptions = sale.record()?.redemptions;
+            codes.extend(redemptions.iter().filter_map(|it| Code::parse(&it.coupon)));
+        }
+        let codes: Vec<Code> = codes.into_iter().collect();
+        facts::find_coupons(self.connection, &codes).await
     }
 
     /// Sends the statement; under locks, COMMIT with it. Returns the accounts that moved.

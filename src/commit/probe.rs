@@ -8,9 +8,11 @@ use jiff::civil::Date;
 use tokio_postgres::types::ToSql;
 
 use super::NameKey;
-use super::batch::{Batch, KeyRow, Kind, SwipeRow};
+use super::batch::{Batch, CouponChange, CouponIssue, KeyRow, Kind, SwipeRow};
 use super::sql;
 use crate::domain::account::{Account, State};
+use crate::domain::bucket;
+use crate::domain::coupon::{self, Code};
 use crate::domain::ledger::{Entry, EntryKind, LotKey};
 
 /// See `sql::SESSION`.
@@ -31,6 +33,7 @@ pub const OTHERS: &[(&str, &str)] = &[
     ("find_names", sql::FIND_NAMES),
     ("load_swipes", sql::LOAD_SWIPES),
     ("load_entries", sql::LOAD_ENTRIES),
+    ("find_coupons", sql::FIND_COUPONS),
 ];
 
 /// What a sample batch does to one account.
@@ -51,7 +54,8 @@ pub struct Sample {
 }
 
 /// The parameters of [`COMMIT_BATCH`] for these accounts: two entries and some hundred bytes of
-/// record and receipt for each swipe, and a checkpoint for each account.
+/// record and receipt for each swipe, a coupon used and one issued, and a checkpoint for each
+/// account. The used one has the bits of the swipe's number, the issued one those of its negative.
 pub struct SampleBatch(Batch);
 
 impl SampleBatch {
@@ -93,6 +97,22 @@ impl SampleBatch {
                 account.lots.take(EntryKind::ReverseEarn, 1, Some(lot), &mut entries);
                 debug_assert!(matches!(entries[..], [Entry { .. }, Entry { .. }]), "two each");
                 batch.entries(version, sample.business_date, &entries);
+                let bucket = bucket::of_account(sample.account_id);
+                batch.change_coupon(&CouponChange {
+                    code: Code::new(bucket, sequence_number.unsigned_abs()),
+                    version,
+                    state: coupon::State::Redeemed,
+                    redeemed_on: Some(sample.business_date),
+                    over_value: false,
+                });
+                batch.issue_coupon(CouponIssue {
+                    code: Code::new(bucket, (-sequence_number).cast_unsigned()),
+                    version,
+                    offer_no: 1,
+                    valid_from: first_day,
+                    valid_until: last_day,
+                    actor: "till".to_owned(),
+                });
             }
             batch.account(sample.expected, &account, Some(vec![5; 300]), Some(Date::MAX));
         }

@@ -52,11 +52,13 @@ WITH moved AS (
         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
                     $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::date[],
                     $11::bytea[], $12::integer[], $13::integer[], $14::integer[],
-                    $15::integer[], $16::integer[], $17::integer[], $49::date[])
+                    $15::integer[], $16::integer[], $17::integer[], $49::date[],
+                    $50::integer[], $51::integer[], $52::integer[], $53::integer[])
             AS i (bucket, account_id, expected, version, total_points,
                   sales_minor, baskets, clock, lots, next_expiry, profile,
                   claim_first, claim_last, swipe_first, swipe_last,
-                  entry_first, entry_last, tail_since)
+                  entry_first, entry_last, tail_since,
+                  change_first, change_last, issue_first, issue_last)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM account AS h
             WHERE h.bucket = i.bucket AND h.account_id = i.account_id
@@ -76,7 +78,8 @@ WITH moved AS (
     ) AS i
     WHERE a.ctid = i.place AND a.version = i.expected
     RETURNING i.bucket, i.account_id, i.version, i.profile, i.claim_first, i.claim_last,
-              i.swipe_first, i.swipe_last, i.entry_first, i.entry_last
+              i.swipe_first, i.swipe_last, i.entry_first, i.entry_last,
+              i.change_first, i.change_last, i.issue_first, i.issue_last
 ), claimed AS (
     INSERT INTO swipe_key (bucket, workstation_no, business_date, sequence_number, account_id,
                            version, void_version, content_hash)
@@ -113,8 +116,39 @@ WITH moved AS (
     WHERE m.profile IS NOT NULL
     ON CONFLICT (bucket, account_id) DO UPDATE
     SET version = excluded.version, encoding = excluded.encoding, data = excluded.data
+), changed AS (
+    UPDATE coupon AS c
+    SET state = i.state, changed_version = i.version, redeemed_on = i.redeemed_on,
+        over_value = i.over_value
+    FROM (
+        SELECT held.place, ($55::bigint[])[g.n] AS version, ($56::smallint[])[g.n] AS state,
+               ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value
+        FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
+        CROSS JOIN LATERAL (
+            SELECT h.ctid AS place FROM coupon AS h
+            WHERE h.bucket = m.bucket AND h.code = ($54::bigint[])[g.n]
+            LIMIT 1
+        ) AS held
+    ) AS i
+    WHERE c.ctid = i.place
+), issued AS (
+    INSERT INTO coupon (bucket, code, account_id, issued_version, offer_no, issued_at, valid_from,
+                        valid_until, actor)
+    SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
+           ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
+           ($64::text[])[g.n]
+    FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
 )
 SELECT account_id FROM moved";
+
+/// Coupons by their codes; those that were never issued are left out.
+pub(super) const FIND_COUPONS: &str = "
+-- commit::find_coupons
+SELECT c.code, c.account_id, c.offer_no, c.state, c.changed_version, c.valid_from, c.valid_until
+FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, code)
+CROSS JOIN LATERAL (
+    SELECT * FROM coupon AS c WHERE c.bucket = i.bucket AND c.code = i.code LIMIT 1
+) AS c";
 
 /// Names whose sale was voided, or came after its void. Only under the lock of their accounts,
 /// and only when all of those have moved.
@@ -404,6 +438,7 @@ pub(super) struct Statements {
     pub(super) find_names: Statement,
     pub(super) load_swipes: Statement,
     pub(super) load_entries: Statement,
+    pub(super) find_coupons: Statement,
     pub(super) next_numbers: Statement,
 }
 
@@ -421,6 +456,7 @@ impl Statements {
             find_names: client.prepare(FIND_NAMES).await?,
             load_swipes: client.prepare(LOAD_SWIPES).await?,
             load_entries: client.prepare(LOAD_ENTRIES).await?,
+            find_coupons: client.prepare(FIND_COUPONS).await?,
             next_numbers: client.prepare(NEXT_NUMBERS).await?,
         })
     }

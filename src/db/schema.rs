@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_tail", include_str!("../../migrations/0004_tail.sql")),
     ("0005_gentle", include_str!("../../migrations/0005_gentle.sql")),
     ("0006_office", include_str!("../../migrations/0006_office.sql")),
+    ("0007_coupons", include_str!("../../migrations/0007_coupons.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

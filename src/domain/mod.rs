@@ -2,9 +2,10 @@
 //!
 //! Nothing in here may import anything of this crate but `domain` itself. In reading order:
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
-//! ([`programme`], [`product`]), what we remember ([`account`], [`ledger`], [`profile`]),
-//! and what follows from the three ([`swipe`], [`selection`]). [`content`], [`record`] and
-//! [`codec`] turn it into bytes; [`payment_card`] keeps out what must never be stored.
+//! ([`programme`], [`product`], [`offer`]), what we remember ([`account`], [`ledger`],
+//! [`profile`], [`coupon`]), and what follows from the three ([`swipe`], [`selection`]).
+//! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
+//! must never be stored.
 
 pub mod account;
 pub mod basket;
@@ -12,9 +13,11 @@ pub mod bucket;
 pub mod card;
 pub mod codec;
 pub mod content;
+pub mod coupon;
 pub mod desk;
 pub mod ledger;
 pub mod name;
+pub mod offer;
 pub mod payment_card;
 pub mod product;
 pub mod profile;

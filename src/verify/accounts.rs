@@ -1,7 +1,7 @@
 //! One account: its history is replayed version by version, and its row compared with the end.
 //!
 //! Every version from 1 to the account's is a transaction, or entries without one (opening
-//! points, transfers), or bare: an enrolment or a link that moved no points. Bare versions
+//! points, transfers), or coupons that people issued or took back, or bare: an enrolment or a link that moved no points. Bare versions
 //! cannot be told from lost ones by themselves, but they can be counted: a provisional or a
 //! house account has none, a merged one at most its merge, and an enrolled one at most as many
 //! as it has cards, each of which came by one enrolment or link. More than that were lost.
@@ -151,10 +151,8 @@ impl<'a> History<'a> {
         entries: &[EntryRow],
         adjustments: &[AdjustmentRow],
     ) {
-        let moved = !swipes.is_empty() || !entries.is_empty();
-        if moved {
-            self.bare_versions += (version - self.version - 1).max(0);
-            self.version = self.version.max(version);
+        if !swipes.is_empty() || !entries.is_empty() {
+            self.explains(version);
         }
         let dates = swipes.iter().map(|swipe| swipe.name.business_date);
         let dates = dates.chain(entries.iter().map(|entry| entry.business_date));
@@ -177,6 +175,12 @@ impl<'a> History<'a> {
             points::check_entries(self, version, None, entries);
         }
         points::check_adjustments(self, version, entries, adjustments);
+    }
+
+    /// A row stands at this version, so it is not bare.
+    pub(super) fn explains(&mut self, version: i64) {
+        self.bare_versions += (version - self.version - 1).max(0);
+        self.version = self.version.max(version);
     }
 
     fn swipe(

@@ -98,6 +98,11 @@ invariants! {
     AdjustmentDiffers "adjustment-differs"
         "What a person corrected is not what the entries of that version did, or one of the two \
          is not there."
+    CouponAstray "coupon-astray"
+        "A coupon lies in a bucket that its code does not name, or in another than its account's, or \
+         is of an offer that does not exist."
+    CouponDiffers "coupon-differs"
+        "How a coupon stands is not what the transactions and the people did that changed it."
     NameWithoutSwipe "name-without-swipe"
         "A name is taken, but its transaction is not stored; a retry of it will fail."
     SwipeWithoutName "swipe-without-name"

@@ -12,6 +12,7 @@
 //! rows, and where an enrolled account with several cards lost a version that moved no points.
 
 mod accounts;
+mod coupons;
 pub mod findings;
 mod names;
 mod points;
@@ -75,6 +76,8 @@ pub struct Counts {
     pub voids: u64,
     /// Points corrected by people.
     pub adjustments: u64,
+    /// Coupons that were issued.
+    pub coupons: u64,
     /// Entries of the points ledger.
     pub entries: u64,
     /// Checkpoints of profiles.
@@ -157,6 +160,8 @@ impl Audit {
             let swipes = streams.swipes.take_version(account, version).await?;
             let entries = streams.entries.take_version(account, version).await?;
             let adjustments = streams.adjustments.take_version(account, version).await?;
+            let coupons = streams.coupons.take_version(account, version).await?;
+            history.coupons(version, &swipes, &coupons);
             history.version(version, names, &swipes, &entries, &adjustments);
         }
         // More than one row cannot be, by the key; were it otherwise, this would not end.

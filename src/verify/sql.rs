@@ -102,6 +102,16 @@ FROM adjustment
 WHERE bucket BETWEEN $1 AND $2
 ORDER BY bucket, account_id, version";
 
+/// Each coupon for the version that issued it, and again for the one that changed it last.
+const COUPONS: &str = "
+-- verify::sql::coupons
+SELECT c.bucket, c.account_id, v.at, v.is_issue, c.code, c.state, c.redeemed_on,
+       c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0 AS in_order,
+       o.offer_no IS NOT NULL AS has_offer
+FROM coupon AS c LEFT JOIN offer AS o USING (offer_no)
+CROSS JOIN LATERAL (VALUES (true, c.issued_version), (false, c.changed_version)) AS v (is_issue, at)
+WHERE (v.is_issue OR v.at <> 0) AND c.bucket BETWEEN $1 AND $2 ORDER BY 1, 2, 3";
+
 /// Where a row belongs: bucket and account.
 pub(super) type Account = (i16, i64);
 
@@ -178,6 +188,15 @@ pub(super) struct AdjustmentRow {
     pub(super) business_date: Date,
 }
 
+pub(super) struct CouponRow {
+    pub(super) is_issue: bool,
+    pub(super) code: i64,
+    pub(super) state: i16,
+    pub(super) in_order: bool,
+    pub(super) redeemed_on: Option<Date>,
+    pub(super) has_offer: bool,
+}
+
 impl EntryRow {
     /// The lot that it changes.
     pub(super) fn lot(&self) -> LotKey {
@@ -197,6 +216,7 @@ pub(super) struct Streams {
     pub(super) swipes: Rows<SwipeRow>,
     pub(super) entries: Rows<EntryRow>,
     pub(super) adjustments: Rows<AdjustmentRow>,
+    pub(super) coupons: Rows<CouponRow>,
     /// Holds the snapshot while the others begin.
     _first: Dedicated,
 }
@@ -236,9 +256,10 @@ impl Streams {
             from.rows(NAMES, SORTED, name_row),
             from.rows(SWIPES, BY_KEY, swipe_row),
         )?;
-        let (entries, adjustments) = tokio::try_join!(
+        let (entries, adjustments, coupons) = tokio::try_join!(
             from.rows(ENTRIES, BY_KEY, entry_row),
             from.rows(ADJUSTMENTS, BY_KEY, adjustment_row),
+            from.rows(COUPONS, SORTED, coupon_row),
         )?;
         Ok(Self {
             reference,
@@ -251,6 +272,7 @@ impl Streams {
             swipes,
             entries,
             adjustments,
+            coupons,
             _first: first,
         })
     }
@@ -266,6 +288,7 @@ impl Streams {
             self.swipes.account(),
             self.entries.account(),
             self.adjustments.account(),
+            self.coupons.account(),
         ]
         .into_iter()
         .flatten()
@@ -279,6 +302,7 @@ impl Streams {
             self.swipes.version(account),
             self.entries.version(account),
             self.adjustments.version(account),
+            self.coupons.version(account),
         ];
         versions.into_iter().flatten().min()
     }
@@ -449,6 +473,18 @@ fn swipe_row(row: &Row) -> Result<(i64, SwipeRow), tokio_postgres::Error> {
 fn adjustment_row(row: &Row) -> Result<(i64, AdjustmentRow), tokio_postgres::Error> {
     let (points, business_date) = (row.try_get("points")?, row.try_get("business_date")?);
     Ok((row.try_get("version")?, AdjustmentRow { points, business_date }))
+}
+
+fn coupon_row(row: &Row) -> Result<(i64, CouponRow), tokio_postgres::Error> {
+    let value = CouponRow {
+        is_issue: row.try_get("is_issue")?,
+        code: row.try_get("code")?,
+        state: row.try_get("state")?,
+        in_order: row.try_get("in_order")?,
+        redeemed_on: row.try_get("redeemed_on")?,
+        has_offer: row.try_get("has_offer")?,
+    };
+    Ok((row.try_get("at")?, value))
 }
 
 fn entry_row(row: &Row) -> Result<(i64, EntryRow), tokio_postgres::Error> {

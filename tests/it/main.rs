@@ -10,6 +10,7 @@ mod batches;
 mod cards;
 mod chaos;
 mod contention;
+mod coupons;
 mod database_errors;
 mod demo;
 mod deploy;

@@ -40,6 +40,7 @@ async fn sampled(accounts: i64) -> (TestDatabase, Client) {
         "ALTER TABLE account SET (autovacuum_enabled = off);
          ALTER TABLE swipe_key SET (autovacuum_enabled = off);
          ALTER TABLE entry SET (autovacuum_enabled = off);
+         ALTER TABLE coupon SET (autovacuum_enabled = off);
          INSERT INTO account (account_id, version, total_points, sales_minor, baskets, clock,
                               bucket, state, lots)
          SELECT (n << 8) | (n & 255), 20, 0, 0, 0, '2026-03-01', n & 255, 0, '\\x0100'
@@ -55,6 +56,11 @@ async fn sampled(accounts: i64) -> (TestDatabase, Client) {
                                   '2026-03-01', n & 255, e, 1
          FROM generate_series(1, {accounts}) AS n, generate_series(1, 20) AS v,
               generate_series(0, 1) AS e;
+         INSERT INTO coupon (code, account_id, issued_version, issued_at, offer_no, valid_from,
+                             valid_until, bucket, actor)
+         SELECT ((n & 255)::bigint << 56) | (n * 100 + i), (n << 8) | (n & 255), 1, now(), 1, '2026-03-01',
+                '2026-03-31', n & 255, 'test'
+         FROM generate_series(1, {accounts}) AS n, generate_series(0, 59) AS i;
          INSERT INTO profile SELECT (n << 8) | (n & 255), 16, n & 255, 1, '\\x00'
          FROM generate_series(1, {accounts}) AS n"
     );
@@ -75,6 +81,11 @@ async fn enlarge(client: &Client) {
          FROM generate_series(100000, 100000 + {LARGE}) AS n;
          INSERT INTO card (account_id, linked_at, bucket, card)
          SELECT (n << 8) | (n & 255), now(), n % 256, '299' || lpad(n::text, 10, '0')
+         FROM generate_series(1000, {LARGE}) AS n;
+         INSERT INTO coupon (code, account_id, issued_version, issued_at, offer_no, valid_from,
+                             valid_until, bucket, actor)
+         SELECT ((n & 255)::bigint << 56) | (n * 1000), (n << 8) | (n & 255), 1, now(), 1, '2026-03-01',
+                '2026-03-31', n & 255, 'test'
          FROM generate_series(1000, {LARGE}) AS n;
          INSERT INTO entry SELECT (n << 8) | (n & 255), 1, 3, '2026-03-01', '2028-03-31',
                                   '2026-03-01', n & 255, 0, 1
@@ -162,7 +173,7 @@ async fn at_every_age(
         ("believed tiny", "UPDATE pg_class SET reltuples = 1, relpages = 1"),
     ] {
         let sql = format!(
-            "{sql} WHERE relname ~ '^(account|card|swipe|swipe_default|swipe_key|entry|profile)'"
+            "{sql} WHERE relname ~ '^(account|card|swipe|swipe_default|swipe_key|entry|profile|coupon)'"
         );
         client.batch_execute(&sql).await.expect("a superuser may");
         at(age).await;
@@ -390,21 +401,27 @@ impl Meeting {
     }
 }
 
-/// What B wrote, by account: (version, names, swipes, entries).
-async fn written(database: &TestDatabase) -> Vec<(i64, i64, i64, i64)> {
+/// What B wrote, by account: (version, names, swipes, entries, coupons used, coupons issued).
+async fn written(database: &TestDatabase) -> Vec<(i64, i64, i64, i64, i64, i64)> {
     let sql = "SELECT a.version,
                       (SELECT count(*) FROM swipe_key k WHERE k.account_id = a.account_id),
                       (SELECT count(*) FROM swipe s
                        WHERE s.account_id = a.account_id AND s.version > 20),
                       (SELECT count(*) FROM entry e
-                       WHERE e.account_id = a.account_id AND e.version > 20)
+                       WHERE e.account_id = a.account_id AND e.version > 20),
+                      (SELECT count(*) FROM coupon c
+                       WHERE c.account_id = a.account_id AND c.changed_version > 20),
+                      (SELECT count(*) FROM coupon c
+                       WHERE c.account_id = a.account_id AND c.issued_version > 20)
                FROM account a ORDER BY a.account_id";
     let rows = database.client().await.query(sql, &[]).await.expect(sql);
-    rows.iter().map(|row| (row.get(0), row.get(1), row.get(2), row.get(3))).collect()
+    rows.iter()
+        .map(|row| (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4), row.get(5)))
+        .collect()
 }
 
-const MOVED: (i64, i64, i64, i64) = (22, 2, 2, 4);
-const UNTOUCHED: (i64, i64, i64, i64) = (20, 0, 0, 0);
+const MOVED: (i64, i64, i64, i64, i64, i64) = (22, 2, 2, 4, 2, 2);
+const UNTOUCHED: (i64, i64, i64, i64, i64, i64) = (20, 0, 0, 0, 0, 0);
 const BUMP: &str = "UPDATE account SET version = version + 1 WHERE account_id = (2 << 8) + 2";
 const TAKE_A_NAME: &str = "INSERT INTO swipe_key VALUES
     (201, 999, 1, 0, '2026-03-01', 7, 77, decode(repeat('02', 17), 'hex'))";
@@ -420,7 +437,7 @@ async fn an_account_that_another_session_moves_meanwhile_is_left_out_with_all_it
     for sql in [BUMP, &elsewhere] {
         let (moved, database) = Meeting::begin(sql).await.end("COMMIT").await;
         assert_eq!(moved.expect("nothing is wrong"), [1, 3]);
-        assert_eq!(written(&database).await, [MOVED, (21, 0, 0, 0), MOVED]);
+        assert_eq!(written(&database).await, [MOVED, (21, 0, 0, 0, 0, 0), MOVED]);
         let (moved, database) = Meeting::begin(sql).await.end("ROLLBACK").await;
         assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3]);
         assert_eq!(written(&database).await, [MOVED, MOVED, MOVED]);
@@ -458,5 +475,5 @@ async fn an_account_with_a_name_that_is_taken_does_not_move_and_the_others_do() 
         .expect("made room");
     let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
     assert_eq!(rows.len(), 1, "the one that had not moved yet");
-    assert_eq!(written(&database).await, [(22, 0, 0, 0), MOVED, (22, 0, 0, 0)]);
+    assert_eq!(written(&database).await, [(22, 0, 0, 0, 2, 2), MOVED, (22, 0, 0, 0, 2, 2)]);
 }

@@ -4,6 +4,7 @@
 //! This file owns the values; each other file one subject.
 
 mod content;
+mod coupon;
 mod desk;
 mod earning;
 mod encodings;

@@ -1,0 +1,162 @@
+//! `tillside coupon`: what people do with coupons. Issues and revokes through the desk of
+//! `commit`, under the same rules as everything else, and shows the life of one.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{Outcome, print};
+use crate::catalogue;
+use crate::commit::{Desk, ORDER_COUPONS_MAX, Order, Ordered, Whose};
+use crate::config::Config;
+use crate::db::DbError;
+use crate::db::pool::connect_pool;
+use crate::domain::coupon::Code;
+use crate::domain::payment_card::{self, Field};
+use crate::offer::{self, Life};
+use crate::receipt::{account_id, account_text};
+
+/// Issue coupons to an account, take them back, and look at one.
+///
+/// The service may run meanwhile. Needs database.url.
+#[derive(Debug, Args)]
+pub(super) struct CouponArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Give an account coupons of an offer. They count from today on.
+    #[command(after_help = "\
+Example:
+  tillside coupon issue --card 2990000000019 --offer yoghurt-50")]
+    Issue {
+        /// A card of the account.
+        #[arg(long, required_unless_present = "account", conflicts_with = "account")]
+        card: Option<String>,
+        /// The account, as receipts show it.
+        #[arg(long, value_name = "ACC")]
+        account: Option<String>,
+        /// What the offer is called.
+        #[arg(long)]
+        offer: String,
+        /// How many.
+        #[arg(long, default_value_t = 1,
+              value_parser = clap::value_parser!(u16).range(1..=i64::from(ORDER_COUPONS_MAX)))]
+        count: u16,
+        /// Who does it; shown to auditors.
+        #[arg(long, value_name = "NAME", default_value = "command-line")]
+        actor: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a coupon back. Once a till has taken it, it stays redeemed.
+    Revoke {
+        /// Its code.
+        code: String,
+    },
+    /// Print how a coupon stands, and how it came to that.
+    Show {
+        /// Its code.
+        code: String,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
+    if config.database.url.is_empty() {
+        return Err(
+            "database.url is not set (TILLSIDE_DATABASE_URL, or [database] in the file)".into()
+        );
+    }
+    let now = Timestamp::now();
+    let pool = connect_pool(&config.database)?;
+    let (order, as_json) = match args.action {
+        Action::Show { code, json } => {
+            let life = offer::life(&pool, parse(&code)?).await?;
+            show(&life.ok_or("no such coupon was issued")?, json)?;
+            return Ok(());
+        }
+        Action::Revoke { code } => (Order::Revoke(parse(&code)?), false),
+        Action::Issue { card, account, offer, count, actor, json } => {
+            let length = actor.chars().count();
+            if !(1..=64).contains(&length) || actor.chars().any(char::is_control) {
+                return Err("--actor must be 1 to 64 printable characters".into());
+            }
+            if payment_card::found_in(&actor, Field::Text) {
+                return Err("--actor must not hold a payment card's number".into());
+            }
+            let whose = match (&account, card) {
+                (Some(text), _) => Whose::Account(account_id(text).ok_or_else(|| {
+                    format!("--account: {text} is not an account, such as acc_000000000A1KV")
+                })?),
+                (None, Some(card)) => Whose::Card(card),
+                (None, None) => return Err("--card or --account is needed".into()),
+            };
+            let on = config.time_zone().to_datetime(now).date();
+            (Order::Issue { whose, offer, count, actor, on }, json)
+        }
+    };
+    let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
+    let mut desk = Desk::new(&config.commit, &config.database);
+    match desk.order(&snapshot, &order, now).await? {
+        Ordered::Issued { codes, account_id, valid_from, valid_until } => {
+            let codes: Vec<String> = codes.iter().map(Code::to_string).collect();
+            let account = account_text(account_id);
+            if as_json {
+                print(&json!({
+                    "coupons": codes, "account": account, "valid_from": valid_from.to_string(),
+                    "valid_until": valid_until.to_string(),
+                }));
+                return Ok(());
+            }
+            print(&format_args!("issued to {account}, from {valid_from} to {valid_until}"));
+            codes.iter().for_each(|code| print(code));
+            Ok(())
+        }
+        Ordered::Revoked => {
+            print(&"revoked");
+            Ok(())
+        }
+        Ordered::Redeemed => Err("a till has taken this coupon; nothing has changed".into()),
+        Ordered::NoSuchAccount => {
+            Err("there is no such account: nobody has used or enrolled this card".into())
+        }
+        Ordered::NoCustomer => {
+            Err("this is a workstation's own account, which has no coupons".into())
+        }
+        Ordered::NoSuchOffer => {
+            Err("there is no such offer; `tillside offer list` shows what there is".into())
+        }
+        Ordered::OfferNotLive => Err("the offer is over, or has not begun".into()),
+        Ordered::NoSuchCoupon => Err("no such coupon was issued".into()),
+    }
+}
+
+fn parse(code: &str) -> Result<Code, String> {
+    let mistyped = || format!("{code} is not the code of a coupon; is a character mistyped?");
+    Code::parse(code).ok_or_else(mistyped)
+}
+
+fn show(life: &Life, as_json: bool) -> Outcome {
+    if as_json {
+        print(&serde_json::to_string(life)?);
+        return Ok(());
+    }
+    let Life { coupon, account, offer, state, issued_at, actor, .. } = life;
+    print(&format_args!("coupon      {coupon}"));
+    print(&format_args!("offer       {offer}"));
+    print(&format_args!("account     {account}"));
+    print(&format_args!("issued      {issued_at} by {actor}"));
+    print(&format_args!("valid       from {} to {}", life.valid_from, life.valid_until));
+    print(&format_args!("state       {state}"));
+    if let Some(swipe) = &life.redeemed_by {
+        let over = if life.over_value { ", for more than it is worth" } else { "" };
+        print(&format_args!("redeemed    by {swipe}{over}"));
+    }
+    Ok(())
+}

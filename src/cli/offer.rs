@@ -1,0 +1,127 @@
+//! `tillside offer`: what marketing defines. Reads files and prints; `offer` stores.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde_json::json;
+
+use super::{Outcome, print};
+use crate::catalogue;
+use crate::config::Config;
+use crate::db::DbError;
+use crate::db::pool::connect_pool;
+use crate::domain::offer::Definition;
+use crate::offer;
+
+/// Define offers, look at them, and end them.
+///
+/// The service may run meanwhile; every replica knows a change within seconds.
+/// Needs database.url.
+#[derive(Debug, Args)]
+pub(super) struct OfferArgs {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Store an offer from a file.
+    #[command(after_help = "\
+A file in JSON, or in TOML when its name ends with .toml:
+  {
+    \"offer\": \"yoghurt-50\",
+    \"headline\": \"50 % off yoghurt\",
+    \"delivery\": \"personal\",
+    \"reward\": { \"kind\": \"percent-off\", \"percent\": 50 },
+    \"scope\": { \"categories\": [\"YOGHURT\"] },
+    \"except\": { \"brands\": [\"National\"] },
+    \"minimum_basket_minor\": 1000,
+    \"stores\": [\"0367\"],
+    \"until\": \"2026-12-31\",
+    \"valid_days\": 14,
+    \"discount_max_minor\": 200,
+    \"funding\": { \"party\": \"dairy\", \"share_percent\": 60 }
+  }
+Rewards: percent-off (percent), amount-off (amount_minor), fixed-price (price_minor).
+Scope: departments, categories, types, brands, skus; without one it is for everything.")]
+    Add {
+        /// The file.
+        file: PathBuf,
+    },
+    /// Print every offer.
+    List {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the definition of one offer, in JSON.
+    Show {
+        /// What it is called.
+        offer: String,
+    },
+    /// Issue no coupon of an offer any more; those in customers' hands keep their days.
+    End {
+        /// What it is called.
+        offer: String,
+        /// The last day on which it is issued; without it yesterday, by chain.time_zone.
+        #[arg(long, value_name = "DATE")]
+        on: Option<Date>,
+    },
+}
+
+pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
+    if config.database.url.is_empty() {
+        return Err(
+            "database.url is not set (TILLSIDE_DATABASE_URL, or [database] in the file)".into()
+        );
+    }
+    let now = Timestamp::now();
+    let pool = connect_pool(&config.database)?;
+    let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
+    match args.action {
+        Action::Add { file } => {
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| format!("{}: {error}", file.display()))?;
+            let is_toml = file.extension().is_some_and(|extension| extension == "toml");
+            let definition: Definition = match is_toml {
+                true => toml::from_str(&text).map_err(|error| error.to_string()),
+                false => serde_json::from_str(&text).map_err(|error| error.to_string()),
+            }
+            .map_err(|error| format!("{}: {error}", file.display()))?;
+            let name = definition.offer.clone();
+            offer::add(&pool, &snapshot, definition, now).await?;
+            print(&format_args!("added {name}"));
+        }
+        Action::List { json: false } => {
+            for offer in snapshot.offers() {
+                let Definition { offer, headline, since, until, .. } = &offer.definition;
+                let day = |day: &Option<Date>| day.map_or("…".into(), |day| day.to_string());
+                print(&format_args!("{offer}  {} to {}  {headline}", day(since), day(until)));
+            }
+        }
+        Action::List { json: true } => {
+            let offers: Vec<&Definition> =
+                snapshot.offers().map(|offer| &offer.definition).collect();
+            print(&json!({ "offers": offers }));
+        }
+        Action::Show { offer } => {
+            let found = snapshot.offer_named(&offer).ok_or_else(|| no_offer(&offer))?;
+            print(&serde_json::to_string_pretty(&found.definition)?);
+        }
+        Action::End { offer, on } => {
+            let today = config.time_zone().to_datetime(now).date();
+            let until = on.map_or_else(|| today.yesterday(), Ok)?;
+            if !offer::end(&pool, &offer, until).await? {
+                return Err(no_offer(&offer).into());
+            }
+            print(&format_args!("{offer} is issued until {until}"));
+        }
+    }
+    Ok(())
+}
+
+fn no_offer(offer: &str) -> String {
+    format!("there is no offer {offer}; `tillside offer list` shows what there is")
+}

@@ -1,0 +1,241 @@
+//! A coupon: its code, how it stands, and what becomes of one that a till has taken.
+//!
+//! Owns the form of codes and the precedence of outcomes. Draws no code by itself and looks at
+//! no clock: random bits and the business date are facts that others bring.
+
+use std::fmt;
+
+use jiff::civil::Date;
+
+use super::offer::{Basket, Offer};
+
+/// The code of a coupon: the bucket of its account in the high 8 bits, so that a code leads to
+/// its row by itself, and 56 random ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Code(i64);
+
+/// Crockford's base 32 (<https://www.crockford.com/base32.html>): no I, L, O and U.
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Characters that carry the number: 65 bits for 64.
+const DIGITS: usize = 13;
+
+impl Code {
+    /// The code of these random bits in this bucket; bits beyond 56 are left out.
+    pub fn new(bucket: u8, random: u64) -> Self {
+        let number = u64::from(bucket) << 56 | random & ((1 << 56) - 1);
+        Self(number.cast_signed())
+    }
+
+    /// The code that a stored number stands for.
+    pub fn from_number(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// As it is stored.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+
+    /// Where its row lies.
+    pub fn bucket(self) -> u8 {
+        self.0.to_be_bytes()[0]
+    }
+
+    /// Reads what is printed, in capitals or not, with hyphens or not, and with the letters
+    /// that Crockford's alphabet leaves out taken for the digits that they look like. `None`
+    /// when it is no code: of another length, or mistyped.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut digits = text.bytes().filter(|byte| *byte != b'-').map(|byte| {
+            let byte = match byte.to_ascii_uppercase() {
+                b'O' => b'0',
+                b'I' | b'L' => b'1',
+                other => other,
+            };
+            ALPHABET.iter().zip(0_u8..).find(|(letter, _)| **letter == byte).map(|(_, at)| at)
+        });
+        let mut number: u128 = 0;
+        let mut sum = 0;
+        for _ in 0..DIGITS {
+            let digit = digits.next()??;
+            number = number << 5 | u128::from(digit);
+            sum = times_alpha(sum) ^ digit;
+        }
+        let checks = digits.next()?? == times_alpha(sum) && digits.next().is_none();
+        let number = u64::try_from(number).ok()?;
+        checks.then_some(Self(number.cast_signed()))
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut sum = 0;
+        for place in (0..DIGITS).rev() {
+            let digit = (u128::from(self.0.cast_unsigned()) >> (place * 5) & 31).to_le_bytes()[0];
+            sum = times_alpha(sum) ^ digit;
+            write!(f, "{}", char::from(ALPHABET[usize::from(digit)]))?;
+        }
+        write!(f, "{}", char::from(ALPHABET[usize::from(times_alpha(sum))]))
+    }
+}
+
+/// A digit times α in GF(2⁵), where α⁵ = α² + 1. The check character makes Σ digitᵢ·αⁱ zero:
+/// the one check symbol of a Reed–Solomon code over that field (Reed and Solomon 1960). The
+/// powers differ for every place, so no mistyped character and no two that changed places go
+/// unnoticed; Crockford's own check symbol, modulo 37, needs five characters more than 32.
+fn times_alpha(digit: u8) -> u8 {
+    let carried = if digit & 16 == 0 { 0 } else { 0b10_0101 };
+    digit << 1 ^ carried
+}
+
+/// How a coupon stands. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(i16)]
+pub enum State {
+    /// Given to its account; can be redeemed between its dates.
+    Issued = 0,
+    /// A till has taken it.
+    Redeemed = 1,
+    /// Taken back by people.
+    Revoked = 2,
+}
+
+impl State {
+    /// The state that a stored number stands for.
+    pub fn from_code(code: i16) -> Option<Self> {
+        [Self::Issued, Self::Redeemed, Self::Revoked]
+            .into_iter()
+            .find(|state| *state as i16 == code)
+    }
+
+    /// How people and programs know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Issued => "issued",
+            Self::Redeemed => "redeemed",
+            Self::Revoked => "revoked",
+        }
+    }
+}
+
+/// A coupon as a decision needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coupon {
+    /// Its code.
+    pub code: Code,
+    /// Whose it is.
+    pub account_id: i64,
+    /// What it is for.
+    pub offer_no: i32,
+    /// How it stands.
+    pub state: State,
+    /// Version of the account that changed it last; 0 since it was issued.
+    pub changed_version: i64,
+    /// The first business date on which it counts.
+    pub valid_from: Date,
+    /// The last one.
+    pub valid_until: Date,
+}
+
+/// What became of a coupon that a till took, in order of precedence: the first that holds is
+/// the outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// No such coupon was issued.
+    Unknown,
+    /// It is another account's, or nobody is known to have it.
+    NotYours,
+    /// It was taken back.
+    Revoked,
+    /// It was redeemed before, in this transaction or another.
+    AlreadyRedeemed,
+    /// Its first day lies ahead.
+    NotYetValid,
+    /// Its last day is past.
+    Expired,
+    /// It counts in other stores.
+    WrongStore,
+    /// Nothing that was sold is what it is for.
+    NotInBasket,
+    /// Less was bought than it asks for.
+    BelowMinimum,
+    /// Redeemed, but the till gave more for it than it is worth.
+    OverValue,
+    /// Redeemed.
+    Redeemed,
+}
+
+impl Outcome {
+    /// All of them, in order of precedence.
+    pub const ALL: [Self; 11] = [
+        Self::Unknown,
+        Self::NotYours,
+        Self::Revoked,
+        Self::AlreadyRedeemed,
+        Self::NotYetValid,
+        Self::Expired,
+        Self::WrongStore,
+        Self::NotInBasket,
+        Self::BelowMinimum,
+        Self::OverValue,
+        Self::Redeemed,
+    ];
+
+    /// As receipts say it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::NotYours => "not-yours",
+            Self::Revoked => "revoked",
+            Self::AlreadyRedeemed => "already-redeemed",
+            Self::NotYetValid => "not-yet-valid",
+            Self::Expired => "expired",
+            Self::WrongStore => "wrong-store",
+            Self::NotInBasket => "not-in-basket",
+            Self::BelowMinimum => "below-minimum",
+            Self::OverValue => "over-value",
+            Self::Redeemed => "redeemed",
+        }
+    }
+
+    /// Whether it uses the coupon up.
+    pub fn uses(self) -> bool {
+        matches!(self, Self::Redeemed | Self::OverValue)
+    }
+}
+
+/// What becomes of a coupon that a till took for `discount_minor` from a customer of
+/// `account_id`. The sale happened, so nothing is refused; what does not count is an outcome.
+///
+/// An offer that is not known here, such as one made within the last second, cannot say what
+/// the coupon is worth: it is redeemed, and anything that was given for it is over its value.
+pub fn decide(
+    coupon: Option<&Coupon>,
+    offer: Option<&Offer>,
+    account_id: i64,
+    basket: &Basket<'_>,
+    discount_minor: i64,
+) -> Outcome {
+    let Some(coupon) = coupon else { return Outcome::Unknown };
+    if coupon.account_id != account_id {
+        return Outcome::NotYours;
+    }
+    match coupon.state {
+        State::Revoked => return Outcome::Revoked,
+        State::Redeemed => return Outcome::AlreadyRedeemed,
+        State::Issued => {}
+    }
+    if basket.business_date < coupon.valid_from {
+        return Outcome::NotYetValid;
+    }
+    if basket.business_date > coupon.valid_until {
+        return Outcome::Expired;
+    }
+    let worth_minor = match offer {
+        None => 0,
+        Some(offer) if !offer.counts_in(basket.store_no) => return Outcome::WrongStore,
+        Some(offer) if !offer.is_for(basket) => return Outcome::NotInBasket,
+        Some(offer) if !offer.has_enough(basket) => return Outcome::BelowMinimum,
+        Some(offer) => offer.worth_minor(basket),
+    };
+    if discount_minor > worth_minor { Outcome::OverValue } else { Outcome::Redeemed }
+}
