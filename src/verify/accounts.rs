@@ -1,10 +1,11 @@
 //! One account: its history is replayed version by version, and its row compared with the end.
 //!
 //! Every version from 1 to the account's is a transaction, or entries without one (opening
-//! points, transfers), or coupons that people issued or took back, or bare: an enrolment or a link that moved no points. Bare versions
-//! cannot be told from lost ones by themselves, but they can be counted: a provisional or a
-//! house account has none, a merged one at most its merge, and an enrolled one at most as many
-//! as it has cards, each of which came by one enrolment or link. More than that were lost.
+//! points, transfers), or coupons that people issued or took back, or bare: an enrolment or a
+//! link that moved no points. Bare versions cannot be told from lost ones by themselves, but
+//! they can be counted: a provisional or a house account has none, a merged one at most its
+//! merge, and an enrolled one at most as many as it has cards, each of which came by one
+//! enrolment or link. More than that were lost.
 
 use std::collections::BTreeMap;
 use std::fmt;

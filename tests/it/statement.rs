@@ -58,8 +58,8 @@ async fn sampled(accounts: i64) -> (TestDatabase, Client) {
               generate_series(0, 1) AS e;
          INSERT INTO coupon (code, account_id, issued_version, issued_at, offer_no, valid_from,
                              valid_until, bucket, actor)
-         SELECT ((n & 255)::bigint << 56) | (n * 100 + i), (n << 8) | (n & 255), 1, now(), 1, '2026-03-01',
-                '2026-03-31', n & 255, 'test'
+         SELECT ((n & 255)::bigint << 56) | (n * 100 + i), (n << 8) | (n & 255), 1, now(), 1,
+                '2026-03-01', '2026-03-31', n & 255, 'test'
          FROM generate_series(1, {accounts}) AS n, generate_series(0, 59) AS i;
          INSERT INTO profile SELECT (n << 8) | (n & 255), 16, n & 255, 1, '\\x00'
          FROM generate_series(1, {accounts}) AS n"
@@ -84,8 +84,8 @@ async fn enlarge(client: &Client) {
          FROM generate_series(1000, {LARGE}) AS n;
          INSERT INTO coupon (code, account_id, issued_version, issued_at, offer_no, valid_from,
                              valid_until, bucket, actor)
-         SELECT ((n & 255)::bigint << 56) | (n * 1000), (n << 8) | (n & 255), 1, now(), 1, '2026-03-01',
-                '2026-03-31', n & 255, 'test'
+         SELECT ((n & 255)::bigint << 56) | (n * 1000), (n << 8) | (n & 255), 1, now(), 1,
+                '2026-03-01', '2026-03-31', n & 255, 'test'
          FROM generate_series(1000, {LARGE}) AS n;
          INSERT INTO entry SELECT (n << 8) | (n & 255), 1, 3, '2026-03-01', '2028-03-31',
                                   '2026-03-01', n & 255, 0, 1
