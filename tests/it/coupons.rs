@@ -245,6 +245,8 @@ async fn of_sixty_four_tills_with_one_coupon_exactly_one_redeems_it() {
         let (service, replica) = replicas(caches, &[card(1)]).await;
         post(&service.till(), &swipe(0, Some(&card(1)), 100)).await;
         offer(&service, plain("forty")).await;
+        let there = &replica.app.catalogue;
+        until("both know the offer", async || there.current().offer_named("forty").is_some()).await;
         let tills = [service.till(), replica.till("0367", "03")];
         let coupons = issued(&service, 1, "forty", ROUNDS).await;
         for (coupon, round) in coupons.iter().zip(1_i64..) {
