@@ -227,8 +227,7 @@ impl Fold<'_> {
             receipt: &self.workbench.compressor.compress(&answer),
         });
         self.batch.entries(version, business_date, &decision.entries);
-        let voided = kind == Kind::SaleAfterVoid;
-        let account_id = hot.account.account_id;
+        let (account_id, voided) = (hot.account.account_id, kind == Kind::SaleAfterVoid);
         let value_differs = decision.value_differs;
         self.decided.push(Decided { job: route.job, account_id, answer, voided, value_differs });
         hot.account = decision.account;
