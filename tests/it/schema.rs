@@ -29,6 +29,7 @@ const REFERENCE_TABLES: &[&str] = &[
     "api_token",
     "audit",
     "idempotency",
+    "offer",
     "refinery_schema_history",
 ];
 

@@ -285,4 +285,22 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
     ("UPDATE profile SET version = 40", &["profile-ahead", "profile-differs"]),
     ("UPDATE profile SET version = 31", &["profile-differs", "tail-late"]),
     ("UPDATE profile SET encoding = 200", &[]),
+    (
+        "INSERT INTO coupon (bucket, code, account_id, issued_version, issued_at, offer_no,
+                             valid_from, valid_until, actor)
+         SELECT bucket, bucket::bigint << 56, account_id, 1, now(), 999, '2026-01-01',
+                '2026-12-31', 'nobody'
+         FROM account WHERE account_id = {chain}",
+        &["coupon-astray"],
+    ),
+    (
+        "WITH made AS (INSERT INTO offer (offer_id, definition, created_at)
+                       VALUES ('planted', '{}', now()) RETURNING offer_no)
+         INSERT INTO coupon (bucket, code, account_id, issued_version, changed_version, issued_at,
+                             offer_no, valid_from, valid_until, state, redeemed_on, actor)
+         SELECT bucket, bucket::bigint << 56, account_id, 1, 2, now(), offer_no, '2026-01-01',
+                '2026-12-31', 1, '2026-02-01', 'nobody'
+         FROM account, made WHERE account_id = {chain}",
+        &["coupon-differs"],
+    ),
 ];
