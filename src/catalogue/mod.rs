@@ -21,11 +21,11 @@ use tokio::time::timeout;
 
 use crate::db::DbError;
 use crate::db::pool::Pool;
-use crate::domain::offer::{Definition, Named, Offer, OfferError};
+use crate::domain::offer::{Definition, Offer, OfferError};
 use crate::domain::product::Product;
 use crate::domain::profile::Visit;
 use crate::domain::programme::earning::Place;
-use crate::domain::programme::{Programme, Rules};
+use crate::domain::programme::{Level, Programme, Rules};
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
 use crate::sealing::Sealer;
@@ -113,17 +113,16 @@ impl Snapshot {
     /// # Errors
     /// When the definition is not sound, or names what there is not.
     pub fn compile(&self, offer_no: i32, definition: Definition) -> Result<Offer, OfferError> {
-        Offer::compile(offer_no, definition, |named, name| {
-            let taxon = |level| self.taxa.get(&(level, name.to_owned())).copied();
-            match named {
-                Named::Department => taxon(1),
-                Named::Category => taxon(2),
-                Named::Type => taxon(3),
-                Named::Brand => taxon(4),
-                Named::Sku => Some(self.products.get(name)?.first()?.1.product_no),
-                Named::Store => Some(self.workstations.get(name)?.values().next()?.store_no),
-            }
-        })
+        Offer::compile(offer_no, definition, |level, name| self.number_of(level, name))
+    }
+
+    /// What rules and offers name, by number.
+    fn number_of(&self, level: Level, name: &str) -> Option<u32> {
+        match level {
+            Level::Sku => Some(self.products.get(name)?.first()?.1.product_no),
+            Level::Store => Some(self.workstations.get(name)?.values().next()?.store_no),
+            level => self.taxa.get(&(level as i16, name.to_owned())).copied(),
+        }
     }
 
     /// The workstation with these ids.

@@ -1,6 +1,5 @@
 //! Statements that read the reference tables, and what their rows become.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -13,7 +12,7 @@ use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
 use crate::domain::product::{Product, Taxa};
-use crate::domain::programme::{Level, Programme, Rules};
+use crate::domain::programme::{Programme, Rules};
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
 use crate::sealing::{OpenError, Sealer};
@@ -180,11 +179,12 @@ async fn load_with(
     };
     let statement = client.prepare(TAXA).await.map_err(DbError::from)?;
     let taxa = client.query(&statement, &[]).await.map_err(DbError::from)?;
-    snapshot.epochs = compiled(&epochs, &taxa, &snapshot)?;
     snapshot.taxa = taxa
         .iter()
         .map(|row| ((row.get("level"), row.get("name")), number(row, "taxon_no")))
         .collect();
+    // Rules and offers name stores, articles and places in the hierarchy: all of them are here.
+    snapshot.epochs = compiled(&epochs, &snapshot)?;
 
     let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
@@ -204,25 +204,16 @@ async fn load_with(
     Ok(snapshot)
 }
 
-/// Epochs with their rules compiled against the hierarchy, the articles and the stores.
-fn compiled(epochs: &[Row], taxa: &[Row], snapshot: &Snapshot) -> Result<Vec<Epoch>, Error> {
-    let taxa: HashMap<(i16, &str), u32> = taxa
-        .iter()
-        .map(|row| ((row.get("level"), row.get("name")), number(row, "taxon_no")))
-        .collect();
-    let number_of = |level: Level, name: &str| match level {
-        Level::Sku => Some(snapshot.products.get(name)?.first()?.1.product_no),
-        Level::Store => Some(snapshot.workstations.get(name)?.values().next()?.store_no),
-        level => taxa.get(&(level as i16, name)).copied(),
-    };
+/// Epochs with their rules compiled against the names of the snapshot.
+fn compiled(epochs: &[Row], snapshot: &Snapshot) -> Result<Vec<Epoch>, Error> {
     let compile = |row: &Row| {
         let epoch = row.get("epoch");
         let damaged =
             |error: String| Error::Damaged(format!("programme of epoch {epoch}: {error}"));
         let rules: Rules =
             serde_json::from_str(row.get("rules")).map_err(|error| damaged(error.to_string()))?;
-        let programme =
-            Programme::compile(&rules, number_of).map_err(|error| damaged(error.to_string()))?;
+        let programme = Programme::compile(&rules, |level, name| snapshot.number_of(level, name))
+            .map_err(|error| damaged(error.to_string()))?;
         Ok(Epoch { epoch, starts_on: row.get("starts_on"), programme: Arc::new(programme) })
     };
     epochs.iter().map(compile).collect()

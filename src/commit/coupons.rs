@@ -18,8 +18,8 @@ use jiff::civil::Date;
 use tokio::time::{Instant, timeout};
 
 use super::batch::{Batch, CouponChange, CouponIssue};
-use super::committer::{Connection, is_locked, is_lost, is_lost_race};
-use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, write};
+use super::committer::Connection;
+use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, settled, write};
 use super::facts;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
@@ -93,11 +93,11 @@ impl Desk {
         order: &Order,
         now: Timestamp,
     ) -> Result<Ordered, Error> {
-        let deadline = Instant::now() + PATIENCE;
-        let random = match order {
+        let random: Vec<u64> = match order {
             Order::Issue { count, .. } => (0..*count).map(|_| random_bits()).collect(),
             Order::Revoke(_) => Vec::new(),
         };
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let outcome = match self.take_connection().await {
                 Ok(connection) => {
@@ -107,17 +107,8 @@ impl Desk {
                 }
                 Err(error) => Err(error),
             };
-            match outcome {
-                Ok(Some(ordered)) => return Ok(ordered),
-                // A card or an account has moved meanwhile.
-                Ok(None) if Instant::now() < deadline => {}
-                Ok(None) => return Err(Error::DeadlineExceeded),
-                Err(error) => {
-                    let passes = is_lost(&error) || is_locked(&error) || is_lost_race(&error);
-                    if !passes || Instant::now() >= deadline {
-                        return Err(error);
-                    }
-                }
+            if let Some(settled) = settled(outcome, deadline) {
+                return settled;
             }
             tokio::time::sleep(PAUSE).await;
         }

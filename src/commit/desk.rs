@@ -133,9 +133,9 @@ impl Desk {
         adjustment: &Adjustment,
         now: Timestamp,
     ) -> Result<Adjusted, Error> {
-        let deadline = Instant::now() + PATIENCE;
         // As finely as PostgreSQL keeps it, so that the first answer says what the next will.
         let now = Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let outcome = match self.take_connection().await {
                 Ok(connection) => {
@@ -145,17 +145,8 @@ impl Desk {
                 }
                 Err(error) => Err(error),
             };
-            match outcome {
-                Ok(Some(adjusted)) => return Ok(adjusted),
-                // A card or an account has moved meanwhile.
-                Ok(None) if Instant::now() < deadline => {}
-                Ok(None) => return Err(Error::DeadlineExceeded),
-                Err(error) => {
-                    let passes = is_lost(&error) || is_locked(&error) || is_lost_race(&error);
-                    if !passes || Instant::now() >= deadline {
-                        return Err(error);
-                    }
-                }
+            if let Some(settled) = settled(outcome, deadline) {
+                return settled;
             }
             tokio::time::sleep(PAUSE).await;
         }
@@ -191,6 +182,23 @@ impl Desk {
         }
         self.connection = Some(connection);
         outcome
+    }
+}
+
+/// What an attempt has settled; none when it is to be made again, because a card or an account
+/// moved between looking and locking, somebody else holds the account, or the connection is lost.
+pub(super) fn settled<T>(
+    outcome: Result<Option<T>, Error>,
+    deadline: Instant,
+) -> Option<Result<T, Error>> {
+    let is_late = Instant::now() >= deadline;
+    match outcome {
+        Ok(Some(done)) => Some(Ok(done)),
+        Ok(None) => is_late.then_some(Err(Error::DeadlineExceeded)),
+        Err(error) => {
+            let passes = is_lost(&error) || is_locked(&error) || is_lost_race(&error);
+            (is_late || !passes).then_some(Err(error))
+        }
     }
 }
 

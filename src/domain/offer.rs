@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::basket::{Line, LineKind};
 use super::product::{Product, Taxa};
+use super::programme::Level;
 
 /// An offer as people write it. Stored as it is; compiled to an [`Offer`] when loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -117,23 +118,6 @@ fn is_zero(number: &i64) -> bool {
     *number == 0
 }
 
-/// What a name in a definition names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Named {
-    /// A department.
-    Department,
-    /// A category.
-    Category,
-    /// A type.
-    Type,
-    /// A brand.
-    Brand,
-    /// An article.
-    Sku,
-    /// A store.
-    Store,
-}
-
 /// What is wrong with a definition, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferError {
@@ -142,7 +126,7 @@ pub enum OfferError {
     Limit(&'static str),
     /// A name that nothing has.
     #[error("{0:?}: nothing in the catalogue or among the stores is named {1:?}")]
-    NoSuchName(Named, String),
+    NoSuchName(Level, String),
 }
 
 /// Most money that a definition may name, in minor units.
@@ -174,14 +158,14 @@ struct Numbers {
 impl Numbers {
     fn compile(
         articles: &Articles,
-        find: &impl Fn(Named, &str) -> Option<u32>,
+        find: &impl Fn(Level, &str) -> Option<u32>,
     ) -> Result<Self, OfferError> {
         Ok(Self {
-            departments: numbers(Named::Department, &articles.departments, find)?,
-            categories: numbers(Named::Category, &articles.categories, find)?,
-            types: numbers(Named::Type, &articles.types, find)?,
-            brands: numbers(Named::Brand, &articles.brands, find)?,
-            products: numbers(Named::Sku, &articles.skus, find)?,
+            departments: numbers(Level::Department, &articles.departments, find)?,
+            categories: numbers(Level::Category, &articles.categories, find)?,
+            types: numbers(Level::Type, &articles.types, find)?,
+            brands: numbers(Level::Brand, &articles.brands, find)?,
+            products: numbers(Level::Sku, &articles.skus, find)?,
         })
     }
 
@@ -200,12 +184,12 @@ impl Numbers {
 }
 
 fn numbers(
-    named: Named,
+    level: Level,
     names: &[String],
-    find: &impl Fn(Named, &str) -> Option<u32>,
+    find: &impl Fn(Level, &str) -> Option<u32>,
 ) -> Result<Vec<u32>, OfferError> {
     let number = |name: &String| {
-        find(named, name).ok_or_else(|| OfferError::NoSuchName(named, name.clone()))
+        find(level, name).ok_or_else(|| OfferError::NoSuchName(level, name.clone()))
     };
     let mut numbers = names.iter().map(number).collect::<Result<Vec<u32>, OfferError>>()?;
     numbers.sort_unstable();
@@ -233,7 +217,7 @@ impl Offer {
     pub fn compile(
         offer_no: i32,
         definition: Definition,
-        find: impl Fn(Named, &str) -> Option<u32>,
+        find: impl Fn(Level, &str) -> Option<u32>,
     ) -> Result<Self, OfferError> {
         let limit = |holds: bool, text| if holds { Ok(()) } else { Err(OfferError::Limit(text)) };
         let in_id = |letter: char| matches!(letter, 'a'..='z' | '0'..='9' | '-');
@@ -276,7 +260,7 @@ impl Offer {
         limit(until.is_none_or(|until| since <= until), "until must not be before since")?;
         let scope = Numbers::compile(&definition.scope, &find)?;
         let except = Numbers::compile(&definition.except, &find)?;
-        let stores = numbers(Named::Store, &definition.stores, &find)?;
+        let stores = numbers(Level::Store, &definition.stores, &find)?;
         Ok(Self { offer_no, definition, scope, except, stores })
     }
 

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 
 use super::super::basket::{Line, LineKind};
 use super::super::coupon::{Code, Coupon, Outcome, State, decide};
-use super::super::offer::{Basket, Definition, Named, Offer, OfferError};
+use super::super::offer::{Basket, Definition, Offer, OfferError};
 use super::super::product::{Product, Taxa};
+use super::super::programme::Level;
 use super::super::quantity::Quantity;
 
 const ACCOUNT: i64 = 0x1_02;
@@ -28,10 +29,10 @@ fn plain(change: impl FnOnce(&mut Definition)) -> Definition {
 }
 
 /// Categories and skus are their numbers; stores too.
-fn find(named: Named, name: &str) -> Option<u32> {
-    match (named, name) {
-        (Named::Category, "YOGHURT") => Some(20),
-        (Named::Sku | Named::Store, number) => number.parse().ok(),
+fn find(level: Level, name: &str) -> Option<u32> {
+    match (level, name) {
+        (Level::Category, "YOGHURT") => Some(20),
+        (Level::Sku | Level::Store, number) => number.parse().ok(),
         _ => None,
     }
 }
@@ -246,7 +247,7 @@ fn definitions_outside_their_limits_are_refused_with_what_to_do() {
     assert!(refused(|it| it.funding.share_percent = 101).contains("share"));
     assert!(refused(|it| (it.since, it.until) = (Some(at(2)), Some(at(1)))).contains("until"));
     let unknown = Offer::compile(1, plain(|it| it.scope.brands = vec!["ACME".into()]), find);
-    assert_eq!(unknown, Err(OfferError::NoSuchName(Named::Brand, "ACME".into())));
+    assert_eq!(unknown, Err(OfferError::NoSuchName(Level::Brand, "ACME".into())));
     for field in ["\"delivery\": \"automatic\"", "\"delivery\": \"personal\", \"colour\": 1"] {
         let text = serde_json::to_string(&plain(|_| {})).expect("JSON");
         let text = text.replace("\"delivery\":\"personal\"", field);
