@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
-use crate::{account, card, export, office, swipe};
+use crate::{account, card, export, offer, office, programme, swipe};
 
 /// Routes, their documentation, and the edge around them.
 pub fn router(app: Arc<App>) -> Router {
@@ -61,11 +61,22 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(account::http::timeline))
         .routes(routes!(account::http::adjust))
         .routes(routes!(office::http::list_users, office::http::add_user))
+        .routes(routes!(office::http::disable_user))
         .routes(routes!(office::http::list_tokens, office::http::add_token))
         .routes(routes!(office::http::revoke_token))
         .routes(routes!(office::http::list_audit))
         .routes(routes!(office::http::list_stores))
         .routes(routes!(office::http::list_terminals))
         .routes(routes!(office::http::list_quarantine))
+        .routes(routes!(offer::http::list_offers, offer::http::create_offer))
+        .routes(routes!(offer::http::get_offer))
+        .routes(routes!(offer::http::end_offer))
+        .routes(routes!(offer::coupons::http::issue))
+        .routes(routes!(offer::coupons::http::look_up))
+        .routes(routes!(offer::coupons::http::revoke))
+        .routes(routes!(programme::http::list, programme::http::publish))
+        .routes(routes!(programme::http::show))
+        .routes(routes!(programme::http::check))
+        .routes(routes!(programme::http::roll_back))
         .routes(routes!(export::http::accounts))
 }

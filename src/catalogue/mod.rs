@@ -213,6 +213,18 @@ impl Catalogue {
         Ok(Self(receiver))
     }
 
+    /// The first snapshot for which something holds, from now on: what was stored a moment ago is
+    /// known when the next one comes. None when it does not come in time.
+    pub async fn wait_for(
+        &self,
+        holds: impl Fn(&Snapshot) -> bool,
+        patience: Duration,
+    ) -> Option<Arc<Snapshot>> {
+        let mut snapshots = self.0.clone();
+        let found = timeout(patience, snapshots.wait_for(|snapshot| holds(snapshot))).await;
+        Some(Arc::clone(&*found.ok()?.ok()?))
+    }
+
     /// The snapshot as of now.
     pub fn current(&self) -> Arc<Snapshot> {
         Arc::clone(&self.0.borrow())

@@ -113,9 +113,8 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
         Action::End { offer, on } => {
             let today = config.time_zone().to_datetime(now).date();
             let until = on.map_or_else(|| today.yesterday(), Ok)?;
-            if !offer::end(&pool, &offer, until).await? {
-                return Err(no_offer(&offer).into());
-            }
+            let ended = offer::end(&pool, &offer, until, today, None, now).await?;
+            let until = ended.ok_or_else(|| no_offer(&offer))?.definition.until.unwrap_or(until);
             print(&format_args!("{offer} is issued until {until}"));
         }
     }

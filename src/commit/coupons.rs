@@ -6,12 +6,14 @@
 //! |            | coupon's own                                                       |
 //! | 3          | BEGIN, lock                                                        |
 //! | 4          | the account and the coupons as they are under the lock             |
-//! | 5          | the statement of the committers: account and coupons               |
+//! | 5          | the statement of the committers: account and coupons; and a line   |
+//! |            | of the audit trail for each coupon                                 |
 //! | 6          | COMMIT                                                             |
 //!
-//! Draws the random bits of codes, once for an order and before its first attempt: so an order
-//! that is tried again finds the coupons that it has issued already. Must never change a coupon
-//! without the version of its account.
+//! The random bits of codes are drawn once for an order, here or by whoever gives it, and before
+//! its first attempt: so an order that is tried again finds the coupons that it has issued
+//! already, also when the account has been merged into another meanwhile. Must never change a
+//! coupon without the version of its account.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -20,7 +22,7 @@ use tokio::time::{Instant, timeout};
 use super::batch::{Batch, CouponChange, CouponIssue};
 use super::committer::Connection;
 use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, settled, write};
-use super::facts;
+use super::{facts, sql};
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::State;
@@ -47,8 +49,31 @@ pub enum Order {
         /// The first day on which they count.
         on: Date,
     },
+    /// The same, once: the order can be given again, by anybody and at any time.
+    IssueOnce {
+        /// Whose they will be; its heir's when it has been merged.
+        account_id: i64,
+        /// What people call the offer.
+        offer: String,
+        /// What their codes are made of: 64 bits each, which nobody can guess and which mean
+        /// this order and no other. 1 to [`ORDER_COUPONS_MAX`].
+        random: Vec<u64>,
+        /// Who does it.
+        actor: String,
+        /// The first day on which they count.
+        on: Date,
+    },
     /// Take a coupon back.
     Revoke(Code),
+}
+
+/// [`Order::Issue`] and [`Order::IssueOnce`], alike.
+struct Issue<'a> {
+    whose: Whose,
+    offer: &'a str,
+    random: Vec<u64>,
+    actor: &'a str,
+    on: Date,
 }
 
 /// What became of an order.
@@ -82,26 +107,63 @@ pub enum Ordered {
 }
 
 impl Desk {
-    /// Carries an order out. Tries again while others hold the account, and when the connection
-    /// is lost.
+    /// Carries an order out that is given at the command line.
     ///
     /// # Errors
-    /// What the database says, in the end. It is not known then whether coupons were issued.
+    /// As [`Desk::order_by`].
     pub async fn order(
         &mut self,
         snapshot: &Snapshot,
         order: &Order,
         now: Timestamp,
     ) -> Result<Ordered, Error> {
-        let random: Vec<u64> = match order {
-            Order::Issue { count, .. } => (0..*count).map(|_| random_bits()).collect(),
-            Order::Revoke(_) => Vec::new(),
-        };
+        self.order_by(snapshot, order, None, now).await
+    }
+
+    /// Carries an order of a user of the back office out. Tries again while others hold the
+    /// account, and when the connection is lost.
+    ///
+    /// # Errors
+    /// What the database says, in the end. It is not known then whether coupons were issued.
+    pub async fn order_by(
+        &mut self,
+        snapshot: &Snapshot,
+        order: &Order,
+        user_no: Option<i32>,
+        now: Timestamp,
+    ) -> Result<Ordered, Error> {
         let deadline = Instant::now() + PATIENCE;
+        let issue = match order {
+            Order::Revoke(_) => None,
+            Order::Issue { whose, offer, count, actor, on } => Some(Issue {
+                whose: whose.clone(),
+                offer,
+                random: (0..*count).map(|_| random_bits()).collect(),
+                actor,
+                on: *on,
+            }),
+            Order::IssueOnce { account_id, offer, random, actor, on } => Some(Issue {
+                whose: Whose::Account(*account_id),
+                offer,
+                random: random.clone(),
+                actor,
+                on: *on,
+            }),
+        };
         loop {
             let outcome = match self.take_connection().await {
                 Ok(connection) => {
-                    let attempt = attempt(&connection, snapshot, order, &random, now);
+                    let attempt = async {
+                        match (order, &issue) {
+                            (Order::Revoke(code), _) => {
+                                revoke(&connection, snapshot, *code, user_no, now).await
+                            }
+                            (_, Some(order)) => {
+                                issue_all(&connection, snapshot, order, user_no, now).await
+                            }
+                            (_, None) => Ok(None),
+                        }
+                    };
                     let outcome = timeout(self.connector.silence_max(), attempt).await;
                     self.put_back(connection, outcome).await
                 }
@@ -120,55 +182,50 @@ fn random_bits() -> u64 {
     getrandom::u64().expect("the kernel gives random bytes once it has booted")
 }
 
-/// One attempt; `None` when a card moved between looking and locking.
-async fn attempt(
+/// One attempt; `None` when a card or an account moved between looking and locking.
+async fn issue_all(
     connection: &Connection,
     snapshot: &Snapshot,
-    order: &Order,
-    random: &[u64],
+    order: &Issue<'_>,
+    user_no: Option<i32>,
     now: Timestamp,
 ) -> Result<Option<Ordered>, Error> {
-    match order {
-        Order::Revoke(code) => revoke(connection, snapshot, *code, now).await,
-        Order::Issue { .. } => issue(connection, snapshot, order, random, now).await,
-    }
-}
-
-async fn issue(
-    connection: &Connection,
-    snapshot: &Snapshot,
-    order: &Order,
-    random: &[u64],
-    now: Timestamp,
-) -> Result<Option<Ordered>, Error> {
-    let Order::Issue { whose, offer, actor, on, .. } = order else { return Ok(None) };
-    let Some(offer) = snapshot.offer_named(offer) else { return Ok(Some(Ordered::NoSuchOffer)) };
-    let Some((valid_from, valid_until)) = offer.validity(*on) else {
-        return Ok(Some(Ordered::OfferNotLive));
-    };
-    let Some(account_id) = account_of(connection, whose).await? else {
-        return Ok(Some(Ordered::NoSuchAccount));
-    };
+    let line = line_of(connection, &order.whose).await?;
+    let Some(account_id) = line.last().copied() else { return Ok(Some(Ordered::NoSuchAccount)) };
     let account_ids = [account_id];
     begin_with_lock(connection, &account_ids).await?;
-    let bucket = bucket::of_account(account_id);
-    let codes: Vec<Code> = random.iter().map(|random| Code::new(bucket, *random)).collect();
+    let codes_of = |account_id: i64| {
+        let bucket = bucket::of_account(account_id);
+        order.random.iter().map(move |random| Code::new(bucket, *random))
+    };
+    // An earlier attempt may have met any account of the line as the last one.
+    let earlier: Vec<Code> = line.iter().flat_map(|account_id| codes_of(*account_id)).collect();
     let (under_lock, loaded, before) = tokio::try_join!(
-        account_of(connection, whose),
+        account_of(connection, &order.whose),
         load(connection, snapshot, &account_ids),
-        facts::find_coupons(connection, &codes),
+        facts::find_coupons(connection, &earlier),
     )?;
-    let issued = Ordered::Issued { codes: codes.clone(), account_id, valid_from, valid_until };
-    let refused = match loaded.get(&account_id) {
+    let before = before.values().find(|coupon| line.contains(&coupon.account_id));
+    let offer = snapshot.offer_named(order.offer);
+    let validity = offer.and_then(|offer| offer.validity(order.on));
+    let refused = match (loaded.get(&account_id), before, offer, validity) {
         _ if under_lock != Some(account_id) => None,
         // The answer to an earlier attempt was lost, and the attempt had succeeded.
-        _ if before.values().any(|coupon| coupon.account_id == account_id) => Some(issued),
-        None => Some(Ordered::NoSuchAccount),
-        Some(account) if account.state == State::House => Some(Ordered::NoCustomer),
-        Some(account) => {
+        (_, Some(before), ..) => Some(Ordered::Issued {
+            codes: codes_of(before.account_id).collect(),
+            account_id: before.account_id,
+            valid_from: before.valid_from,
+            valid_until: before.valid_until,
+        }),
+        (None, ..) => Some(Ordered::NoSuchAccount),
+        (Some(account), ..) if account.state == State::House => Some(Ordered::NoCustomer),
+        (_, _, None, _) => Some(Ordered::NoSuchOffer),
+        (_, _, _, None) => Some(Ordered::OfferNotLive),
+        (Some(account), None, Some(offer), Some((valid_from, valid_until))) => {
             let mut after = account.clone();
             after.version += 1;
             let mut batch = Batch::new(now);
+            let codes: Vec<Code> = codes_of(account_id).collect();
             for code in &codes {
                 batch.issue_coupon(CouponIssue {
                     code: *code,
@@ -176,23 +233,58 @@ async fn issue(
                     offer_no: offer.offer_no,
                     valid_from,
                     valid_until,
-                    actor: actor.clone(),
+                    actor: order.actor.to_owned(),
                 });
             }
             batch.account(account.version, &after, None, None);
-            write(connection, &batch).await?;
+            tokio::try_join!(
+                write(connection, &batch),
+                trace(connection, "coupon.issue", &codes, user_no, now),
+            )?;
             end(connection, "COMMIT").await?;
-            return Ok(Some(issued));
+            return Ok(Some(Ordered::Issued { codes, account_id, valid_from, valid_until }));
         }
     };
     end(connection, "ROLLBACK").await?;
     Ok(refused)
 }
 
+/// The account that is meant and those that it was merged into, one after another; none when
+/// nobody has used the card.
+async fn line_of(connection: &Connection, whose: &Whose) -> Result<Vec<i64>, Error> {
+    let first = match whose {
+        Whose::Account(account_id) => Some(*account_id),
+        Whose::Card(_) => account_of(connection, whose).await?,
+    };
+    let mut line: Vec<i64> = first.into_iter().collect();
+    while let Some(last) = line.last() {
+        let heirs = facts::find_heirs(connection, &[*last]).await?;
+        let Some(heir) = heirs.get(last) else { break };
+        line.push(*heir);
+    }
+    Ok(line)
+}
+
+/// A line of the audit trail for each coupon.
+async fn trace(
+    connection: &Connection,
+    action: &str,
+    codes: &[Code],
+    user_no: Option<i32>,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let objects: Vec<String> = codes.iter().map(|code| format!("coupon:{code}")).collect();
+    let client = connection.dedicated.client();
+    let traced = client.execute(sql::AUDIT_COUPONS, &[&now, &user_no, &action, &objects]).await;
+    traced.map_err(DbError::from)?;
+    Ok(())
+}
+
 async fn revoke(
     connection: &Connection,
     snapshot: &Snapshot,
     code: Code,
+    user_no: Option<i32>,
     now: Timestamp,
 ) -> Result<Option<Ordered>, Error> {
     let found = facts::find_coupons(connection, &[code]).await?;
@@ -221,7 +313,10 @@ async fn revoke(
                 over_value: false,
             });
             batch.account(account.version, &after, None, None);
-            write(connection, &batch).await?;
+            tokio::try_join!(
+                write(connection, &batch),
+                trace(connection, "coupon.revoke", &codes, user_no, now),
+            )?;
             end(connection, "COMMIT").await?;
             return Ok(Some(Ordered::Revoked));
         }

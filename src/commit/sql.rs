@@ -400,6 +400,11 @@ pub(super) const AUDIT_ADJUSTMENT: &str = "
 INSERT INTO audit (at, user_no, action, object, fields)
 VALUES ($1, $2, 'account.adjust', $3, '{points}')";
 
+pub(super) const AUDIT_COUPONS: &str = "
+-- commit::audit_coupons
+INSERT INTO audit (at, user_no, action, object, fields)
+SELECT $1, $2, $3, object, '{state}' FROM unnest($4::text[]) AS object";
+
 /// The next expiry of accounts of which nothing has to be written off: what an older version
 /// has not looked at. They stay at the version that was looked at, so no cache minds.
 pub(super) const NOTE_EXPIRIES: &str = "

@@ -5,16 +5,19 @@
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::basket::{Line, LineKind};
 use super::product::{Product, Taxa};
 use super::programme::Level;
 
 /// An offer as people write it. Stored as it is; compiled to an [`Offer`] when loaded.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OfferDefinition)]
 pub struct Definition {
     /// Names it for ever: 1 to 64 of a to z, 0 to 9 and hyphens.
+    #[schema(example = "yoghurt-50")]
     pub offer: String,
     /// What customers read, in a few words.
     pub headline: String,
@@ -39,9 +42,11 @@ pub struct Definition {
     pub stores: Vec<String>,
     /// The first day on which it is issued or redeemed; absent: it has begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Date)]
     pub since: Option<Date>,
     /// The last one; absent: it has no end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = Date)]
     pub until: Option<Date>,
     /// For how many days a coupon counts, the one on which it is issued included.
     pub valid_days: u16,
@@ -53,16 +58,18 @@ pub struct Definition {
 }
 
 /// How an offer comes to customers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
+#[schema(as = OfferDelivery)]
 pub enum Delivery {
     /// As a coupon for one account.
     Personal,
 }
 
 /// What an offer gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[schema(as = OfferReward)]
 pub enum Reward {
     /// Part of what is bought.
     PercentOff {
@@ -82,7 +89,7 @@ pub enum Reward {
 }
 
 /// Articles by name, at any level of the hierarchy.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Articles {
     /// Names of departments.
@@ -104,8 +111,9 @@ impl Articles {
 }
 
 /// Who pays for what an offer gives.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = OfferFunding)]
 pub struct Funding {
     /// A name of the chain's own.
     pub party: String,
@@ -127,6 +135,38 @@ pub enum OfferError {
     /// A name that nothing has.
     #[error("{0:?}: nothing in the catalogue or among the stores is named {1:?}")]
     NoSuchName(Level, String),
+}
+
+impl OfferError {
+    /// JSON pointer (RFC 6901) to what is wrong in a definition. The words about a limit begin
+    /// with the field that they are about.
+    pub fn pointer(&self, definition: &Definition) -> String {
+        let (level, name) = match self {
+            Self::Limit(words) => {
+                let end = words.find(|letter: char| !matches!(letter, 'a'..='z' | '_' | '.'));
+                let field = &words[..end.unwrap_or(words.len())];
+                return format!("/{}", field.replace('.', "/"));
+            }
+            Self::NoSuchName(level, name) => (*level, name),
+        };
+        let Definition { scope, except, stores, .. } = definition;
+        let lists = [("/scope", scope), ("/except", except)].map(|(place, articles)| {
+            let (field, names) = match level {
+                Level::Department => ("departments", &articles.departments),
+                Level::Category => ("categories", &articles.categories),
+                Level::Type => ("types", &articles.types),
+                Level::Brand => ("brands", &articles.brands),
+                Level::Sku => ("skus", &articles.skus),
+                Level::Store => return ("/stores".to_owned(), stores),
+            };
+            (format!("{place}/{field}"), names)
+        });
+        let found = lists.iter().find_map(|(place, names)| {
+            let at = names.iter().position(|it| it == name)?;
+            Some(format!("{place}/{at}"))
+        });
+        found.unwrap_or_default()
+    }
 }
 
 /// Most money that a definition may name, in minor units.

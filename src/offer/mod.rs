@@ -2,17 +2,21 @@
 //! checked against the catalogue before it is stored; replicas hear of it by the reference
 //! version. Must never touch an account or change a coupon: `commit` does that.
 
+pub mod coupons;
+pub mod http;
 mod sql;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::catalogue::Snapshot;
-use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::coupon::Code;
 use crate::domain::offer::{Definition, OfferError};
 use crate::error::Error;
+use crate::office::{Settle, Trace};
 
 /// Why an offer was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +29,12 @@ pub enum AddError {
     NameTaken(String),
     /// The database failed.
     #[error(transparent)]
-    Database(#[from] DbError),
+    Failed(#[from] Error),
 }
 
 /// The life of a coupon.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = CouponLife)]
 pub struct Life {
     /// Its code, as it is printed.
     pub coupon: String,
@@ -40,12 +45,15 @@ pub struct Life {
     /// `issued`, `redeemed` or `revoked`.
     pub state: &'static str,
     /// When it was issued.
+    #[schema(value_type = String, format = DateTime)]
     pub issued_at: Timestamp,
     /// Who issued it.
     pub actor: String,
     /// The first business date on which it counts.
+    #[schema(value_type = String, format = Date)]
     pub valid_from: Date,
     /// The last one.
+    #[schema(value_type = String, format = Date)]
     pub valid_until: Date,
     /// The transaction that redeemed it.
     pub redeemed_by: Option<String>,
@@ -53,30 +61,119 @@ pub struct Life {
     pub over_value: bool,
 }
 
-/// Stores an offer.
+/// An offer as it is stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Its number inside Tillside.
+    pub offer_no: i32,
+    /// As people wrote it.
+    pub definition: Definition,
+    /// When it was stored.
+    pub created_at: Timestamp,
+}
+
+/// How an offer stands on a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = OfferState)]
+pub enum State {
+    /// Its first day lies ahead.
+    Coming,
+    /// It can be issued.
+    Live,
+    /// Its last day is past.
+    Ended,
+}
+
+impl State {
+    /// As it is asked for and answered.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Coming => "coming",
+            Self::Live => "live",
+            Self::Ended => "ended",
+        }
+    }
+}
+
+impl Stored {
+    /// How it stands on a day.
+    pub fn state(&self, today: Date) -> State {
+        let Definition { since, until, .. } = self.definition;
+        if until.is_some_and(|until| until < today) {
+            State::Ended
+        } else if since.is_some_and(|since| since > today) {
+            State::Coming
+        } else {
+            State::Live
+        }
+    }
+}
+
+/// Stores an offer at the command line.
 ///
 /// # Errors
-/// When it is not sound, has a name that was used before, or the database fails.
+/// As [`create`].
 pub async fn add(
     pool: &Pool,
     snapshot: &Snapshot,
     definition: Definition,
     now: Timestamp,
 ) -> Result<(), AddError> {
-    let definition = snapshot.compile(0, definition)?.definition;
-    match sql::add(pool, &definition, now).await? {
-        true => Ok(()),
-        false => Err(AddError::NameTaken(definition.offer)),
-    }
+    create(pool, snapshot, definition, None, None, now).await.map(|_| ())
 }
 
-/// Ends an offer with a day: nothing is issued after it. Coupons in customers' hands keep the
-/// days that are printed on them. Returns whether there is such an offer.
+/// Stores an offer of a user of the back office; `settle` stands in the same transaction.
+///
+/// # Errors
+/// When it is not sound, has a name that was used before, or the database fails.
+pub async fn create(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    definition: Definition,
+    by: Option<i32>,
+    settle: Option<Settle<'_, Stored>>,
+    now: Timestamp,
+) -> Result<Stored, AddError> {
+    let definition = snapshot.compile(0, definition)?.definition;
+    let stored = sql::add(pool, &definition, by, settle, now).await?;
+    stored.ok_or(AddError::NameTaken(definition.offer))
+}
+
+/// Ends an offer with a day, or with the last one that it has when that is earlier: nothing is
+/// issued after it. One that would begin later never begins. Coupons in customers' hands keep
+/// the days that are printed on them. None when there is no such offer.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn end(pool: &Pool, offer_id: &str, until: Date) -> Result<bool, DbError> {
-    sql::end(pool, offer_id, until).await
+pub async fn end(
+    pool: &Pool,
+    offer_id: &str,
+    until: Date,
+    today: Date,
+    by: Option<i32>,
+    now: Timestamp,
+) -> Result<Option<Stored>, Error> {
+    let ended = |definition: &mut Definition| {
+        let mut last = definition.until.map_or(until, |day| day.min(until));
+        if definition.since.is_some_and(|since| since > last) {
+            // A day that is past: it must not be live on the one that was asked for either.
+            last = last.min(today.yesterday().unwrap_or(Date::MIN));
+            definition.since = Some(last);
+        }
+        definition.until = Some(last);
+    };
+    let object = format!("offer:{offer_id}");
+    let trace = Trace { user_no: by, action: "offer.end", object: &object, fields: &["until"] };
+    sql::change(pool, offer_id, ended, &trace, now).await
+}
+
+/// An offer; none when there is none of this name.
+///
+/// # Errors
+/// When the database fails or holds what cannot be.
+pub async fn find(pool: &Pool, offer_id: &str) -> Result<Option<Stored>, Error> {
+    sql::find(pool, offer_id).await
 }
 
 /// The life of a coupon; none when it was never issued.

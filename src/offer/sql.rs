@@ -1,32 +1,57 @@
 //! Statements about offers, and the one that reads a coupon. One change of an offer is one
-//! statement, which raises the reference version, so that every replica hears of it.
+//! transaction with its line in the audit trail, and raises the reference version, so that every
+//! replica hears of it.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use tokio_postgres::Row;
 
-use super::Life;
+use super::{Life, State, Stored};
 use crate::db::DbError;
 use crate::db::pool::Pool;
-use crate::domain::coupon::{Code, State};
+use crate::domain::coupon::{self, Code};
 use crate::domain::offer::Definition;
 use crate::error::Error;
+use crate::office::page::Page;
+use crate::office::{Settle, Trace, audit_in, settle_in};
 use crate::receipt::account_text;
 
 const ADD: &str = "
 -- offer::add
-WITH raised AS (
-    UPDATE chain SET reference_version = reference_version + 1
-)
 INSERT INTO offer (offer_id, definition, created_at) VALUES ($1, $2::text::jsonb, $3)
-ON CONFLICT DO NOTHING";
+ON CONFLICT DO NOTHING
+RETURNING offer_no, definition::text AS definition, created_at";
 
-const END: &str = "
--- offer::end
-WITH raised AS (
-    UPDATE chain SET reference_version = reference_version + 1
-)
-UPDATE offer SET definition = jsonb_set(definition, '{until}', to_jsonb($2::text))
-WHERE offer_id = $1";
+/// Locked, so that two who change it do so one after the other.
+const HOLD: &str = "
+-- offer::hold
+SELECT offer_no, definition::text AS definition, created_at FROM offer
+WHERE offer_id = $1 FOR UPDATE";
+
+const CHANGE: &str = "
+-- offer::change
+UPDATE offer SET definition = $2::text::jsonb WHERE offer_no = $1";
+
+const RAISE: &str = "
+-- offer::raise
+UPDATE chain SET reference_version = reference_version + 1";
+
+const FIND: &str = "
+-- offer::find
+SELECT offer_no, definition::text AS definition, created_at FROM offer WHERE offer_id = $1";
+
+const LIST: &str = "
+-- offer::list
+SELECT offer_no, definition::text AS definition, created_at FROM offer
+WHERE offer_no < $1::bigint
+  AND ($3::text[] IS NULL OR NOT definition ? 'stores' OR definition->'stores' ?| $3)
+  AND CASE $4::text
+      WHEN 'ended' THEN (definition->>'until')::date < $5::date
+      WHEN 'coming' THEN (definition->>'since')::date > $5::date
+      WHEN 'live' THEN coalesce((definition->>'since')::date <= $5::date, true)
+                       AND coalesce((definition->>'until')::date >= $5::date, true)
+      ELSE true END
+ORDER BY offer_no DESC LIMIT $2";
 
 const LIFE: &str = "
 -- offer::life
@@ -40,21 +65,84 @@ SELECT c.account_id, o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.
 FROM coupon AS c JOIN offer AS o USING (offer_no)
 WHERE c.bucket = $1 AND c.code = $2";
 
-/// See [`ADD`]. Whether it was added.
+/// See [`ADD`]. None when the name is taken.
 pub(super) async fn add(
     pool: &Pool,
     definition: &Definition,
+    by: Option<i32>,
+    settle: Option<Settle<'_, Stored>>,
     now: Timestamp,
-) -> Result<bool, DbError> {
+) -> Result<Option<Stored>, Error> {
+    let mut client = pool.get().await.map_err(DbError::from)?;
+    let change = client.transaction().await.map_err(DbError::from)?;
     let text = serde_json::to_string(definition).expect("definitions are texts and numbers");
-    let client = pool.get().await?;
-    Ok(client.execute(ADD, &[&definition.offer, &text, &now]).await? == 1)
+    let added = change.query_opt(ADD, &[&definition.offer, &text, &now]).await;
+    let Some(row) = added.map_err(DbError::from)? else { return Ok(None) };
+    let stored = stored(&row)?;
+    change.execute(RAISE, &[]).await.map_err(DbError::from)?;
+    let object = format!("offer:{}", definition.offer);
+    let trace =
+        Trace { user_no: by, action: "offer.add", object: &object, fields: &["definition"] };
+    audit_in(&*change, &trace, now).await?;
+    if let Some((claim, status, answer)) = settle {
+        settle_in(&*change, claim, status, &answer(&stored)).await?;
+    }
+    change.commit().await.map_err(DbError::from)?;
+    Ok(Some(stored))
 }
 
-/// See [`END`]. Whether there is such an offer.
-pub(super) async fn end(pool: &Pool, offer_id: &str, until: Date) -> Result<bool, DbError> {
-    let client = pool.get().await?;
-    Ok(client.execute(END, &[&offer_id, &until.to_string()]).await? == 1)
+/// Changes an offer as `changed` says. None when there is none.
+pub(super) async fn change(
+    pool: &Pool,
+    offer_id: &str,
+    changed: impl FnOnce(&mut Definition),
+    trace: &Trace<'_>,
+    now: Timestamp,
+) -> Result<Option<Stored>, Error> {
+    let mut client = pool.get().await.map_err(DbError::from)?;
+    let change = client.transaction().await.map_err(DbError::from)?;
+    let held = change.query_opt(HOLD, &[&offer_id]).await.map_err(DbError::from)?;
+    let Some(row) = held else { return Ok(None) };
+    let mut stored = stored(&row)?;
+    changed(&mut stored.definition);
+    let text = serde_json::to_string(&stored.definition).expect("it was just read");
+    change.execute(CHANGE, &[&stored.offer_no, &text]).await.map_err(DbError::from)?;
+    change.execute(RAISE, &[]).await.map_err(DbError::from)?;
+    audit_in(&*change, trace, now).await?;
+    change.commit().await.map_err(DbError::from)?;
+    Ok(Some(stored))
+}
+
+/// See [`FIND`].
+pub(super) async fn find(pool: &Pool, offer_id: &str) -> Result<Option<Stored>, Error> {
+    let client = pool.get().await.map_err(DbError::from)?;
+    let row = client.query_opt(FIND, &[&offer_id]).await.map_err(DbError::from)?;
+    row.as_ref().map(stored).transpose()
+}
+
+/// Offers, the newest first: those that count in one of these stores, when some are named, and
+/// that stand so on a day, when that is asked.
+pub(super) async fn list(
+    pool: &Pool,
+    page: &Page,
+    stores: Option<&[String]>,
+    state: Option<State>,
+    today: Date,
+) -> Result<Vec<Stored>, Error> {
+    let state = state.map(State::name);
+    let client = pool.get().await.map_err(DbError::from)?;
+    let rows = client
+        .query(LIST, &[&page.before, &page.wanted(), &stores, &state, &today])
+        .await
+        .map_err(DbError::from)?;
+    rows.iter().map(stored).collect()
+}
+
+fn stored(row: &Row) -> Result<Stored, Error> {
+    let offer_no: i32 = row.get("offer_no");
+    let definition = serde_json::from_str(row.get("definition"))
+        .map_err(|error| Error::Damaged(format!("offer {offer_no}: {error}")))?;
+    Ok(Stored { offer_no, definition, created_at: row.get("created_at") })
 }
 
 /// See [`LIFE`].
@@ -63,7 +151,7 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
     let bucket = i16::from(code.bucket());
     let row = client.query_opt(LIFE, &[&bucket, &code.number()]).await.map_err(DbError::from)?;
     let Some(row) = row else { return Ok(None) };
-    let state = State::from_code(row.get("state"))
+    let state = coupon::State::from_code(row.get("state"))
         .ok_or_else(|| Error::Damaged(format!("the state of coupon {code}")))?;
     Ok(Some(Life {
         coupon: code.to_string(),

@@ -14,6 +14,9 @@ pub enum Stores {
     Named,
     /// It answers what belongs to stores; a manager sees those that are the manager's.
     Filtered,
+    /// It changes what counts in stores that its body or what it is about names. Which they are
+    /// is known to the handler, which asks [`super::http::own_stores`].
+    Own,
 }
 
 /// One row.
@@ -50,6 +53,7 @@ pub const TABLE: &[Access] = &[
     row(Verb::Post, "/v1/accounts/{account}/adjustments", &[Admin, Manager], Stores::Chain),
     row(Verb::Get, "/v1/users", &[Admin, Auditor], Stores::Chain),
     row(Verb::Post, "/v1/users", &[Admin], Stores::Chain),
+    row(Verb::Post, "/v1/users/{user}/disable", &[Admin], Stores::Chain),
     row(Verb::Get, "/v1/tokens", &[Admin, Auditor], Stores::Chain),
     row(Verb::Post, "/v1/tokens", &[Admin], Stores::Chain),
     row(Verb::Delete, "/v1/tokens/{token}", &[Admin], Stores::Chain),
@@ -62,6 +66,18 @@ pub const TABLE: &[Access] = &[
         &[Admin, Manager, Auditor],
         Stores::Named,
     ),
+    row(Verb::Get, "/v1/offers", EVERYBODY, Stores::Filtered),
+    row(Verb::Post, "/v1/offers", &[Admin, Manager, Marketing], Stores::Own),
+    row(Verb::Get, "/v1/offers/{offer}", EVERYBODY, Stores::Filtered),
+    row(Verb::Post, "/v1/offers/{offer}/end", &[Admin, Manager, Marketing], Stores::Own),
+    row(Verb::Post, "/v1/coupons", &[Admin, Manager, Marketing], Stores::Own),
+    row(Verb::Get, "/v1/coupons/{code}", EVERYBODY, Stores::Chain),
+    row(Verb::Post, "/v1/coupons/{code}/revoke", &[Admin, Manager, Marketing], Stores::Own),
+    row(Verb::Get, "/v1/programme", EVERYBODY, Stores::Chain),
+    row(Verb::Post, "/v1/programme", &[Admin], Stores::Chain),
+    row(Verb::Get, "/v1/programme/{programme}", EVERYBODY, Stores::Chain),
+    row(Verb::Post, "/v1/programme/check", &[Admin, Marketing], Stores::Chain),
+    row(Verb::Post, "/v1/programme/roll-back", &[Admin], Stores::Chain),
     row(Verb::Get, "/v1/exports/accounts", &[Admin, Marketing], Stores::Chain),
 ];
 

@@ -72,6 +72,17 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     is_bearer.then(|| token.trim())
 }
 
+/// Lets through what counts in stores that are all the person's own: the rule of
+/// [`Stores::Own`], for whoever knows the stores.
+///
+/// # Errors
+/// `forbidden`.
+pub fn own_stores(actor: &Actor, store_ids: &[String]) -> Result<(), Problem> {
+    let detail = "A manager changes only what counts in the manager's own stores and nowhere else.";
+    let refused = || Problem::new(Slug::Forbidden).detail(detail);
+    if actor.runs(store_ids) { Ok(()) } else { Err(refused()) }
+}
+
 /// Reads a query.
 ///
 /// # Errors
@@ -212,6 +223,33 @@ pub async fn add_user(
         user.map(|user| to_bytes(&user)).map_err(refused)
     };
     created(&app, &claim, outcome.await).await
+}
+
+/// Disable a user
+///
+/// Every token of the user is refused from now on, on every replica. There is no way back.
+#[utoipa::path(
+    post, path = "/v1/users/{user}/disable", operation_id = "disable_user", tag = "office",
+    params(("user" = i32, Path, example = 3)),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "Disabled", body = UserStatus),
+        (status = "4XX", description = "Refused; 404 when the user was disabled already",
+         body = ProblemOut, content_type = "application/problem+json"),
+    ),
+)]
+pub async fn disable_user(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    user: Result<Path<i32>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path(user) = user.map_err(|_| Slug::NotFound)?;
+    let by = Some(actor.user_no);
+    match user::disable(&app.pool, Who::Number(user), by, Timestamp::now()).await {
+        Ok(user) => Ok(json(StatusCode::OK, to_bytes(&user))),
+        Err(OfficeError::NoSuchUser) => Err(Slug::NotFound.into()),
+        Err(error) => Err(refused(error)),
+    }
 }
 
 /// List tokens

@@ -14,7 +14,7 @@ mod token;
 pub mod user;
 pub mod wire;
 
-pub use sql::audit_in;
+pub use sql::{Settle, audit_in, settle_in};
 pub use token::{NewToken, TokenScope, TokenStatus};
 pub use user::{NewUser, OfficeError, UserStatus};
 
@@ -75,6 +75,18 @@ impl Actor {
     /// As adjustments name the user.
     pub fn name(&self) -> String {
         format!("user:{}", self.user_no)
+    }
+
+    /// Whether what counts in these stores concerns the user; in all of them when there are none.
+    pub fn sees(&self, store_ids: &[String]) -> bool {
+        store_ids.is_empty() || store_ids.iter().any(|store_id| self.has_store(store_id))
+    }
+
+    /// Whether the user may change what counts in these stores, and in all when there are none:
+    /// a manager only what counts nowhere but in the manager's own.
+    pub fn runs(&self, store_ids: &[String]) -> bool {
+        let is_narrow = !store_ids.is_empty() || self.stores.is_none();
+        is_narrow && store_ids.iter().all(|store_id| self.has_store(store_id))
     }
 
     /// Whether the user may see and do what belongs to a store.

@@ -1,6 +1,8 @@
 //! Creations happen once for each `Idempotency-Key` of a user: a repetition gets what the first
 //! was answered, other content under the same key is refused, and so is what comes while the
-//! first is under way. Answers are kept for a bounded time; failures are not kept at all.
+//! first is under way. Answers are kept for a bounded time; failures are not kept at all. What a
+//! creation of many parts sets out to do is kept from before its first part on, so that another
+//! attempt under the same key goes on with it.
 
 use jiff::{Span, Timestamp};
 use sha2::{Digest as _, Sha256};
@@ -13,7 +15,8 @@ use crate::http::problem::{Problem, Slug};
 
 /// Longest key.
 const KEY_MAX: usize = 128;
-/// A request that has not ended after so many seconds was cut off; its key can be used again.
+/// A request that has not ended after so many seconds was cut off; its key can be used again. No
+/// request may work for as long.
 const CUT_OFF_S: i64 = 60;
 
 /// A key that is held for the request under way.
@@ -93,9 +96,25 @@ pub async fn settle(pool: &Pool, claim: &Claim, status: u16, answer: &[u8]) -> R
     sql::settle(pool, claim, status, answer).await
 }
 
-/// Gives a key back whose request was refused or failed: it may be sent again at once.
+/// The plan of a creation of many parts, which every attempt at it shares: the one that an
+/// earlier attempt has left, or else `new`, if there is one. Nothing may be done by a plan that
+/// this has not answered.
+///
+/// # Errors
+/// When the database cannot.
+pub async fn plan(
+    pool: &Pool,
+    claim: &Claim,
+    new: Option<&[u8]>,
+) -> Result<Option<Vec<u8>>, DbError> {
+    sql::plan(pool, claim, new).await
+}
+
+/// Gives a key back whose request was refused or failed: it may be sent again at once. Where
+/// there is a plan, the next attempt goes on with it.
 pub async fn give_up(pool: &Pool, claim: &Claim) {
-    if let Err(error) = sql::unclaim(pool, claim).await {
+    let ended = Timestamp::now().saturating_sub(Span::new().seconds(CUT_OFF_S + 1));
+    if let Err(error) = sql::unclaim(pool, claim, ended.unwrap_or(Timestamp::MIN)).await {
         tracing::warn!(%error, "an idempotency key stays in use for a minute");
     }
 }

@@ -35,6 +35,11 @@ pub struct Page {
 }
 
 impl PageIn {
+    /// What a query of a list says that has further parameters.
+    pub fn new(limit: Option<i64>, after: Option<String>) -> Self {
+        Self { limit, after }
+    }
+
     /// Reads what was asked for.
     ///
     /// # Errors

@@ -107,7 +107,8 @@ WITH forgotten AS (
 )
 INSERT INTO idempotency AS i (user_no, key_hash, request_hash, began_at) VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_no, key_hash) DO UPDATE
-SET request_hash = excluded.request_hash, began_at = excluded.began_at, status = NULL, answer = NULL
+SET request_hash = excluded.request_hash, began_at = excluded.began_at, status = NULL,
+    answer = NULL, plan = CASE WHEN i.began_at < $5 THEN NULL ELSE i.plan END
 WHERE i.began_at < $5
    OR (i.status IS NULL AND i.began_at < $6 AND i.request_hash = excluded.request_hash)
 RETURNING 1";
@@ -118,11 +119,23 @@ SELECT request_hash, status, answer FROM idempotency WHERE user_no = $1 AND key_
 
 const SETTLE: &str = "
 -- office::settle
-UPDATE idempotency SET status = $3, answer = $4 WHERE user_no = $1 AND key_hash = $2";
+UPDATE idempotency SET status = $3, answer = $4, plan = NULL
+WHERE user_no = $1 AND key_hash = $2";
 
+/// Gives a key back. What may have begun by its plan is kept with it, as if it had been cut off.
 const UNCLAIM: &str = "
 -- office::unclaim
-DELETE FROM idempotency WHERE user_no = $1 AND key_hash = $2 AND status IS NULL";
+WITH gone AS (
+    DELETE FROM idempotency
+    WHERE user_no = $1 AND key_hash = $2 AND status IS NULL AND plan IS NULL
+)
+UPDATE idempotency SET began_at = least(began_at, $3)
+WHERE user_no = $1 AND key_hash = $2 AND status IS NULL AND plan IS NOT NULL";
+
+const PLAN: &str = "
+-- office::plan
+UPDATE idempotency SET plan = coalesce(plan, $3) WHERE user_no = $1 AND key_hash = $2
+RETURNING plan";
 
 /// What a change is answered with, should it be asked for again.
 pub type Settle<'a, T> = (&'a Claim, u16, &'a (dyn Fn(&T) -> Vec<u8> + Sync));
@@ -368,7 +381,11 @@ pub(super) async fn settle(
     settle_in(&**pool.get().await?, claim, status, answer).await
 }
 
-async fn settle_in(
+/// Keeps the answer to a creation inside a transaction of the caller's.
+///
+/// # Errors
+/// When the database cannot.
+pub async fn settle_in(
     client: &impl GenericClient,
     claim: &Claim,
     status: u16,
@@ -379,9 +396,21 @@ async fn settle_in(
     Ok(())
 }
 
-pub(super) async fn unclaim(pool: &Pool, claim: &Claim) -> Result<(), DbError> {
-    pool.get().await?.execute(UNCLAIM, &[&claim.user_no, &claim.key_hash]).await?;
+/// See [`UNCLAIM`].
+pub(super) async fn unclaim(pool: &Pool, claim: &Claim, cut_off: Timestamp) -> Result<(), DbError> {
+    pool.get().await?.execute(UNCLAIM, &[&claim.user_no, &claim.key_hash, &cut_off]).await?;
     Ok(())
+}
+
+/// The plan under a key: the one that stands there, or else this one, if any.
+pub(super) async fn plan(
+    pool: &Pool,
+    claim: &Claim,
+    plan: Option<&[u8]>,
+) -> Result<Option<Vec<u8>>, DbError> {
+    let client = pool.get().await?;
+    let row = client.query_opt(PLAN, &[&claim.user_no, &claim.key_hash, &plan]).await?;
+    Ok(row.and_then(|row| row.get(0)))
 }
 
 fn user_status(row: &Row) -> UserStatus {

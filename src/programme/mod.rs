@@ -7,11 +7,14 @@
 //!
 //! | phase | round trips |
 //! |---|---|
-//! | publish: begin, lock, newest epoch, programme, epoch, bump, commit | 7 |
-//! | roll back: begin, lock, newest epoch, the one before, epoch, bump, commit | 7 |
+//! | publish: begin, lock, newest epoch, programme, epoch, bump, trace, commit | 8 |
+//! | roll back: begin, lock, newest epoch, the one before, epoch, bump, trace, commit | 8 |
+//!
+//! For a user of the back office, one more: the answer that is kept.
 
 pub mod explain;
 pub mod file;
+pub mod http;
 mod sql;
 
 use std::time::Duration;
@@ -19,12 +22,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-use self::sql::{Change, Latest};
+use self::sql::{Change, Connection, Latest};
 use crate::config::Database;
 use crate::db::DbError;
-use crate::db::pool::{Dedicated, Session, connect_dedicated};
+use crate::db::pool::{Pool, Session, connect_dedicated};
 use crate::domain::programme::{Level, Rules};
+use crate::office::once::Claim;
 
 /// Why nothing was changed or read.
 #[derive(Debug, thiserror::Error)]
@@ -85,29 +90,55 @@ impl From<DbError> for ProgrammeError {
 }
 
 /// What was published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProgrammePublished)]
 pub struct Published {
     /// The programme's number.
+    #[schema(example = 3)]
     pub programme_no: i32,
     /// The epoch that brings it into force.
     pub epoch: i32,
     /// First business date.
+    #[schema(value_type = String, format = Date)]
     pub starts_on: Date,
 }
 
 /// An epoch, with the programme in force in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProgrammeEpoch)]
 pub struct Version {
     /// Its number.
     pub epoch: i32,
-    /// First business date; none for the first epoch.
+    /// First business date; null for the first epoch, which has no beginning.
+    #[schema(value_type = Option<String>, format = Date)]
     pub starts_on: Option<Date>,
     /// The programme's number.
+    #[schema(example = 3)]
     pub programme_no: i32,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Why.
     pub note: String,
+    /// The user who made it; null for somebody at the command line.
+    pub user: Option<i32>,
+    /// The address of that user.
+    pub email: Option<String>,
+}
+
+/// Who changes something, and when.
+#[derive(Clone, Debug)]
+struct By {
+    /// A user of the back office, with the key under which the answer is kept; none at the
+    /// command line.
+    user: Option<(i32, Claim)>,
+    now: Timestamp,
+}
+
+impl By {
+    fn user_no(&self) -> Option<i32> {
+        self.user.as_ref().map(|(user_no, _)| *user_no)
+    }
 }
 
 /// When a change begins to hold, and what is said about it.
@@ -124,12 +155,26 @@ pub struct Start<'a> {
 /// Reads and changes programmes. Owns its connection.
 #[derive(Debug)]
 pub struct Programmes {
-    connection: Dedicated,
-    now: Timestamp,
+    connection: Connection,
+    by: By,
 }
 
 impl Programmes {
-    /// Connects to the database. `now` stands in what is written.
+    /// Over a connection of the pool, for a user of the back office when something is to be
+    /// changed: what is answered then is kept under the key, in the same transaction.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn over(
+        pool: &Pool,
+        user: Option<(i32, Claim)>,
+        now: Timestamp,
+    ) -> Result<Self, ProgrammeError> {
+        let connection = Connection::Pooled(pool.get().await.map_err(DbError::from)?);
+        Ok(Self { connection, by: By { user, now } })
+    }
+
+    /// Connects to the database, at the command line. `now` stands in what is written.
     ///
     /// # Errors
     /// When no connection comes about.
@@ -142,7 +187,7 @@ impl Programmes {
         };
         let timeout = Duration::from_millis(settings.connect_timeout_ms);
         let connection = connect_dedicated(&settings.url, timeout, &session).await?;
-        Ok(Self { connection, now })
+        Ok(Self { connection: Connection::Own(connection), by: By { user: None, now } })
     }
 
     /// Brings rules into force from a business date on: a further programme, a further epoch.
@@ -162,7 +207,8 @@ impl Programmes {
         }
         let rules = serde_json::to_string(rules).expect("rules are texts and numbers");
         let programme_no = change.create_programme(&rules).await?;
-        Ok(change.finish(programme_no, start.on, self.now, start.note).await?)
+        let (action, by) = ("programme.publish", &self.by);
+        Ok(change.finish(action, programme_no, start.on, start.note, by).await?)
     }
 
     /// Brings the programme before the newest one into force again, by a further epoch. Twice
@@ -182,7 +228,7 @@ impl Programmes {
         let start = Start { on, today, note };
         latest(&change, &start).await?;
         let programme_no = change.previous().await?.ok_or(ProgrammeError::NothingBefore)?;
-        Ok(change.finish(programme_no, on, self.now, note).await?)
+        Ok(change.finish("programme.roll-back", programme_no, on, note, &self.by).await?)
     }
 
     /// Every epoch, oldest first.
@@ -221,7 +267,7 @@ impl Programmes {
     }
 }
 
-async fn begin(connection: &mut Dedicated) -> Result<Change<'_>, ProgrammeError> {
+async fn begin(connection: &mut Connection) -> Result<Change<'_>, ProgrammeError> {
     Change::begin(connection).await?.ok_or(ProgrammeError::NotMigrated)
 }
 

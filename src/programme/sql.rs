@@ -1,18 +1,21 @@
 //! Every statement about programmes as such. What changes them runs in one transaction under the
 //! lock of the row in `chain`, like an import: epochs are numbered one after another, and
-//! replicas see the new reference version with the epoch. Epochs and programmes that are there
-//! are never changed.
+//! replicas see the new reference version with the epoch. So does its line in the audit trail.
+//! Epochs and programmes that are there are never changed.
 
+use deadpool_postgres::Object;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Transaction};
 
-use super::{Published, Version};
+use super::{By, Published, Version};
 use crate::commit::NameKey;
 use crate::db::DbError;
 use crate::db::pool::Dedicated;
 use crate::domain::programme::Level;
+use crate::office::{Trace, audit_in, settle_in};
+use crate::receipt::to_bytes;
 
 const LOCK_CHAIN: &str = "\
 -- programme::begin
@@ -39,8 +42,8 @@ RETURNING programme_no";
 
 const CREATE_EPOCH: &str = "\
 -- programme::create_epoch
-INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note)
-SELECT max(epoch) + 1, $1::date, $2::integer, $3::timestamptz, $4::text FROM epoch
+INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note, user_no)
+SELECT max(epoch) + 1, $1::date, $2::integer, $3::timestamptz, $4::text, $5::integer FROM epoch
 RETURNING epoch";
 
 const BUMP_REFERENCE_VERSION: &str = "\
@@ -49,7 +52,8 @@ UPDATE chain SET reference_version = reference_version + 1";
 
 const VERSIONS: &str = "\
 -- programme::versions
-SELECT epoch, starts_on, programme_no, created_at, note FROM epoch ORDER BY epoch";
+SELECT e.epoch, e.starts_on, e.programme_no, e.created_at, e.note, e.user_no, u.email
+FROM epoch AS e LEFT JOIN app_user AS u USING (user_no) ORDER BY e.epoch";
 
 const RULES: &str = "\
 -- programme::rules
@@ -77,6 +81,31 @@ JOIN epoch e USING (epoch)
 WHERE k.bucket = $1::smallint AND k.workstation_no = $2::integer AND k.business_date = $3::date
     AND k.sequence_number = $4::bigint";
 
+/// What statements about programmes go over.
+#[derive(Debug)]
+pub(super) enum Connection {
+    /// Of a command.
+    Own(Dedicated),
+    /// Of the service.
+    Pooled(Object),
+}
+
+impl Connection {
+    pub(super) fn client(&self) -> &Client {
+        match self {
+            Self::Own(dedicated) => dedicated.client(),
+            Self::Pooled(object) => object,
+        }
+    }
+
+    fn client_mut(&mut self) -> &mut Client {
+        match self {
+            Self::Own(dedicated) => dedicated.client_mut(),
+            Self::Pooled(object) => object,
+        }
+    }
+}
+
 /// Where the newest epoch stands.
 pub(super) struct Latest {
     pub(super) starts_on: Option<Date>,
@@ -91,7 +120,7 @@ pub(super) struct Change<'a>(Transaction<'a>);
 
 impl<'a> Change<'a> {
     /// Begins, alone. `None` when the database has no chain.
-    pub(super) async fn begin(connection: &'a mut Dedicated) -> Result<Option<Self>, DbError> {
+    pub(super) async fn begin(connection: &'a mut Connection) -> Result<Option<Self>, DbError> {
         let transaction = connection.client_mut().transaction().await?;
         let chain = transaction.query_typed_opt(LOCK_CHAIN, &[]).await?;
         Ok(chain.map(|_| Self(transaction)))
@@ -120,14 +149,17 @@ impl<'a> Change<'a> {
         Ok(row.get("programme_no"))
     }
 
-    /// A further epoch under a programme; tells every replica, and makes it last.
+    /// A further epoch under a programme; tells every replica, leaves a line in the audit trail,
+    /// and makes it last.
     pub(super) async fn finish(
         self,
+        action: &str,
         programme_no: i32,
         starts_on: Date,
-        created_at: Timestamp,
         note: &str,
+        by: &By,
     ) -> Result<Published, DbError> {
+        let (user_no, now) = (by.user_no(), by.now);
         let row = self
             .0
             .query_typed_one(
@@ -135,14 +167,22 @@ impl<'a> Change<'a> {
                 &[
                     (&starts_on, Type::DATE),
                     (&programme_no, Type::INT4),
-                    (&created_at, Type::TIMESTAMPTZ),
+                    (&now, Type::TIMESTAMPTZ),
                     (&note, Type::TEXT),
+                    (&user_no, Type::INT4),
                 ],
             )
             .await?;
+        let published = Published { programme_no, epoch: row.get("epoch"), starts_on };
         self.0.execute_typed(BUMP_REFERENCE_VERSION, &[]).await?;
+        let object = format!("programme:{programme_no}");
+        let trace = Trace { user_no, action, object: &object, fields: &["starts_on", "note"] };
+        audit_in(&self.0, &trace, now).await?;
+        if let Some((_, claim)) = &by.user {
+            settle_in(&self.0, claim, 201, &to_bytes(&published)).await?;
+        }
         self.0.commit().await?;
-        Ok(Published { programme_no, epoch: row.get("epoch"), starts_on })
+        Ok(published)
     }
 }
 
@@ -155,6 +195,8 @@ pub(super) async fn versions(client: &Client) -> Result<Vec<Version>, DbError> {
         programme_no: row.get("programme_no"),
         created_at: row.get("created_at"),
         note: row.get("note"),
+        user: row.get("user_no"),
+        email: row.get("email"),
     };
     Ok(rows.iter().map(version).collect())
 }

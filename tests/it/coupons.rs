@@ -223,8 +223,12 @@ async fn offers_and_orders_that_cannot_be_carried_out_change_nothing() {
     // Ended, nothing more is issued; what is in customers' hands counts on.
     let coupon = issued(&service, 1, "forty", 1).await.remove(0);
     let yesterday = today().yesterday().expect("in the calendar");
-    assert!(offer::end(&service.pool, "forty", yesterday).await.expect("stored"));
-    assert!(!offer::end(&service.pool, "fifty", yesterday).await.expect("stored"));
+    let end = async |name: &str| {
+        let now = Timestamp::now();
+        offer::end(&service.pool, name, yesterday, today(), None, now).await.expect("stored")
+    };
+    assert!(end("forty").await.is_some());
+    assert!(end("fifty").await.is_none());
     let catalogue = &service.replica.app.catalogue;
     until("the end is known", async || {
         let snapshot = catalogue.current();

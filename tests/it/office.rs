@@ -23,7 +23,19 @@ const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/accounts/{account}/timeline", "amku"),
     ("POST /v1/accounts/{account}/adjustments", "am"),
     ("GET /v1/audit", "au"),
+    ("POST /v1/coupons", "amk"),
+    ("GET /v1/coupons/{code}", "amku"),
+    ("POST /v1/coupons/{code}/revoke", "amk"),
     ("GET /v1/exports/accounts", "ak"),
+    ("GET /v1/offers", "amku"),
+    ("POST /v1/offers", "amk"),
+    ("GET /v1/offers/{offer}", "amku"),
+    ("POST /v1/offers/{offer}/end", "amk"),
+    ("GET /v1/programme", "amku"),
+    ("POST /v1/programme", "a"),
+    ("GET /v1/programme/{programme}", "amku"),
+    ("POST /v1/programme/check", "ak"),
+    ("POST /v1/programme/roll-back", "a"),
     ("GET /v1/stores", "amku"),
     ("GET /v1/terminals", "amu"),
     ("GET /v1/terminals/{store}/{workstation}/quarantine", "aMu"),
@@ -32,6 +44,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("DELETE /v1/tokens/{token}", "a"),
     ("GET /v1/users", "au"),
     ("POST /v1/users", "a"),
+    ("POST /v1/users/{user}/disable", "a"),
 ];
 
 /// Every route of people: its method and its template, as the router has them.
@@ -83,6 +96,10 @@ async fn each_role_may_do_what_it_may_and_nothing_else_in_own_and_foreign_stores
                 let target = path
                     .replace("{account}", "acc_000000000A1KV")
                     .replace("{token}", "999999")
+                    .replace("{user}", "999999")
+                    .replace("{offer}", "nothing")
+                    .replace("{programme}", "999")
+                    .replace("{code}", "00000000000000")
                     .replace("{store}", store)
                     .replace("{workstation}", "03");
                 let own = who.contains('M') && letter == 'm' && store == "0367";
@@ -160,7 +177,6 @@ async fn a_token_that_was_revoked_or_whose_user_was_disabled_is_refused_at_once(
     assert!(body(&revoked)["revoked_at"].is_string());
     assert_eq!(slug(&other.get("/v1/users").await), "unauthenticated");
     assert_eq!(slug(&admin.delete(&path).await), "not-found");
-    drop(other_replica);
 
     let sql = service.sql().await;
     let third = person(&service, Role::Auditor).await;
@@ -169,9 +185,18 @@ async fn a_token_that_was_revoked_or_whose_user_was_disabled_is_refused_at_once(
     sql.execute(ended, &[&third.token_no]).await.expect(ended);
     assert_eq!(slug(&third.get("/v1/users").await), "unauthenticated");
     let fourth = person(&service, Role::Auditor).await;
-    let disabled = "UPDATE app_user SET disabled_at = now() WHERE user_no = $1";
-    sql.execute(disabled, &[&fourth.user]).await.expect(disabled);
-    assert_eq!(slug(&fourth.get("/v1/users").await), "unauthenticated");
+    let there = fourth.at(&other_replica.base_url);
+    assert_eq!(there.get("/v1/users").await.status, StatusCode::OK);
+    let path = format!("/v1/users/{}/disable", fourth.user);
+    let disabled = admin.post(&path, "", &json!({})).await;
+    assert_eq!(disabled.status, StatusCode::OK, "{:?}", disabled.body);
+    assert!(body(&disabled)["disabled_at"].is_string());
+    for someone in [&fourth, &there] {
+        assert_eq!(slug(&someone.get("/v1/users").await), "unauthenticated");
+    }
+    assert_eq!(slug(&admin.post(&path, "", &json!({})).await), "not-found", "only once");
+    let newest = &body(&admin.get("/v1/audit?limit=1").await)["audit"][0];
+    assert_eq!((&newest["action"], &newest["user"]), (&json!("user.disable"), &json!(admin.user)));
     // Nothing in the database lets anybody in.
     let stored = "SELECT string_agg(t::text, ' ') FROM api_token AS t";
     let stored: String = sql.query_one(stored, &[]).await.expect(stored).get(0);

@@ -37,6 +37,9 @@ pub enum Slug {
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
     UserExists,
+    OfferExists,
+    CouponRedeemed,
+    ProgrammeUnchanged,
     AdjustmentCapExceeded,
     StorageUnavailable,
     DeadlineExceeded,
@@ -86,7 +89,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 34] = [
+pub(super) static ENTRIES: [Entry; 37] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -315,6 +318,29 @@ pub(super) static ENTRIES: [Entry; 34] = [
         StatusCode::CONFLICT,
         "There is a user with this e-mail address",
         "An address names one user, also one that is disabled. Nothing was done.",
+    ),
+    entry(
+        Slug::OfferExists,
+        "offer-exists",
+        StatusCode::CONFLICT,
+        "There is an offer of this name",
+        "An offer keeps its name for ever, also one that has ended. Nothing was done.",
+    ),
+    entry(
+        Slug::CouponRedeemed,
+        "coupon-redeemed",
+        StatusCode::CONFLICT,
+        "A till has taken this coupon",
+        "What was redeemed is not taken back: void the sale at the till, which opens the coupon \
+         again. Nothing was done.",
+    ),
+    entry(
+        Slug::ProgrammeUnchanged,
+        "programme-unchanged",
+        StatusCode::CONFLICT,
+        "This would change nothing",
+        "The rules are those of the newest version, or there is no programme before it to go \
+         back to. Nothing was done.",
     ),
     entry(
         Slug::AdjustmentCapExceeded,

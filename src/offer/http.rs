@@ -1,0 +1,228 @@
+//! The routes of people about offers.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, Request, State as Shared};
+use axum::response::Response;
+use http::StatusCode;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::{AddError, State, Stored, sql};
+use crate::app::App;
+use crate::domain::offer::{Definition, OfferError};
+use crate::http::body::parse;
+use crate::http::json;
+use crate::http::problem::{Problem, ProblemOut, Slug};
+use crate::office::Actor;
+use crate::office::http::{created, creation, invalid, own_stores, query};
+use crate::office::page::PageIn;
+use crate::receipt::to_bytes;
+
+/// An offer.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Offer)]
+pub struct OfferOut<'a> {
+    /// What it is called.
+    #[schema(example = "yoghurt-50")]
+    pub offer: &'a str,
+    /// How it stands today.
+    pub state: State,
+    /// When it was stored.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// As people wrote it.
+    pub definition: &'a Definition,
+}
+
+/// A page of offers, the newest first.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Offers)]
+pub struct OffersOut<'a> {
+    /// The offers; a manager's are those that count in one of the manager's stores.
+    pub offers: Vec<OfferOut<'a>>,
+    /// What `after` takes for the next page; null on the last one.
+    pub next: Option<String>,
+}
+
+/// Which offers.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct OffersIn {
+    /// Those that stand so today; left out: all of them.
+    #[param(inline)]
+    state: Option<State>,
+    /// Most items of the page, 1 to 200; without it 50.
+    #[param(minimum = 1, maximum = 200, example = 50)]
+    limit: Option<i64>,
+    /// `next` of the page before.
+    after: Option<String>,
+}
+
+/// How an offer is to end.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OfferEnd)]
+pub struct EndIn {
+    /// The last day on which it is issued; left out: yesterday, so that nothing is issued from
+    /// now on.
+    #[serde(default)]
+    #[schema(value_type = Option<String>, format = Date)]
+    pub until: Option<Date>,
+}
+
+fn out(stored: &Stored, today: Date) -> OfferOut<'_> {
+    let Stored { definition, created_at, .. } = stored;
+    let state = stored.state(today);
+    OfferOut { offer: &definition.offer, state, created_at: *created_at, definition }
+}
+
+/// List offers
+///
+/// The newest first. A manager sees those that count in one of the manager's stores.
+#[utoipa::path(
+    get, path = "/v1/offers", operation_id = "list_offers", tag = "office", params(OffersIn),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "A page", body = OffersOut<'_>),
+        (status = "4XX", description = "Refused", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn list_offers(
+    Shared(app): Shared<Arc<App>>,
+    actor: Actor,
+    wanted: Result<Query<OffersIn>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let OffersIn { state, limit, after } = query(wanted)?;
+    let page = PageIn::new(limit, after).read()?;
+    let today = app.today();
+    let found = sql::list(&app.pool, &page, actor.stores.as_deref(), state, today).await?;
+    let (found, next) = page.cut(found, |offer| offer.offer_no.into());
+    let offers = found.iter().map(|stored| out(stored, today)).collect();
+    Ok(json(StatusCode::OK, to_bytes(&OffersOut { offers, next })))
+}
+
+/// Look at an offer
+///
+/// As it was written, and how it stands today.
+#[utoipa::path(
+    get, path = "/v1/offers/{offer}", operation_id = "get_offer", tag = "office",
+    params(("offer" = String, Path, example = "yoghurt-50")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The offer", body = OfferOut<'_>),
+        (status = "4XX", description = "Refused", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn get_offer(
+    Shared(app): Shared<Arc<App>>,
+    actor: Actor,
+    offer: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let stored = seen(&app, &actor, offer).await?;
+    Ok(json(StatusCode::OK, to_bytes(&out(&stored, app.today()))))
+}
+
+/// The offer in a path, if it concerns the person who asks.
+async fn seen(
+    app: &App,
+    actor: &Actor,
+    offer: Result<Path<String>, PathRejection>,
+) -> Result<Stored, Problem> {
+    let Path(offer) = offer.map_err(|_| Slug::NotFound)?;
+    let stored = super::find(&app.pool, &offer).await?;
+    let seen = stored.filter(|stored| actor.sees(&stored.definition.stores));
+    Ok(seen.ok_or(Slug::NotFound)?)
+}
+
+/// Create an offer
+///
+/// Needs an `Idempotency-Key`. Its name is never used again. Tills and coupons know it within a
+/// second, on every replica. A manager names stores, all of them the manager's own.
+#[utoipa::path(
+    post, path = "/v1/offers", operation_id = "create_offer", tag = "office",
+    params(("Idempotency-Key" = String, Header, description = "Names the creation")),
+    request_body(content = Definition, content_type = "application/json"),
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "Stored", body = OfferOut<'_>),
+        (status = 409, description = "The name is taken", body = ProblemOut,
+         content_type = "application/problem+json"),
+        (status = "4XX", description = "Refused", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn create_offer(
+    Shared(app): Shared<Arc<App>>,
+    actor: Actor,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (claim, body) = match creation(&app, &actor, request).await? {
+        Ok(new) => new,
+        Err(answer) => return Ok(answer),
+    };
+    let outcome = async {
+        let definition: Definition = parse(&body)?;
+        own_stores(&actor, &definition.stores)?;
+        let (today, snapshot) = (app.today(), app.catalogue.current());
+        let answer = |stored: &Stored| to_bytes(&out(stored, today)).to_vec();
+        let settle = Some((&claim, 201, &answer as &(dyn Fn(&Stored) -> Vec<u8> + Sync)));
+        let (by, now) = (Some(actor.user_no), Timestamp::now());
+        let stored = super::create(&app.pool, &snapshot, definition.clone(), by, settle, now).await;
+        match stored {
+            Ok(stored) => Ok(to_bytes(&out(&stored, today))),
+            Err(AddError::NameTaken(_)) => Err(Slug::OfferExists.into()),
+            Err(AddError::Failed(error)) => Err(error.into()),
+            Err(AddError::Offer(error)) => {
+                let detail = match &error {
+                    OfferError::NoSuchName(..) => {
+                        "nothing in the catalogue or among the stores is named so".to_owned()
+                    }
+                    error @ OfferError::Limit(_) => error.to_string(),
+                };
+                Err(invalid(&error.pointer(&definition), detail))
+            }
+        }
+    };
+    created(&app, &claim, outcome.await).await
+}
+
+/// End an offer
+///
+/// No coupon of it is issued any more; those in customers' hands keep their days. Ended again,
+/// the earlier day stands.
+#[utoipa::path(
+    post, path = "/v1/offers/{offer}/end", operation_id = "end_offer", tag = "office",
+    params(("offer" = String, Path, example = "yoghurt-50")),
+    request_body(content = EndIn, content_type = "application/json"),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The offer as it is now", body = OfferOut<'_>),
+        (status = "4XX", description = "Refused", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn end_offer(
+    Shared(app): Shared<Arc<App>>,
+    actor: Actor,
+    offer: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = app.read_unsigned(&parts.headers, body).await?;
+    let stored = seen(&app, &actor, offer).await?;
+    own_stores(&actor, &stored.definition.stores)?;
+    let EndIn { until } = if body.is_empty() { EndIn { until: None } } else { parse(&body)? };
+    let today = app.today();
+    let until = until.unwrap_or_else(|| today.yesterday().unwrap_or(today));
+    let (name, by) = (&stored.definition.offer, Some(actor.user_no));
+    let ended = super::end(&app.pool, name, until, today, by, Timestamp::now()).await?;
+    let ended = ended.ok_or(Slug::NotFound)?;
+    Ok(json(StatusCode::OK, to_bytes(&out(&ended, today))))
+}
