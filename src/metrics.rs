@@ -72,6 +72,10 @@ pub struct Metrics {
     pub expired_points: IntCounter,
     /// Accounts that walks have left out, because what is stored of them is damaged.
     pub expiry_damaged: IntCounter,
+    /// What became of leases of budgets.
+    pub leases: IntCounterVec,
+    /// Coupons for which tills gave what did not fit into the budgets of their offers.
+    pub redeemed_over_budget: IntCounter,
     /// Requests kept in the quarantine.
     pub quarantined: IntCounter,
 }
@@ -220,6 +224,18 @@ impl Metrics {
                 &registry,
                 "tillside_points_value_differs_total",
                 "Swipes whose till gave something else for points than the programme says.",
+            ),
+            leases: counters(
+                &registry,
+                "tillside_leases_total",
+                "Leases of budgets: taken, refused as nothing is left, returned, reclaimed after they \
+                 ran out, lost under a statement.",
+                &["event"],
+            ),
+            redeemed_over_budget: counter(
+                &registry,
+                "tillside_redeemed_over_budget_total",
+                "Coupons for which tills gave what did not fit into the budgets of their offers.",
             ),
             expired_accounts: counter(
                 &registry,

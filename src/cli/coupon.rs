@@ -103,7 +103,12 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
     };
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     let mut desk = Desk::new(&config.commit, &config.database);
-    match desk.order(&snapshot, &order, now).await? {
+    let ordered = desk.order(&snapshot, &order, now).await;
+    // Whatever came of it; and should it fail, the leases run out by themselves.
+    if let Err(error) = desk.give_back().await {
+        tracing::warn!(%error, "what is left of a lease is there again in a minute");
+    }
+    match ordered? {
         Ordered::Issued { codes, account_id, valid_from, valid_until } => {
             let codes: Vec<String> = codes.iter().map(Code::to_string).collect();
             let account = account_text(account_id);
@@ -133,6 +138,9 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
             Err("there is no such offer; `tillside offer list` shows what there is".into())
         }
         Ordered::OfferNotLive => Err("the offer is over, or has not begun".into()),
+        Ordered::BudgetSpent => Err("the offer's budget is spent, or tills hold the rest of it: \
+             `tillside offer show` says which"
+            .into()),
         Ordered::NoSuchCoupon => Err("no such coupon was issued".into()),
     }
 }
@@ -156,7 +164,8 @@ fn show(life: &Life, as_json: bool) -> Outcome {
     print(&format_args!("state       {state}"));
     if let Some(swipe) = &life.redeemed_by {
         let over = if life.over_value { ", for more than it is worth" } else { "" };
-        print(&format_args!("redeemed    by {swipe}{over}"));
+        let beyond = if life.over_budget { ", over the offer's budget" } else { "" };
+        print(&format_args!("redeemed    by {swipe}{over}{beyond}"));
     }
     Ok(())
 }

@@ -42,7 +42,9 @@ A file in JSON, or in TOML when its name ends with .toml:
     \"until\": \"2026-12-31\",
     \"valid_days\": 14,
     \"discount_max_minor\": 200,
-    \"funding\": { \"party\": \"dairy\", \"share_percent\": 60 }
+    \"funding\": { \"party\": \"dairy\", \"share_percent\": 60 },
+    \"budget\": { \"coupons\": 10000, \"value_minor\": 500000,
+                \"each_store\": { \"coupons\": 200 }, \"stores\": { \"0367\": { \"coupons\": 400 } } }
   }
 Rewards: percent-off (percent), amount-off (amount_minor), fixed-price (price_minor).
 Scope: departments, categories, types, brands, skus; without one it is for everything.")]
@@ -56,10 +58,19 @@ Scope: departments, categories, types, brands, skus; without one it is for every
         #[arg(long)]
         json: bool,
     },
-    /// Print the definition of one offer, in JSON.
+    /// Print the definition of one offer, in JSON, and how its budgets stand.
     Show {
         /// What it is called.
         offer: String,
+    },
+    /// Print what offers have cost, and who pays. Reads all coupons.
+    #[command(after_help = "\
+Money is in minor units, and is what tills gave. What did not fit into the budgets of
+an offer had been given, so it was booked and is part of the sums.")]
+    Report {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Issue no coupon of an offer any more; those in customers' hands keep their days.
     End {
@@ -108,7 +119,29 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
         }
         Action::Show { offer } => {
             let found = snapshot.offer_named(&offer).ok_or_else(|| no_offer(&offer))?;
-            print(&serde_json::to_string_pretty(&found.definition)?);
+            let mut shown = serde_json::to_value(&found.definition)?;
+            let budgets = offer::budgets(&pool, found).await?;
+            if !budgets.is_empty() {
+                shown["budgets"] = serde_json::to_value(budgets)?;
+            }
+            print(&serde_json::to_string_pretty(&shown)?);
+        }
+        Action::Report { json: true } => {
+            print(&json!({ "offers": offer::report(&pool, &snapshot).await? }));
+        }
+        Action::Report { json: false } => {
+            for it in offer::report(&pool, &snapshot).await? {
+                let offer::Report { offer, party, share_percent, issued, redeemed, .. } = &it;
+                print(&format_args!(
+                    "{offer}: {redeemed} of {issued} redeemed for {}; {party} pays {share_percent} % \
+                     = {}, the chain {}; over budget {} for {}",
+                    it.value_minor,
+                    it.party_minor,
+                    it.chain_minor,
+                    it.over_budget,
+                    it.over_budget_minor
+                ));
+            }
         }
         Action::End { offer, on } => {
             let today = config.time_zone().to_datetime(now).date();

@@ -1,10 +1,13 @@
 //! The columns of one commit statement. Knows the shape of the statement and nothing else.
 
+use std::collections::HashSet;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::ToSql;
 
 use super::NameKey;
+use super::leases::Spending;
 use crate::domain::account::Account;
 use crate::domain::bucket;
 use crate::domain::content::ContentHash;
@@ -49,6 +52,7 @@ pub(super) struct Batch {
     entries: EntryColumns,
     changes: ChangeColumns,
     issues: IssueColumns,
+    spends: SpendColumns,
     /// Where the ranges of the account being built began.
     began: Ends,
 }
@@ -67,8 +71,8 @@ struct AccountColumns {
     next_expiry: Vec<Option<Date>>,
     profile: Vec<Option<Vec<u8>>>,
     tail_since: Vec<Option<Date>>,
-    first: [Vec<i32>; 5],
-    last: [Vec<i32>; 5],
+    first: [Vec<i32>; 6],
+    last: [Vec<i32>; 6],
 }
 
 #[derive(Default)]
@@ -117,6 +121,8 @@ struct ChangeColumns {
     state: Vec<i16>,
     redeemed_on: Vec<Option<Date>>,
     over_value: Vec<bool>,
+    value_minor: Vec<Option<i64>>,
+    over_budget: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -129,6 +135,22 @@ struct IssueColumns {
     actor: Vec<String>,
 }
 
+/// What is drawn on leases with accounts.
+#[derive(Default)]
+struct SpendColumns {
+    lease_no: Vec<i64>,
+    amount: Vec<i64>,
+}
+
+impl SpendColumns {
+    fn push(&mut self, spending: Spending) {
+        for lease_no in spending.leases.into_iter().flatten() {
+            self.lease_no.push(lease_no);
+            self.amount.push(spending.amount);
+        }
+    }
+}
+
 /// A coupon that changes with its account.
 pub(super) struct CouponChange {
     pub(super) code: Code,
@@ -137,6 +159,12 @@ pub(super) struct CouponChange {
     /// The business date of the transaction that redeems it.
     pub(super) redeemed_on: Option<Date>,
     pub(super) over_value: bool,
+    /// What the till gave for it, when it is redeemed.
+    pub(super) value_minor: Option<i64>,
+    /// Whether that does not fit into the budgets of its offer.
+    pub(super) over_budget: bool,
+    /// What it draws on the budgets of its offer.
+    pub(super) spending: Spending,
 }
 
 /// A coupon that an account is given.
@@ -147,6 +175,8 @@ pub(super) struct CouponIssue {
     pub(super) valid_from: Date,
     pub(super) valid_until: Date,
     pub(super) actor: String,
+    /// What it draws on the budgets of its offer.
+    pub(super) spending: Spending,
 }
 
 /// Values of varying length behind one another, and where each ends.
@@ -168,8 +198,9 @@ impl Packed {
     }
 }
 
-/// Lengths of the flat columns: claims, swipes, entries, changes and issues of coupons.
-type Ends = [i32; 5];
+/// Lengths of the flat columns: claims, swipes, entries, changes and issues of coupons, and what
+/// these draw on leases.
+type Ends = [i32; 6];
 
 impl Batch {
     pub(super) fn new(recorded_at: Timestamp) -> Self {
@@ -184,6 +215,16 @@ impl Batch {
     /// The rows of names that change with their accounts.
     pub(super) fn rekeys(&self) -> &[KeyRow] {
         &self.rekeys
+    }
+
+    /// What these accounts draw on leases: lease and amount.
+    pub(super) fn drawn(&self, moved: &HashSet<i64>) -> Vec<(i64, i64)> {
+        let Self { accounts, spends, .. } = self;
+        let ranges = accounts.account_id.iter().zip(&accounts.first[5]).zip(&accounts.last[5]);
+        let of_moved = ranges.filter(|((account_id, _), _)| moved.contains(account_id));
+        let at = of_moved.flat_map(|((_, first), last)| *first..=*last);
+        let at = at.filter_map(|at| usize::try_from(at - 1).ok());
+        at.filter_map(|at| Some((*spends.lease_no.get(at)?, *spends.amount.get(at)?))).collect()
     }
 
     /// Number of swipes and voids.
@@ -243,6 +284,9 @@ impl Batch {
         columns.state.push(row.state as i16);
         columns.redeemed_on.push(row.redeemed_on);
         columns.over_value.push(row.over_value);
+        columns.value_minor.push(row.value_minor);
+        columns.over_budget.push(row.over_budget);
+        self.spends.push(row.spending);
     }
 
     /// A coupon that this account is given.
@@ -254,6 +298,7 @@ impl Batch {
         columns.valid_from.push(row.valid_from);
         columns.valid_until.push(row.valid_until);
         columns.actor.push(row.actor);
+        self.spends.push(row.spending);
     }
 
     /// Ends an account: everything pushed since the last one ended belongs to it.
@@ -287,10 +332,10 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 64] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 70] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
-        let Self { changes, issues, .. } = self;
+        let Self { changes, issues, spends, .. } = self;
         [
             &a.bucket, // $1
             &a.account_id,
@@ -356,13 +401,25 @@ impl Batch {
             &issues.valid_from,
             &issues.valid_until,
             &issues.actor, // $64
+            &changes.value_minor,
+            &changes.over_budget,
+            &a.first[5], // $67
+            &a.last[5],
+            &spends.lease_no,
+            &spends.amount, // $70
         ]
     }
 
     fn ends(&self) -> Ends {
-        let Self { claims, swipes, entries, changes, issues, .. } = self;
-        let columns =
-            [&claims.version, &swipes.version, &entries.version, &changes.version, &issues.version];
+        let Self { claims, swipes, entries, changes, issues, spends, .. } = self;
+        let columns = [
+            &claims.version,
+            &swipes.version,
+            &entries.version,
+            &changes.version,
+            &issues.version,
+            &spends.lease_no,
+        ];
         columns.map(|column| length(column.len()))
     }
 }

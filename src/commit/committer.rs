@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::fold::Workbench;
+use super::leases::is_overdrawn;
 use super::pass::{self, Footing};
 use super::sql::{self, Statements};
 use super::{Job, Shared};
@@ -140,6 +141,12 @@ impl Committer {
             self.work(&mut jobs, &siding).await;
             jobs.clear();
         }
+        self.give_back().await;
+    }
+
+    /// Lets go of what it holds of budgets, at its end.
+    pub(super) async fn give_back(&mut self) {
+        self.shared.treasury.give_back(&mut self.workbench.purse).await;
     }
 
     /// Works on a batch until every job is answered or put on the siding. The first attempt
@@ -253,6 +260,11 @@ impl Committer {
                 }
                 Ok(Err(error)) if is_locked(&error) && footing != Footing::Free => {
                     passed.locked = true;
+                }
+                Ok(Err(error)) if is_overdrawn(&error) => {
+                    // A lease was closed under it. It is put away now: decided again without.
+                    self.shared.metrics.leases.with_label_values(&["lost"]).inc();
+                    parts.push_front(part);
                 }
                 Ok(Err(error)) => {
                     if is_locked(&error) && !hasty {

@@ -10,10 +10,14 @@
 //! |            | of the audit trail for each coupon                                 |
 //! | 6          | COMMIT                                                             |
 //!
+//! Before an offer with a budget is issued a lease is taken of it, 1 more, where none is in hand.
+//!
 //! The random bits of codes are drawn once for an order, here or by whoever gives it, and before
 //! its first attempt: so an order that is tried again finds the coupons that it has issued
 //! already, also when the account has been merged into another meanwhile. Must never change a
 //! coupon without the version of its account.
+
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -22,12 +26,15 @@ use tokio::time::{Instant, timeout};
 use super::batch::{Batch, CouponChange, CouponIssue};
 use super::committer::Connection;
 use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, settled, write};
+use super::leases::{self, Purse, Spending, Want};
 use super::{facts, sql};
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::State;
 use crate::domain::bucket;
+use crate::domain::budget::Counts;
 use crate::domain::coupon::{self, Code};
+use crate::domain::offer::Offer;
 use crate::error::Error;
 
 /// Most coupons of one order.
@@ -102,6 +109,8 @@ pub enum Ordered {
     NoSuchOffer,
     /// The offer is over, or has not begun.
     OfferNotLive,
+    /// Nothing is left of the offer's budget, or nothing that is not in the hands of tills.
+    BudgetSpent,
     /// No such coupon was issued.
     NoSuchCoupon,
 }
@@ -159,12 +168,16 @@ impl Desk {
                                 revoke(&connection, snapshot, *code, user_no, now).await
                             }
                             (_, Some(order)) => {
-                                issue_all(&connection, snapshot, order, user_no, now).await
+                                let purse = &mut self.purse;
+                                issue_all(&connection, snapshot, order, user_no, now, purse).await
                             }
                             (_, None) => Ok(None),
                         }
                     };
                     let outcome = timeout(self.connector.silence_max(), attempt).await;
+                    if !matches!(&outcome, Ok(Ok(_))) {
+                        self.purse.failed();
+                    }
                     self.put_back(connection, outcome).await
                 }
                 Err(error) => Err(error),
@@ -174,6 +187,29 @@ impl Desk {
             }
             tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// Lets go of what it holds of budgets. Where it is not done, that is there again when the
+    /// leases run out.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn give_back(&mut self) -> Result<(), Error> {
+        self.purse.empty();
+        let closing = self.purse.all_closing();
+        if closing.is_empty() {
+            return Ok(());
+        }
+        let connection = self.take_connection().await?;
+        let client = connection.dedicated.client();
+        let giving = async {
+            for (key, lease_nos) in &closing {
+                leases::close(client, *key, lease_nos).await?;
+            }
+            Ok(())
+        };
+        let outcome = timeout(self.connector.silence_max(), giving).await;
+        self.put_back(connection, outcome).await
     }
 }
 
@@ -189,9 +225,16 @@ async fn issue_all(
     order: &Issue<'_>,
     user_no: Option<i32>,
     now: Timestamp,
+    purse: &mut Purse,
 ) -> Result<Option<Ordered>, Error> {
     let line = line_of(connection, &order.whose).await?;
     let Some(account_id) = line.last().copied() else { return Ok(Some(Ordered::NoSuchAccount)) };
+    let offer = snapshot.offer_named(order.offer);
+    let validity = offer.and_then(|offer| offer.validity(order.on));
+    let spendings = match offer.filter(|_| validity.is_some()) {
+        Some(offer) => draw(connection, offer, order.random.len(), purse).await?,
+        None => None,
+    };
     let account_ids = [account_id];
     begin_with_lock(connection, &account_ids).await?;
     let codes_of = |account_id: i64| {
@@ -206,8 +249,6 @@ async fn issue_all(
         facts::find_coupons(connection, &earlier),
     )?;
     let before = before.values().find(|coupon| line.contains(&coupon.account_id));
-    let offer = snapshot.offer_named(order.offer);
-    let validity = offer.and_then(|offer| offer.validity(order.on));
     let refused = match (loaded.get(&account_id), before, offer, validity) {
         _ if under_lock != Some(account_id) => None,
         // The answer to an earlier attempt was lost, and the attempt had succeeded.
@@ -221,12 +262,13 @@ async fn issue_all(
         (Some(account), ..) if account.state == State::House => Some(Ordered::NoCustomer),
         (_, _, None, _) => Some(Ordered::NoSuchOffer),
         (_, _, _, None) => Some(Ordered::OfferNotLive),
+        _ if spendings.is_none() => Some(Ordered::BudgetSpent),
         (Some(account), None, Some(offer), Some((valid_from, valid_until))) => {
             let mut after = account.clone();
             after.version += 1;
             let mut batch = Batch::new(now);
             let codes: Vec<Code> = codes_of(account_id).collect();
-            for code in &codes {
+            for (code, spending) in codes.iter().zip(spendings.into_iter().flatten()) {
                 batch.issue_coupon(CouponIssue {
                     code: *code,
                     version: after.version,
@@ -234,6 +276,7 @@ async fn issue_all(
                     valid_from,
                     valid_until,
                     actor: order.actor.to_owned(),
+                    spending,
                 });
             }
             batch.account(account.version, &after, None, None);
@@ -242,6 +285,7 @@ async fn issue_all(
                 trace(connection, "coupon.issue", &codes, user_no, now),
             )?;
             end(connection, "COMMIT").await?;
+            purse.spent(&batch.drawn(&HashSet::from([account_id])));
             return Ok(Some(Ordered::Issued { codes, account_id, valid_from, valid_until }));
         }
     };
@@ -280,6 +324,30 @@ async fn trace(
     Ok(())
 }
 
+/// Plans so many coupons of an offer on leases, after taking those that are lacking. None when
+/// nothing is left.
+async fn draw(
+    connection: &Connection,
+    offer: &Offer,
+    count: usize,
+    purse: &mut Purse,
+) -> Result<Option<Vec<Spending>>, Error> {
+    purse.begin(Instant::now());
+    // People are in no store.
+    let budgets = offer.budgets.of(offer.offer_no, None, Counts::Coupons);
+    let need = i64::try_from(count).unwrap_or(i64::MAX);
+    for (key, whole) in &budgets {
+        let want = Want { key: *key, whole: *whole, need, at_least: need };
+        if purse.lacks(&want) {
+            purse.put_away(*key);
+            let closing = purse.closing(*key);
+            let lease = leases::take(connection.dedicated.client(), &want, &closing).await?;
+            lease.into_iter().for_each(|lease| purse.put(lease));
+        }
+    }
+    Ok((0..count).map(|_| purse.plan(&budgets, 1)).collect())
+}
+
 async fn revoke(
     connection: &Connection,
     snapshot: &Snapshot,
@@ -311,6 +379,9 @@ async fn revoke(
                 state: coupon::State::Revoked,
                 redeemed_on: None,
                 over_value: false,
+                value_minor: None,
+                over_budget: false,
+                spending: Spending::default(),
             });
             batch.account(account.version, &after, None, None);
             tokio::try_join!(

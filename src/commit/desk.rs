@@ -28,6 +28,7 @@ use tokio_postgres::types::ToSql;
 use super::batch::Batch;
 use super::committer::{Connection, Connector, is_locked, is_lost, is_lost_race};
 use super::facts::{self, Wanted};
+use super::leases::{Purse, is_overdrawn};
 use super::sql;
 use crate::catalogue::Snapshot;
 use crate::config;
@@ -114,12 +115,15 @@ pub struct Made {
 pub struct Desk {
     pub(super) connector: Connector,
     connection: Option<Connection>,
+    /// Leases of budgets.
+    pub(super) purse: Purse,
 }
 
 impl Desk {
     /// A desk that has not connected yet.
     pub fn new(settings: &config::Commit, database: &config::Database) -> Self {
-        Self { connector: Connector::new(settings, database), connection: None }
+        let connector = Connector::new(settings, database);
+        Self { connector, connection: None, purse: Purse::default() }
     }
 
     /// Makes an adjustment, unless it has been made. Tries again while others hold the account,
@@ -196,7 +200,10 @@ pub(super) fn settled<T>(
         Ok(Some(done)) => Some(Ok(done)),
         Ok(None) => is_late.then_some(Err(Error::DeadlineExceeded)),
         Err(error) => {
-            let passes = is_lost(&error) || is_locked(&error) || is_lost_race(&error);
+            let passes = is_lost(&error)
+                || is_locked(&error)
+                || is_lost_race(&error)
+                || is_overdrawn(&error);
             (is_late || !passes).then_some(Err(error))
         }
     }

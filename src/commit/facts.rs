@@ -274,6 +274,8 @@ pub(super) async fn find_coupons(
                 changed_version: row.get("changed_version"),
                 valid_from: row.get("valid_from"),
                 valid_until: row.get("valid_until"),
+                value_minor: row.get::<_, Option<i64>>("value_minor").unwrap_or(0),
+                over_budget: row.get("over_budget"),
             };
             Ok((code, coupon))
         })

@@ -19,6 +19,7 @@ mod desk;
 mod expiries;
 mod facts;
 mod fold;
+mod leases;
 mod pass;
 #[doc(hidden)]
 pub mod probe;
@@ -48,6 +49,7 @@ use committer::{Committer, Connection, Connector};
 pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
+use leases::Treasury;
 
 /// What a terminal wants written.
 #[derive(Clone, Debug)]
@@ -169,6 +171,7 @@ struct Shared {
     catalogue: Catalogue,
     metrics: Arc<Metrics>,
     admission: Admission,
+    treasury: Treasury,
     /// Account numbers taken from the database and not used yet.
     numbers: std::sync::Mutex<Vec<i64>>,
 }
@@ -207,8 +210,11 @@ impl Committers {
         let settings = &sabotage::settings(settings);
         let numbers = std::sync::Mutex::default();
         let admission = Admission::new(settings);
-        let shared = Arc::new(Shared { accounts, catalogue, metrics, admission, numbers });
         let connector = Arc::new(Connector::new(settings, database));
+        let treasury = Treasury::new(Arc::clone(&connector), Arc::clone(&metrics));
+        let shared =
+            Arc::new(Shared { accounts, catalogue, metrics, admission, treasury, numbers });
+        tokio::spawn(Treasury::reclaim(Arc::downgrade(&shared)));
         let (siding, held_up) = mpsc::channel(settings.queue_max);
         let mut tasks = tokio::task::JoinSet::new();
         let mut queues = Vec::with_capacity(settings.committers + 1);

@@ -8,6 +8,7 @@
 //! | facts  | 0, 1 when an account is not cached        | 1: accounts                           |
 //! |        | 2 when lines return a known sale          | 2 to 3 for returns, voids and replays |
 //! |        | 1 when coupons were taken                 | 1 for coupons                         |
+//! |        | 1 elsewhere when a lease is lacking       | the same                              |
 //! | decide | none                                     | none                                  |
 //! | commit | **1**, by itself a transaction            | **1**, and COMMIT in the same breath  |
 //!
@@ -23,13 +24,15 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::facts::{self, Coupons, NameFact, SoldLines, Wanted};
-use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, name_of, sold_on};
+use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, drawn_on, name_of, sold_on};
+use super::leases::{Purse, Treasury, Want};
 use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::bucket;
-use crate::domain::coupon::Code;
+use crate::domain::budget::Key;
+use crate::domain::coupon::{Code, Coupon, State};
 use crate::error::Error;
 use crate::sabotage::{self, Fault};
 
@@ -59,7 +62,7 @@ pub(super) struct Route {
 /// When the database fails. Then nothing of this pass happened, unless the connection was lost.
 pub(super) async fn run(
     connection: &Connection,
-    shared: &Shared,
+    shared: &Arc<Shared>,
     workbench: &mut Workbench,
     jobs: &mut [Job],
     footing: Footing,
@@ -96,7 +99,7 @@ pub(super) async fn run(
 /// What a pass works with.
 pub(super) struct Pass<'a> {
     pub(super) connection: &'a Connection,
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a Arc<Shared>,
     pub(super) snapshot: &'a Snapshot,
     pub(super) now: Timestamp,
     pub(super) footing: Footing,
@@ -119,6 +122,7 @@ impl Pass<'_> {
         let sales = self.sales_to_void(jobs, &routes).await?;
         let coupons = self.coupons(jobs, &routes, &sales).await?;
         let heirs = self.heirs(heirs).await?;
+        self.fetch_leases(jobs, &routes, &coupons, &mut workbench.purse).await;
         let metrics = &self.shared.metrics;
         metrics.phases.facts.observe(started.elapsed().as_secs_f64());
 
@@ -126,7 +130,7 @@ impl Pass<'_> {
         let mut fold = Fold {
             snapshot: self.snapshot,
             now: self.now,
-            workbench,
+            workbench: &mut *workbench,
             sold,
             sold_here: None,
             sales,
@@ -151,7 +155,14 @@ impl Pass<'_> {
         if sabotage::is(Fault::AnswerBeforeCommit) {
             decided.iter().for_each(|decided| decided.answer(jobs));
         }
-        let moved = self.commit(&batch, jobs, &decided).await?;
+        let moved = self.commit(&batch, jobs, &decided).await;
+        let purse = &mut workbench.purse;
+        match &moved {
+            Ok(moved) => purse.spent(&batch.drawn(moved)),
+            Err(_) => purse.failed(),
+        }
+        Treasury::keep_up(self.shared, purse);
+        let moved = moved?;
         metrics.phases.statement.observe(started.elapsed().as_secs_f64());
 
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
@@ -167,6 +178,7 @@ impl Pass<'_> {
         for decided in decided {
             if moved.contains(&decided.account_id) {
                 metrics.points_value_differs.inc_by(decided.value_differs.into());
+                metrics.redeemed_over_budget.inc_by(decided.over_budget);
                 decided.answer(jobs);
             } else if sabotage::is(Fault::CacheTrustedForRefusals) {
                 jobs[decided.job].answer(Ok(Outcome::NameReused));
@@ -311,6 +323,66 @@ impl Pass<'_> {
         }
         let codes: Vec<Code> = codes.into_iter().collect();
         facts::find_coupons(self.connection, &codes).await
+    }
+
+    /// Has what coupons of these routes may draw on budgets, or give back to them, in hand, so far
+    /// as it is there. Nothing is asked for offers without a budget.
+    async fn fetch_leases(
+        &self,
+        jobs: &[Job],
+        routes: &[Route],
+        coupons: &Coupons,
+        purse: &mut Purse,
+    ) {
+        purse.begin(tokio::time::Instant::now());
+        if coupons.is_empty() {
+            return;
+        }
+        let mut wants: HashMap<Key, Want> = HashMap::new();
+        let mut want = |coupon: &Coupon, job: &Job, value: i64| {
+            let as_if_within = Coupon { over_budget: false, ..coupon.clone() };
+            for (key, whole) in drawn_on(self.snapshot, &as_if_within, job).into_iter().flatten() {
+                let want =
+                    wants.entry(key).or_insert(Want { key, whole, need: 0, at_least: value });
+                want.need = want.need.saturating_add(value);
+                want.at_least = want.at_least.min(value);
+            }
+        };
+        // A coupon counts once, however many tills have taken it; but again after a void.
+        let voids = routes.iter().any(|route| route.recorded.is_some());
+        let mut largest: HashMap<Code, (i64, &Job)> = HashMap::new();
+        for job in routes.iter().map(|route| &jobs[route.job]) {
+            let Command::Record(swipe) = &job.command else { continue };
+            for redemption in &swipe.redemptions {
+                let value = redemption.discount_minor.max(0);
+                let Some(code) = Code::parse(&redemption.coupon) else { continue };
+                let most = largest.entry(code).or_insert((value, job));
+                *most = if most.0 < value { (value, job) } else { *most };
+            }
+        }
+        for (code, (value, job)) in largest {
+            let open = |it: &&Coupon| match it.state {
+                State::Issued => true,
+                State::Redeemed => voids,
+                State::Revoked => false,
+            };
+            if let Some(coupon) = coupons.get(&code).filter(open) {
+                want(coupon, job, value);
+            }
+        }
+        for route in routes {
+            let Some(fact) = &route.recorded else { continue };
+            let of_sale = |coupon: &&Coupon| {
+                coupon.state == State::Redeemed
+                    && coupon.account_id == fact.account_id
+                    && coupon.changed_version == fact.version
+            };
+            for coupon in coupons.values().filter(of_sale).filter(|it| !it.over_budget) {
+                want(coupon, &jobs[route.job], 0);
+            }
+        }
+        let wants: Vec<Want> = wants.into_values().collect();
+        self.shared.treasury.fetch(purse, &wants).await;
     }
 
     /// Sends the statement; under locks, COMMIT with it. Returns the accounts that moved.

@@ -9,6 +9,7 @@ use tokio_postgres::types::ToSql;
 
 use super::NameKey;
 use super::batch::{Batch, CouponChange, CouponIssue, KeyRow, Kind, SwipeRow};
+use super::leases::Spending;
 use super::sql;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
@@ -56,6 +57,7 @@ pub struct Sample {
 /// The parameters of [`COMMIT_BATCH`] for these accounts: two entries and some hundred bytes of
 /// record and receipt for each swipe, a coupon used and one issued, and a checkpoint for each
 /// account. The used one has the bits of the swipe's number, the issued one those of its negative.
+/// The used ones draw 40 on the leases 1 and 2, the issued ones 1 on the lease 3.
 pub struct SampleBatch(Batch);
 
 impl SampleBatch {
@@ -104,6 +106,9 @@ impl SampleBatch {
                     state: coupon::State::Redeemed,
                     redeemed_on: Some(sample.business_date),
                     over_value: false,
+                    value_minor: Some(40),
+                    over_budget: false,
+                    spending: Spending { leases: [Some(1), Some(2)], amount: 40 },
                 });
                 batch.issue_coupon(CouponIssue {
                     code: Code::new(bucket, (-sequence_number).cast_unsigned()),
@@ -112,6 +117,7 @@ impl SampleBatch {
                     valid_from: first_day,
                     valid_until: last_day,
                     actor: "till".to_owned(),
+                    spending: Spending { leases: [Some(3), None], amount: 1 },
                 });
             }
             batch.account(sample.expected, &account, Some(vec![5; 300]), Some(Date::MAX));

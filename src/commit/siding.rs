@@ -19,7 +19,7 @@ pub(super) async fn run(mut committer: Committer, mut queue: mpsc::Receiver<Job>
         // ── What has come meanwhile ─────────────────────────────────────────────────────────
         let before = jobs.len();
         if jobs.is_empty() && queue.recv_many(&mut jobs, committer.batch_max).await == 0 {
-            return;
+            return committer.give_back().await;
         }
         while let Ok(job) = queue.try_recv() {
             jobs.push(job);

@@ -40,6 +40,10 @@ pub(super) const RESET_LOCK_TIMEOUT: &str = "RESET lock_timeout";
 /// planner that believes `account` to be tiny could read all of it for each batch. A row that
 /// somebody else has changed meanwhile is looked at again under its lock, where neither place
 /// nor version fits any more.
+///
+/// What moves with the accounts is drawn on leases of budgets, each of which only one session
+/// draws on. Should one of them be closed by now, or not have as much, the whole statement fails
+/// by dividing by zero (22012, which nothing else here can raise).
 pub(super) const COMMIT_BATCH: &str = "
 -- commit::commit_batch
 WITH moved AS (
@@ -53,12 +57,14 @@ WITH moved AS (
                     $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::date[],
                     $11::bytea[], $12::integer[], $13::integer[], $14::integer[],
                     $15::integer[], $16::integer[], $17::integer[], $49::date[],
-                    $50::integer[], $51::integer[], $52::integer[], $53::integer[])
+                    $50::integer[], $51::integer[], $52::integer[], $53::integer[],
+                    $67::integer[], $68::integer[])
             AS i (bucket, account_id, expected, version, total_points,
                   sales_minor, baskets, clock, lots, next_expiry, profile,
                   claim_first, claim_last, swipe_first, swipe_last,
                   entry_first, entry_last, tail_since,
-                  change_first, change_last, issue_first, issue_last)
+                  change_first, change_last, issue_first, issue_last,
+                  spend_first, spend_last)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM account AS h
             WHERE h.bucket = i.bucket AND h.account_id = i.account_id
@@ -79,7 +85,8 @@ WITH moved AS (
     WHERE a.ctid = i.place AND a.version = i.expected
     RETURNING i.bucket, i.account_id, i.version, i.profile, i.claim_first, i.claim_last,
               i.swipe_first, i.swipe_last, i.entry_first, i.entry_last,
-              i.change_first, i.change_last, i.issue_first, i.issue_last
+              i.change_first, i.change_last, i.issue_first, i.issue_last,
+              i.spend_first, i.spend_last
 ), claimed AS (
     INSERT INTO swipe_key (bucket, workstation_no, business_date, sequence_number, account_id,
                            version, void_version, content_hash)
@@ -119,10 +126,11 @@ WITH moved AS (
 ), changed AS (
     UPDATE coupon AS c
     SET state = i.state, changed_version = i.version, redeemed_on = i.redeemed_on,
-        over_value = i.over_value
+        over_value = i.over_value, value_minor = i.value_minor, over_budget = i.over_budget
     FROM (
         SELECT held.place, ($55::bigint[])[g.n] AS version, ($56::smallint[])[g.n] AS state,
-               ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value
+               ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value,
+               ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget
         FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM coupon AS h
@@ -138,13 +146,31 @@ WITH moved AS (
            ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
            ($64::text[])[g.n]
     FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
+), drawn AS (
+    SELECT ($69::bigint[])[g.n] AS lease_no, sum(($70::bigint[])[g.n])::bigint AS amount
+    FROM moved AS m, generate_series(m.spend_first, m.spend_last) AS g (n)
+    GROUP BY 1
+), spent AS (
+    UPDATE lease AS l
+    SET spent = l.spent + i.amount
+    FROM (
+        SELECT held.place, d.amount
+        FROM drawn AS d
+        CROSS JOIN LATERAL (
+            SELECT h.ctid AS place FROM lease AS h WHERE h.lease_no = d.lease_no LIMIT 1
+        ) AS held
+    ) AS i
+    WHERE l.ctid = i.place AND l.spent + i.amount <= l.amount
+    RETURNING 1
 )
-SELECT account_id FROM moved";
+SELECT account_id FROM moved
+WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1";
 
 /// Coupons by their codes; those that were never issued are left out.
 pub(super) const FIND_COUPONS: &str = "
 -- commit::find_coupons
-SELECT c.code, c.account_id, c.offer_no, c.state, c.changed_version, c.valid_from, c.valid_until
+SELECT c.code, c.account_id, c.offer_no, c.state, c.changed_version, c.valid_from, c.valid_until,
+       c.value_minor, c.over_budget
 FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, code)
 CROSS JOIN LATERAL (
     SELECT * FROM coupon AS c WHERE c.bucket = i.bucket AND c.code = i.code LIMIT 1

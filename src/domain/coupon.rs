@@ -134,6 +134,10 @@ pub struct Coupon {
     pub valid_from: Date,
     /// The last one.
     pub valid_until: Date,
+    /// What the till gave for it when it was redeemed, in minor units.
+    pub value_minor: i64,
+    /// Whether that did not fit into the budgets of its offer.
+    pub over_budget: bool,
 }
 
 /// What became of a coupon that a till took, in order of precedence: the first that holds is

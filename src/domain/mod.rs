@@ -2,7 +2,7 @@
 //!
 //! Nothing in here may import anything of this crate but `domain` itself. In reading order:
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
-//! ([`programme`], [`product`], [`offer`]), what we remember ([`account`], [`ledger`],
+//! ([`programme`], [`product`], [`offer`], [`budget`]), what we remember ([`account`], [`ledger`],
 //! [`profile`], [`coupon`]), and what follows from the three ([`swipe`], [`selection`]).
 //! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
 //! must never be stored.
@@ -10,6 +10,7 @@
 pub mod account;
 pub mod basket;
 pub mod bucket;
+pub mod budget;
 pub mod card;
 pub mod codec;
 pub mod content;

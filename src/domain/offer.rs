@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::basket::{Line, LineKind};
+use super::budget::{Budget, Budgets};
 use super::product::{Product, Taxa};
 use super::programme::Level;
 
@@ -55,6 +56,9 @@ pub struct Definition {
     pub discount_max_minor: Option<i64>,
     /// Who pays, and how much of it.
     pub funding: Funding,
+    /// What it may cost; nothing named: anything.
+    #[serde(default, skip_serializing_if = "Budget::is_empty")]
+    pub budget: Budget,
 }
 
 /// How an offer comes to customers.
@@ -165,7 +169,11 @@ impl OfferError {
             let at = names.iter().position(|it| it == name)?;
             Some(format!("{place}/{at}"))
         });
-        found.unwrap_or_default()
+        let in_budget = |_: &_| definition.budget.stores.contains_key(name);
+        let of_budget = Some(name)
+            .filter(in_budget)
+            .map(|name| format!("/budget/stores/{}", name.replace('~', "~0").replace('/', "~1")));
+        found.or(of_budget).unwrap_or_default()
     }
 }
 
@@ -179,6 +187,8 @@ pub struct Offer {
     pub offer_no: i32,
     /// As it was written.
     pub definition: Definition,
+    /// What it may cost.
+    pub budgets: Budgets,
     scope: Numbers,
     except: Numbers,
     /// Sorted.
@@ -301,7 +311,8 @@ impl Offer {
         let scope = Numbers::compile(&definition.scope, &find)?;
         let except = Numbers::compile(&definition.except, &find)?;
         let stores = numbers(Level::Store, &definition.stores, &find)?;
-        Ok(Self { offer_no, definition, scope, except, stores })
+        let budgets = Budgets::compile(&definition.budget, &find)?;
+        Ok(Self { offer_no, definition, budgets, scope, except, stores })
     }
 
     /// The dates of a coupon that is issued on a day; none when the offer is over or has not

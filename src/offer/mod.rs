@@ -4,6 +4,7 @@
 
 pub mod coupons;
 pub mod http;
+mod report;
 mod sql;
 
 use jiff::Timestamp;
@@ -17,6 +18,7 @@ use crate::domain::coupon::Code;
 use crate::domain::offer::{Definition, OfferError};
 use crate::error::Error;
 use crate::office::{Settle, Trace};
+pub use report::{Report, Standing, budgets, report};
 
 /// Why an offer was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,8 @@ pub struct Life {
     pub redeemed_by: Option<String>,
     /// Whether more was given for it than it is worth.
     pub over_value: bool,
+    /// Whether that did not fit into the budgets of its offer.
+    pub over_budget: bool,
 }
 
 /// An offer as it is stored.

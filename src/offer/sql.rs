@@ -2,13 +2,16 @@
 //! transaction with its line in the audit trail, and raises the reference version, so that every
 //! replica hears of it.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::Row;
 
-use super::{Life, State, Stored};
+use super::{Life, Report, Standing, State, Stored};
 use crate::db::DbError;
 use crate::db::pool::Pool;
+use crate::domain::budget::Counts;
 use crate::domain::coupon::{self, Code};
 use crate::domain::offer::Definition;
 use crate::error::Error;
@@ -56,7 +59,7 @@ ORDER BY offer_no DESC LIMIT $2";
 const LIFE: &str = "
 -- offer::life
 SELECT c.account_id, o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
-       c.over_value,
+       c.over_value, c.over_budget,
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'
                || s.sequence_number
         FROM swipe AS s JOIN workstation AS w USING (workstation_no)
@@ -64,6 +67,28 @@ SELECT c.account_id, o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.
           AND s.version = c.changed_version AND s.business_date = c.redeemed_on) AS redeemed_by
 FROM coupon AS c JOIN offer AS o USING (offer_no)
 WHERE c.bucket = $1 AND c.code = $2";
+
+/// What coupons have cost, by offer.
+const COUNT: &str = "
+-- offer::count
+SELECT offer_no, count(*) AS issued, count(*) FILTER (WHERE state = 1) AS redeemed,
+       coalesce(sum(value_minor) FILTER (WHERE state = 1), 0)::bigint AS value_minor,
+       count(*) FILTER (WHERE state = 1 AND over_value) AS over_value,
+       count(*) FILTER (WHERE state = 1 AND over_budget) AS over_budget,
+       coalesce(sum(value_minor) FILTER (WHERE state = 1 AND over_budget), 0)::bigint
+           AS over_budget_minor
+FROM coupon GROUP BY offer_no";
+
+/// The budgets of an offer with what is held of them.
+const BUDGETS: &str = "
+-- offer::budgets
+SELECT s.store_id, b.counts, b.amount, (b.spent + coalesce(sum(l.spent), 0))::bigint AS spent,
+       (b.leased - coalesce(sum(l.spent), 0))::bigint AS leased
+FROM budget AS b
+LEFT JOIN store AS s ON s.store_no = b.store_no
+LEFT JOIN lease AS l USING (budget_no)
+WHERE b.offer_no = $1
+GROUP BY b.budget_no, s.store_id";
 
 /// See [`ADD`]. None when the name is taken.
 pub(super) async fn add(
@@ -164,5 +189,43 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         valid_until: row.get("valid_until"),
         redeemed_by: row.get("redeemed_by"),
         over_value: row.get("over_value"),
+        over_budget: row.get("over_budget"),
     }))
+}
+
+/// See [`COUNT`]. What offers say themselves is left empty. All coupons are read, which takes as
+/// long as it takes.
+pub(super) async fn count(pool: &Pool) -> Result<HashMap<i32, Report>, DbError> {
+    let mut client = pool.get().await?;
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    let rows = transaction.query(COUNT, &[]).await?;
+    transaction.commit().await?;
+    let report = |row: &tokio_postgres::Row| Report {
+        issued: row.get("issued"),
+        redeemed: row.get("redeemed"),
+        value_minor: row.get("value_minor"),
+        over_value: row.get("over_value"),
+        over_budget: row.get("over_budget"),
+        over_budget_minor: row.get("over_budget_minor"),
+        ..Report::default()
+    };
+    Ok(rows.iter().map(|row| (row.get("offer_no"), report(row))).collect())
+}
+
+/// See [`BUDGETS`].
+pub(super) async fn budgets(pool: &Pool, offer_no: i32) -> Result<Vec<Standing>, DbError> {
+    let client = pool.get().await?;
+    let rows = client.query(BUDGETS, &[&offer_no]).await?;
+    let standing = |row: &tokio_postgres::Row| {
+        let counts: i16 = row.get("counts");
+        Some(Standing {
+            store: row.get("store_id"),
+            counts: Counts::ALL.into_iter().find(|it| *it as i16 == counts)?.name(),
+            amount: row.get("amount"),
+            spent: row.get("spent"),
+            leased: row.get("leased"),
+        })
+    };
+    Ok(rows.iter().filter_map(standing).collect())
 }

@@ -103,6 +103,11 @@ invariants! {
          is of an offer that does not exist."
     CouponDiffers "coupon-differs"
         "How a coupon stands is not what the transactions and the people did that changed it."
+    BudgetOverspent "budget-overspent"
+        "More was spent of an offer's budget than it is."
+    BudgetDiffers "budget-differs"
+        "What was spent of an offer's budget is not what its coupons drew on it, or what it has leased \
+         is not what its leases hold."
     NameWithoutSwipe "name-without-swipe"
         "A name is taken, but its transaction is not stored; a retry of it will fail."
     SwipeWithoutName "swipe-without-name"

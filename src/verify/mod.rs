@@ -98,6 +98,8 @@ struct Ledger {
     counts: Counts,
     reference: Reference,
     receipts: Decompressor,
+    /// What coupons drew on the budgets of their offers.
+    drawn: coupons::Drawn,
     /// Σ of all transfer entries: what leaves one account arrives at another.
     transferred: i128,
 }
@@ -105,7 +107,8 @@ struct Ledger {
 impl Audit {
     /// Takes the snapshot. Only accounts of these buckets are audited, with all that belongs to
     /// them: a slice of a database that is too large to be audited as a whole. What can be said of
-    /// the whole alone, that transfers add up to nothing, is left out then.
+    /// the whole alone, that transfers add up to nothing and what was spent of budgets, is left out
+    /// then.
     ///
     /// # Errors
     /// When the database cannot be reached, or its reference data cannot be read.
@@ -115,7 +118,8 @@ impl Audit {
         let snapshot = std::mem::take(&mut streams.reference);
         let reference = Reference::new(snapshot, &buckets, &mut findings);
         let (counts, receipts) = (Counts::default(), Decompressor::default());
-        let ledger = Ledger { findings, counts, reference, receipts, transferred: 0 };
+        let drawn = coupons::Drawn::new();
+        let ledger = Ledger { findings, counts, reference, receipts, drawn, transferred: 0 };
         Ok(Self { streams, ledger, is_whole: buckets == ALL_BUCKETS })
     }
 
@@ -133,7 +137,7 @@ impl Audit {
             self.account(account).await?;
             progress(1);
         }
-        let Self { mut ledger, is_whole, .. } = self;
+        let Self { mut ledger, is_whole, streams } = self;
         ledger.reference.finish(&mut ledger.findings);
         ledger.findings.require(
             !is_whole || ledger.transferred == 0,
@@ -141,6 +145,9 @@ impl Audit {
             "all accounts",
             format_args!("the transfer entries add up to {} points", ledger.transferred),
         );
+        if is_whole {
+            coupons::budgets(ledger.drawn, &streams.budgets, &mut ledger.findings);
+        }
         Ok(Report { counts: ledger.counts, broken: ledger.findings.broken() })
     }
 

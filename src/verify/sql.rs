@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::{Row, RowStream};
 
+use super::coupons::sql::{BudgetRow, COUPONS, CouponRow, coupon_row, load_budgets};
 use crate::catalogue::{self, Snapshot};
 use crate::config::Database;
 use crate::db::DbError;
@@ -102,16 +103,6 @@ FROM adjustment
 WHERE bucket BETWEEN $1 AND $2
 ORDER BY bucket, account_id, version";
 
-/// Each coupon for the version that issued it, and again for the one that changed it last.
-const COUPONS: &str = "
--- verify::sql::coupons
-SELECT c.bucket, c.account_id, v.at, v.is_issue, c.code, c.state, c.redeemed_on,
-       c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0 AS in_order,
-       o.offer_no IS NOT NULL AS has_offer
-FROM coupon AS c LEFT JOIN offer AS o USING (offer_no)
-CROSS JOIN LATERAL (VALUES (true, c.issued_version), (false, c.changed_version)) AS v (is_issue, at)
-WHERE (v.is_issue OR v.at <> 0) AND c.bucket BETWEEN $1 AND $2 ORDER BY 1, 2, 3";
-
 /// Where a row belongs: bucket and account.
 pub(super) type Account = (i16, i64);
 
@@ -188,15 +179,6 @@ pub(super) struct AdjustmentRow {
     pub(super) business_date: Date,
 }
 
-pub(super) struct CouponRow {
-    pub(super) is_issue: bool,
-    pub(super) code: i64,
-    pub(super) state: i16,
-    pub(super) in_order: bool,
-    pub(super) redeemed_on: Option<Date>,
-    pub(super) has_offer: bool,
-}
-
 impl EntryRow {
     /// The lot that it changes.
     pub(super) fn lot(&self) -> LotKey {
@@ -217,6 +199,7 @@ pub(super) struct Streams {
     pub(super) entries: Rows<EntryRow>,
     pub(super) adjustments: Rows<AdjustmentRow>,
     pub(super) coupons: Rows<CouponRow>,
+    pub(super) budgets: Vec<BudgetRow>,
     /// Holds the snapshot while the others begin.
     _first: Dedicated,
 }
@@ -242,6 +225,7 @@ impl Streams {
         let buckets = [i16::from(*buckets.start()), i16::from(*buckets.end())];
         let from = From { settings, snapshot: row.get(0), buckets };
         let reference = catalogue::load_for_audit(client).await?;
+        let budgets = load_budgets(client).await?;
         let [from_bucket, to_bucket] = &buckets;
         let row = client
             .query_one(COUNT_ACCOUNTS, &[from_bucket, to_bucket])
@@ -273,6 +257,7 @@ impl Streams {
             entries,
             adjustments,
             coupons,
+            budgets,
             _first: first,
         })
     }
@@ -473,18 +458,6 @@ fn swipe_row(row: &Row) -> Result<(i64, SwipeRow), tokio_postgres::Error> {
 fn adjustment_row(row: &Row) -> Result<(i64, AdjustmentRow), tokio_postgres::Error> {
     let (points, business_date) = (row.try_get("points")?, row.try_get("business_date")?);
     Ok((row.try_get("version")?, AdjustmentRow { points, business_date }))
-}
-
-fn coupon_row(row: &Row) -> Result<(i64, CouponRow), tokio_postgres::Error> {
-    let value = CouponRow {
-        is_issue: row.try_get("is_issue")?,
-        code: row.try_get("code")?,
-        state: row.try_get("state")?,
-        in_order: row.try_get("in_order")?,
-        redeemed_on: row.try_get("redeemed_on")?,
-        has_offer: row.try_get("has_offer")?,
-    };
-    Ok((row.try_get("at")?, value))
 }
 
 fn entry_row(row: &Row) -> Result<(i64, EntryRow), tokio_postgres::Error> {

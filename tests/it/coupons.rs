@@ -20,7 +20,7 @@ use crate::support::gate::answers;
 use crate::support::service::{TestService, body, card, post, swipe, today};
 
 /// An offer of 40 minor units off anything.
-fn plain(name: &str) -> Value {
+pub(crate) fn plain(name: &str) -> Value {
     json!({
         "offer": name, "headline": "40 off", "delivery": "personal", "valid_days": 7,
         "reward": { "kind": "amount-off", "amount_minor": 40 },
@@ -33,7 +33,7 @@ fn definition(offer: Value) -> Definition {
 }
 
 /// Stores an offer and waits until the service knows it.
-async fn offer(service: &TestService, offer: Value) {
+pub(crate) async fn offer(service: &TestService, offer: Value) {
     let definition = definition(offer);
     let catalogue = &service.replica.app.catalogue;
     let name = definition.offer.clone();
@@ -42,7 +42,7 @@ async fn offer(service: &TestService, offer: Value) {
     until("the offer is known", async || catalogue.current().offer_named(&name).is_some()).await;
 }
 
-fn issue(whose: Whose, offer: &str, count: u16) -> Order {
+pub(crate) fn issue(whose: Whose, offer: &str, count: u16) -> Order {
     Order::Issue { whose, offer: offer.to_owned(), count, actor: "test".to_owned(), on: today() }
 }
 
@@ -53,7 +53,12 @@ async fn order(service: &TestService, order: &Order) -> Ordered {
 }
 
 /// Coupons of an offer for the account of a card.
-async fn issued(service: &TestService, number: u64, offer: &str, count: u16) -> Vec<String> {
+pub(crate) async fn issued(
+    service: &TestService,
+    number: u64,
+    offer: &str,
+    count: u16,
+) -> Vec<String> {
     match order(service, &issue(of_card(number), offer, count)).await {
         Ordered::Issued { codes, .. } => codes.iter().map(Code::to_string).collect(),
         other => panic!("not issued: {other:?}"),
@@ -61,20 +66,20 @@ async fn issued(service: &TestService, number: u64, offer: &str, count: u16) -> 
 }
 
 /// A swipe with these coupons, each of which the till gave 40 for.
-fn with(mut swipe: Value, coupons: &[&str]) -> Value {
+pub(crate) fn with(mut swipe: Value, coupons: &[&str]) -> Value {
     let redemptions = coupons.iter().map(|it| json!({ "coupon": it, "discount_minor": 40 }));
     swipe["redemptions"] = redemptions.collect();
     swipe
 }
 
 /// The outcomes on a receipt.
-fn outcomes(answer: &Answer) -> Vec<String> {
+pub(crate) fn outcomes(answer: &Answer) -> Vec<String> {
     assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
     let redemptions = body(answer)["redemptions"].as_array().cloned().expect("a list");
     redemptions.iter().map(|it| it["outcome"].as_str().expect("text").to_owned()).collect()
 }
 
-async fn took(till: &Till, sequence: i64, number: u64, coupons: &[&str]) -> Vec<String> {
+pub(crate) async fn took(till: &Till, sequence: i64, number: u64, coupons: &[&str]) -> Vec<String> {
     outcomes(&post(till, &with(swipe(sequence, Some(&card(number)), 300), coupons)).await)
 }
 

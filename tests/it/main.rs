@@ -7,6 +7,7 @@ mod support;
 mod account_views;
 mod bad_bodies;
 mod batches;
+mod budgets;
 mod cards;
 mod chaos;
 mod contention;

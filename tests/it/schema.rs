@@ -30,6 +30,8 @@ const REFERENCE_TABLES: &[&str] = &[
     "audit",
     "idempotency",
     "offer",
+    "budget",
+    "lease",
     "refinery_schema_history",
 ];
 

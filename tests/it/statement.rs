@@ -62,7 +62,10 @@ async fn sampled(accounts: i64) -> (TestDatabase, Client) {
                 '2026-03-01', '2026-03-31', n & 255, 'test'
          FROM generate_series(1, {accounts}) AS n, generate_series(0, 59) AS i;
          INSERT INTO profile SELECT (n << 8) | (n & 255), 16, n & 255, 1, '\\x00'
-         FROM generate_series(1, {accounts}) AS n"
+         FROM generate_series(1, {accounts}) AS n;
+         ALTER TABLE lease SET (autovacuum_enabled = off);
+         INSERT INTO lease (amount, expires_at, budget_no)
+         SELECT 1000000, now(), 1 FROM generate_series(1, 3)"
     );
     client.batch_execute(&sql).await.expect("filled");
     (database, client)
@@ -89,7 +92,9 @@ async fn enlarge(client: &Client) {
          FROM generate_series(1000, {LARGE}) AS n;
          INSERT INTO entry SELECT (n << 8) | (n & 255), 1, 3, '2026-03-01', '2028-03-31',
                                   '2026-03-01', n & 255, 0, 1
-         FROM generate_series(1000, {LARGE}) AS n"
+         FROM generate_series(1000, {LARGE}) AS n;
+         INSERT INTO lease (amount, expires_at, budget_no)
+         SELECT 1, now(), n FROM generate_series(1, 10000) AS n"
     );
     client.batch_execute(&sql).await.expect("filled");
 }
@@ -173,7 +178,7 @@ async fn at_every_age(
         ("believed tiny", "UPDATE pg_class SET reltuples = 1, relpages = 1"),
     ] {
         let sql = format!(
-            "{sql} WHERE relname ~ '^(account|card|swipe|swipe_default|swipe_key|entry|profile|coupon)'"
+            "{sql} WHERE relname ~ '^(account|card|swipe|swipe_default|swipe_key|entry|profile|coupon|lease)'"
         );
         client.batch_execute(&sql).await.expect("a superuser may");
         at(age).await;

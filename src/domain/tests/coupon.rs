@@ -59,6 +59,8 @@ fn issued() -> Coupon {
         changed_version: 0,
         valid_from: date(2026, 3, 10),
         valid_until: date(2026, 3, 20),
+        value_minor: 0,
+        over_budget: false,
     }
 }
 

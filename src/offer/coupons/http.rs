@@ -76,7 +76,8 @@ pub struct OutcomeOut {
     /// `issued`. Or `duplicate`: an earlier item has led to the same account. `unknown`: nobody
     /// has used the card, or there is no such account. `no-customer`: a workstation's own
     /// account. `invalid`: neither a card of this chain nor an account. `offer-ended`: the offer
-    /// ended while the list was worked at.
+    /// ended while the list was worked at. `budget-spent`: nothing is left of the offer's budget,
+    /// or nothing that tills do not hold at this moment.
     #[schema(example = "issued")]
     pub outcome: &'static str,
     /// The account; null where there is none.
@@ -224,6 +225,7 @@ async fn issue_list(
                 valid_until: Some(valid_until),
             },
             Ordered::OfferNotLive => OutcomeOut::without("offer-ended", Some(account_id)),
+            Ordered::BudgetSpent => OutcomeOut::without("budget-spent", Some(account_id)),
             Ordered::NoCustomer => OutcomeOut::without("no-customer", None),
             Ordered::NoSuchAccount => OutcomeOut::without("unknown", None),
             // A snapshot that has the offer does not lose it, and nothing was to be revoked.

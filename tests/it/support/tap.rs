@@ -10,6 +10,7 @@ use tillside::config::Secret;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Notify;
 
 /// The name of the socket in the folder that is a connection string's `host`.
 const SOCKET: &str = ".s.PGSQL.5432";
@@ -36,6 +37,8 @@ struct State {
     cut_after: Option<String>,
     cuts: usize,
     mute_after: Option<String>,
+    hold: Option<String>,
+    held: Option<Arc<Notify>>,
 }
 
 impl Tap {
@@ -79,6 +82,21 @@ impl Tap {
     /// Keeps the line open after the next statement of this name, and passes on no answer.
     pub(crate) fn mute_after(&self, name: &str) {
         self.lock().mute_after = Some(name.to_owned());
+    }
+
+    /// Keeps the next statement of this name back until it is let go, and all that follows it.
+    pub(crate) fn hold(&self, name: &str) {
+        self.lock().hold = Some(name.to_owned());
+    }
+
+    /// Whether a statement is kept back.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.lock().held.is_some()
+    }
+
+    /// Passes on what is kept back.
+    pub(crate) fn let_go(&self) {
+        self.lock().held.take().expect("a statement is held").notify_one();
     }
 
     /// How often the line was cut.
@@ -135,6 +153,7 @@ async fn upstream(
             b'Q' => Some(name_of(text())),
             _ => None,
         };
+        let mut held = None;
         if let Some(name) = executed {
             let mut state = state.lock().expect("nobody panics with it");
             if state.cut_after.as_deref() == Some(&name) {
@@ -145,7 +164,15 @@ async fn upstream(
                 state.mute_after = None;
                 *armed.lock().expect("nobody panics with it") = Some(Ending::Mute);
             }
+            if state.hold.as_deref() == Some(&name) {
+                state.hold = None;
+                held = Some(Arc::<Notify>::default());
+                state.held.clone_from(&held);
+            }
             state.sent.push(name);
+        }
+        if let Some(held) = held {
+            held.notified().await;
         }
         to.write_u8(kind).await?;
         to.write_u32(length).await?;

@@ -303,4 +303,15 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
          FROM account, made WHERE account_id = {chain}",
         &["coupon-differs"],
     ),
+    (
+        "INSERT INTO budget (offer_no, store_no, counts, amount, spent) VALUES (1, 0, 0, 9, 1)",
+        &["budget-differs"],
+    ),
+    (
+        "WITH made AS (INSERT INTO budget (offer_no, store_no, counts, amount, spent)
+                       VALUES (1, 0, 0, 9, 9) RETURNING budget_no)
+         INSERT INTO lease (budget_no, amount, spent, expires_at)
+         SELECT budget_no, 1, 1, now() FROM made",
+        &["budget-overspent", "budget-differs"],
+    ),
 ];

@@ -334,7 +334,7 @@ async fn a_void_after_a_merge_takes_its_points_from_the_account_that_has_them() 
     assert_eq!(body(&card)["points"]["balance"], 12, "what the first card had earned");
 }
 
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 14] = [
     "account",
     "adjustment",
     "card",
@@ -345,6 +345,8 @@ const TABLES: [&str; 12] = [
     "profile",
     "coupon",
     "offer",
+    "budget",
+    "lease",
     "programme",
     "workstation",
 ];

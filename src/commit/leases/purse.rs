@@ -1,0 +1,197 @@
+//! What one committer or desk holds of budgets. No I/O: leases are put in, decisions are planned
+//! on what is left of them, and what a commit has moved is taken off.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Lease, Want};
+use crate::domain::budget::{Counts, Key};
+
+/// For so long a budget is not asked again that was asked ahead of need, or had nothing.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What a coupon draws on leases: as much on each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::commit) struct Spending {
+    pub(in crate::commit) leases: [Option<i64>; 2],
+    /// Given back when negative.
+    pub(in crate::commit) amount: i64,
+}
+
+/// Leases in hand.
+#[derive(Default)]
+pub(in crate::commit) struct Purse {
+    held: Vec<Held>,
+    /// What was lacking, or will be soon, since the batch began.
+    wanted: Vec<Want>,
+    /// Leases to be closed.
+    closing: Vec<(Key, i64)>,
+    /// When a budget was last asked ahead of need.
+    asked: HashMap<Key, Instant>,
+    /// When one last had nothing.
+    refused: HashMap<Key, Instant>,
+    /// Where leases arrive that were asked for ahead of need.
+    inbox: Arc<Mutex<Vec<Lease>>>,
+}
+
+struct Held {
+    lease: Lease,
+    /// What the batch at hand draws on it, should all of it move.
+    planned: i64,
+    is_used: bool,
+}
+
+impl Purse {
+    /// Begins a batch: nothing is planned, and what has run out or is used up is put away.
+    pub(in crate::commit) fn begin(&mut self, now: Instant) {
+        let arrived = std::mem::take(&mut *self.inbox.lock().expect("nothing panics with it"));
+        self.held.extend(arrived.into_iter().map(Held::from));
+        self.wanted.clear();
+        for held in self.held.extract_if(.., |it| it.lease.until <= now || it.lease.left == 0) {
+            self.closing.push((held.lease.key, held.lease.lease_no));
+        }
+        for held in &mut self.held {
+            (held.planned, held.is_used) = (0, false);
+        }
+        self.asked.retain(|_, asked| *asked + AGAIN > now);
+        self.refused.retain(|_, refused| *refused + AGAIN > now);
+    }
+
+    /// Whether less of a budget is in hand, in one piece, than is needed.
+    pub(in crate::commit) fn lacks(&self, want: &Want) -> bool {
+        let does = |held: &Held| held.lease.key == want.key && held.room() >= want.need;
+        !self.held.iter().any(does)
+    }
+
+    /// Puts away all leases of a budget, to be taken again in one piece. Before anything is
+    /// planned on them.
+    pub(in crate::commit) fn put_away(&mut self, key: Key) {
+        for held in self.held.extract_if(.., |it| it.lease.key == key) {
+            self.closing.push((key, held.lease.lease_no));
+        }
+    }
+
+    /// Leases of a budget that are to be closed; whoever asks closes them.
+    pub(in crate::commit) fn closing(&mut self, key: Key) -> Vec<i64> {
+        self.closing.extract_if(.., |(of, _)| *of == key).map(|(_, lease_no)| lease_no).collect()
+    }
+
+    /// Those of all budgets.
+    pub(in crate::commit) fn all_closing(&mut self) -> HashMap<Key, Vec<i64>> {
+        let mut closing: HashMap<Key, Vec<i64>> = HashMap::new();
+        for (key, lease_no) in self.closing.drain(..) {
+            closing.entry(key).or_default().push(lease_no);
+        }
+        closing
+    }
+
+    /// Takes a lease into hand.
+    pub(in crate::commit) fn put(&mut self, lease: Lease) {
+        self.held.push(lease.into());
+    }
+
+    /// Draws an amount on each of these budgets, given with their whole amounts, or gives it back
+    /// when it is negative. None when it is not in hand; then it is wanted. Nothing is spent
+    /// before the batch has moved.
+    pub(in crate::commit) fn plan(
+        &mut self,
+        budgets: &[(Key, i64)],
+        amount: i64,
+    ) -> Option<Spending> {
+        let mut spending = Spending { amount, ..Spending::default() };
+        let mut found = Vec::with_capacity(budgets.len());
+        let need = amount.max(0);
+        for (key, whole) in budgets {
+            let of_key = |held: &Held| held.lease.key == *key && held.room() >= need;
+            match self.held.iter().enumerate().find(|(_, held)| of_key(held)) {
+                Some((at, _)) => found.push(at),
+                None => self.want(Want { key: *key, whole: *whole, need, at_least: need }),
+            }
+        }
+        if found.len() < budgets.len() {
+            return None;
+        }
+        for ((at, (key, whole)), lease_no) in
+            found.into_iter().zip(budgets).zip(&mut spending.leases)
+        {
+            let held = &mut self.held[at];
+            held.planned += need;
+            held.is_used = true;
+            *lease_no = Some(held.lease.lease_no);
+            if held.room() < held.lease.amount / 2 {
+                self.want(Want { key: *key, whole: *whole, need, at_least: need });
+            }
+        }
+        Some(spending)
+    }
+
+    /// What a commit has moved.
+    pub(in crate::commit) fn spent(&mut self, drawn: &[(i64, i64)]) {
+        for (lease_no, amount) in drawn {
+            let held = self.held.iter_mut().find(|held| held.lease.lease_no == *lease_no);
+            held.into_iter().for_each(|held| held.lease.left -= amount);
+        }
+    }
+
+    /// After a commit that failed, or whose end was not seen: what it was to draw on is put away,
+    /// since nobody here knows any more what is left of it.
+    pub(in crate::commit) fn failed(&mut self) {
+        for held in self.held.extract_if(.., |held| held.is_used) {
+            self.closing.push((held.lease.key, held.lease.lease_no));
+        }
+    }
+
+    /// Puts everything away.
+    pub(in crate::commit) fn empty(&mut self) {
+        let arrived = std::mem::take(&mut *self.inbox.lock().expect("nothing panics with it"));
+        let held = self.held.drain(..).map(|held| held.lease);
+        self.closing.extend(held.chain(arrived).map(|lease| (lease.key, lease.lease_no)));
+    }
+
+    /// What was wanted in the batch, each budget once and no oftener than makes sense.
+    pub(in crate::commit) fn take_wants(&mut self, now: Instant) -> Vec<Want> {
+        let mut wants = std::mem::take(&mut self.wanted);
+        wants.retain(|want| !self.asked.contains_key(&want.key));
+        self.asked.extend(wants.iter().map(|want| (want.key, now)));
+        wants
+    }
+
+    /// Notes that a budget had nothing.
+    pub(in crate::commit) fn refused(&mut self, key: Key, now: Instant) {
+        self.refused.insert(key, now);
+    }
+
+    /// Whether a budget had nothing a moment ago, so that asking it again is of no use.
+    pub(in crate::commit) fn was_refused(&self, key: Key) -> bool {
+        self.refused.contains_key(&key)
+    }
+
+    /// Where leases may be put from elsewhere.
+    pub(in crate::commit) fn inbox(&self) -> Arc<Mutex<Vec<Lease>>> {
+        Arc::clone(&self.inbox)
+    }
+
+    /// Coupons are wanted ahead of need. Money is fetched when it is needed, since a till has given
+    /// it: what is on its way would be missed by the very batch that needs it.
+    fn want(&mut self, want: Want) {
+        let ahead = want.key.counts == Counts::Coupons;
+        if ahead && !self.wanted.iter().any(|it| it.key == want.key) {
+            self.wanted.push(want);
+        }
+    }
+}
+
+impl Held {
+    fn room(&self) -> i64 {
+        self.lease.left - self.planned
+    }
+}
+
+impl From<Lease> for Held {
+    fn from(lease: Lease) -> Self {
+        Self { lease, planned: 0, is_used: false }
+    }
+}

@@ -1,0 +1,159 @@
+//! Budgets of an offer: what coupons and money it may cost, in the whole chain and in each store.
+//!
+//! Owns the form of a budget, its limits, and which budgets a coupon is counted against. Knows
+//! nothing of what has been spent.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::offer::OfferError;
+use super::programme::Level;
+
+/// What an offer may cost, as people write it. A coupon is counted when it is issued and never
+/// given back. Money is counted when a coupon is redeemed, by what the till gave for it, and
+/// given back when the sale is voided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = OfferBudget)]
+pub struct Budget {
+    /// The most coupons that are issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coupons: Option<i64>,
+    /// What redemptions may come to, in minor units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_minor: Option<i64>,
+    /// What each store may issue and redeem, the chain's own budget besides.
+    #[serde(skip_serializing_if = "Amounts::is_empty")]
+    pub each_store: Amounts,
+    /// The same for single stores, instead of what each may.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stores: BTreeMap<String, Amounts>,
+}
+
+/// Amounts of a store's budgets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schema(as = OfferBudgetOfStore)]
+pub struct Amounts {
+    /// The most coupons that are issued.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coupons: Option<i64>,
+    /// What redemptions may come to, in minor units.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value_minor: Option<i64>,
+}
+
+impl Amounts {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn of(self, counts: Counts) -> Option<i64> {
+        match counts {
+            Counts::Coupons => self.coupons,
+            Counts::Value => self.value_minor,
+        }
+    }
+}
+
+impl Budget {
+    /// Whether nothing is limited.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a budget counts. The numbers are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(i16)]
+pub enum Counts {
+    /// Coupons that are issued. Never overspent.
+    Coupons = 0,
+    /// What tills gave for coupons, in minor units. What a till has given is counted as over the
+    /// budget where it does not fit.
+    Value = 1,
+}
+
+impl Counts {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Coupons, Self::Value];
+
+    /// How people and programs know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Coupons => "coupons",
+            Self::Value => "value",
+        }
+    }
+}
+
+/// Names a budget. It is made when it is first drawn on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// The offer.
+    pub offer_no: i32,
+    /// The store, 0 for the whole chain.
+    pub store_no: u32,
+    /// What it counts.
+    pub counts: Counts,
+}
+
+/// [`Budget`] with stores by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Budgets {
+    chain: Amounts,
+    each_store: Amounts,
+    stores: BTreeMap<u32, Amounts>,
+}
+
+impl Budgets {
+    /// Most that a budget may name.
+    const AMOUNT_MAX: i64 = 1_000_000_000_000;
+
+    /// Compiles what people wrote. `find` resolves names.
+    ///
+    /// # Errors
+    /// When an amount lies outside its limits, or no store has a name.
+    pub fn compile(
+        budget: &Budget,
+        find: &impl Fn(Level, &str) -> Option<u32>,
+    ) -> Result<Self, OfferError> {
+        let Budget { coupons, value_minor, each_store, stores } = budget;
+        let chain = Amounts { coupons: *coupons, value_minor: *value_minor };
+        let sound = [&chain, each_store]
+            .into_iter()
+            .chain(stores.values())
+            .flat_map(|amounts| Counts::ALL.map(|counts| amounts.of(counts)))
+            .flatten()
+            .all(|amount| (0..=Self::AMOUNT_MAX).contains(&amount));
+        if !sound {
+            return Err(OfferError::Limit("budget: amounts must lie within 0 to 1000000000000"));
+        }
+        let number = |(name, amounts): (&String, &Amounts)| match find(Level::Store, name) {
+            Some(store_no) => Ok((store_no, *amounts)),
+            None => Err(OfferError::NoSuchName(Level::Store, name.clone())),
+        };
+        let stores = stores.iter().map(number).collect::<Result<_, OfferError>>()?;
+        Ok(Self { chain, each_store: *each_store, stores })
+    }
+
+    /// Whether anything of this kind is limited anywhere.
+    pub fn limits(&self, counts: Counts) -> bool {
+        let mut all = [&self.chain, &self.each_store].into_iter().chain(self.stores.values());
+        all.any(|amounts| amounts.of(counts).is_some())
+    }
+
+    /// The budgets that something is counted against which happens in a store, or nowhere when
+    /// it is done by people: the chain's and the store's, each with its whole amount.
+    pub fn of(&self, offer_no: i32, store_no: Option<u32>, counts: Counts) -> Vec<(Key, i64)> {
+        let of_store = store_no.and_then(|store_no| {
+            let amounts = self.stores.get(&store_no).copied().unwrap_or(self.each_store);
+            Some((store_no, amounts.of(counts)?))
+        });
+        let of_chain = self.chain.of(counts).map(|amount| (0, amount));
+        let key = |(store_no, amount)| (Key { offer_no, store_no, counts }, amount);
+        [of_chain, of_store].into_iter().flatten().map(key).collect()
+    }
+}

@@ -1,0 +1,131 @@
+//! Coupons: each in its bucket, of an offer that exists, and as its account's versions left it. And
+//! the budgets of their offers: what was spent of each is what its coupons drew on it, no more than
+//! it may, and what it has leased is what its open leases hold.
+
+pub(super) mod sql;
+
+use std::collections::{BTreeMap, HashSet};
+
+use self::sql::{BudgetRow, CouponRow};
+use super::accounts::History;
+use super::findings::{Findings, Kind};
+use super::sql::SwipeRow;
+use crate::domain::budget::{Counts, Key};
+use crate::domain::coupon::{Code, State};
+use crate::domain::{bucket, record, swipe};
+
+/// What coupons drew on budgets.
+pub(super) type Drawn = BTreeMap<Key, i64>;
+
+impl History<'_> {
+    /// The coupons that one version issued or changed, beside its transactions. What was
+    /// redeemed by a transaction that has been voided since says so no more, so a receipt of
+    /// that time cannot be asked.
+    pub(super) fn coupons(&mut self, version: i64, swipes: &[SwipeRow], coupons: &[CouponRow]) {
+        if !coupons.is_empty() {
+            self.explains(version);
+        }
+        let transaction = |kind| swipes.iter().find(|row| row.kind == kind as i16);
+        let sale = transaction(swipe::Kind::Sale);
+        let taken: HashSet<Code> = sale
+            .and_then(|row| record::decode(&row.record).ok())
+            .into_iter()
+            .flat_map(|record| record.redemptions)
+            .filter_map(|redemption| Code::parse(&redemption.coupon))
+            .collect();
+        for coupon in coupons {
+            self.draw(coupon, swipes);
+            let code = Code::from_number(coupon.code);
+            let state = State::from_code(coupon.state);
+            if coupon.is_issue {
+                self.ledger.counts.coupons += 1;
+                let own = code.bucket() == bucket::of_account(self.account_id);
+                self.require(
+                    own && coupon.has_offer && !self.is_house(),
+                    Kind::CouponAstray,
+                    version,
+                    format_args!("coupon {}", coupon.code),
+                );
+                self.require(
+                    coupon.in_order,
+                    Kind::CouponDiffers,
+                    version,
+                    format_args!("coupon {} changed without a version", coupon.code),
+                );
+                continue;
+            }
+            let holds = coupon.in_order
+                && match state {
+                    Some(State::Redeemed) => {
+                        taken.contains(&code)
+                            && coupon.redeemed_on == sale.map(|row| row.name.business_date)
+                    }
+                    Some(State::Issued) => transaction(swipe::Kind::Void).is_some(),
+                    Some(State::Revoked) => swipes.is_empty(),
+                    None => false,
+                };
+            self.require(
+                holds,
+                Kind::CouponDiffers,
+                version,
+                format_args!("coupon {} is in state {}", coupon.code, coupon.state),
+            );
+        }
+    }
+
+    /// What one coupon drew on budgets: by its issue, and by how it stands. Where: in the store of
+    /// the transaction; people are in none.
+    fn draw(&mut self, coupon: &CouponRow, swipes: &[SwipeRow]) {
+        let is_redeemed = State::from_code(coupon.state) == Some(State::Redeemed);
+        let (counts, amount) = match coupon.is_issue {
+            true => (Counts::Coupons, 1),
+            false if is_redeemed && !coupon.over_budget => {
+                (Counts::Value, coupon.value_minor.unwrap_or(0))
+            }
+            false => return,
+        };
+        let ledger = &mut *self.ledger;
+        let sale = swipes.iter().find(|row| row.kind == swipe::Kind::Sale as i16);
+        let workstation = sale.and_then(|it| ledger.reference.workstation(it.name.workstation_no));
+        let store_no = workstation.map(|it| it.store_no);
+        if let Some(offer) = ledger.reference.snapshot.offer(coupon.offer_no) {
+            for (key, _) in offer.budgets.of(offer.offer_no, store_no, counts) {
+                *ledger.drawn.entry(key).or_default() += amount;
+            }
+        }
+    }
+}
+
+/// Compares the budgets with what was drawn on them, when all accounts have been seen.
+pub(super) fn budgets(mut drawn: Drawn, budgets: &[BudgetRow], findings: &mut Findings) {
+    for budget in budgets {
+        let BudgetRow { key, amount, spent, leased, in_leases } = *budget;
+        let place = format!("budget {key:?}");
+        let by_coupons = key.and_then(|key| drawn.remove(&key)).unwrap_or(0);
+        findings.require(
+            spent <= amount,
+            Kind::BudgetOverspent,
+            &place,
+            format_args!("{spent} of {amount} were spent"),
+        );
+        findings.require(
+            spent == by_coupons,
+            Kind::BudgetDiffers,
+            &place,
+            format_args!("{spent} were spent, and coupons drew {by_coupons}"),
+        );
+        findings.require(
+            leased == in_leases,
+            Kind::BudgetDiffers,
+            &place,
+            format_args!("{leased} were leased, and open leases hold {in_leases}"),
+        );
+    }
+    for (key, amount) in drawn.into_iter().filter(|(_, amount)| *amount != 0) {
+        findings.add(
+            Kind::BudgetDiffers,
+            format_args!("budget {key:?}"),
+            format_args!("coupons drew {amount}, and there is no such budget"),
+        );
+    }
+}
