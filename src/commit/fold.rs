@@ -9,21 +9,19 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
 
-use super::batch::{Batch, CouponChange, KeyRow, Kind, SwipeRow};
-use super::facts::{Coupons, NameFact, SoldLines, SwipeFact};
-use super::leases::{Purse, Spending};
+use super::batch::{Batch, KeyRow, Kind, SwipeRow};
+use super::facts::{Coupons, SoldLines, SwipeFact};
+use super::leases::Purse;
 use super::pass::Route;
 use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
-use crate::domain::budget::{Counts, Key};
 use crate::domain::content::{self, ContentHash};
-use crate::domain::coupon::{self, Code, Coupon};
+use crate::domain::coupon;
 use crate::domain::ledger::Entry;
 use crate::domain::name::SwipeName;
-use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::record;
@@ -240,93 +238,6 @@ impl Fold<'_> {
         hot.account = decision.account;
     }
 
-    /// What becomes of the coupons that a till took, in its order: each sees what the ones
-    /// before it have done, in this swipe and in those before it. With them, how many did not fit
-    /// into the budgets of their offers: the till has given the money, so they count all the same.
-    fn redeem(
-        &mut self,
-        after: &Account,
-        swipe: &Swipe,
-        products: &[Product],
-        job: &Job,
-    ) -> (Vec<coupon::Outcome>, u64) {
-        let store_no = self.snapshot.workstation_no(job.name.workstation_no);
-        let basket = Basket {
-            business_date: swipe.name.business_date,
-            store_no: store_no.map_or(0, |workstation| workstation.store_no),
-            lines: &swipe.lines,
-            products,
-        };
-        let mut outcomes = Vec::with_capacity(swipe.redemptions.len());
-        let mut over = 0;
-        for Redemption { coupon, discount_minor } in &swipe.redemptions {
-            let mut coupon = Code::parse(coupon).and_then(|code| self.coupons.get_mut(&code));
-            let offer = coupon.as_ref().and_then(|coupon| self.snapshot.offer(coupon.offer_no));
-            let (known, account_id) = (coupon.as_deref(), after.account_id);
-            let outcome = coupon::decide(known, offer, account_id, &basket, *discount_minor);
-            if let Some(coupon) = coupon.as_mut().filter(|_| outcome.uses()) {
-                // An offer that is not known here has no budget that could be asked.
-                let value = (*discount_minor).max(0);
-                let budgets = offer
-                    .map(|it| it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value));
-                let purse = &mut self.workbench.purse;
-                let spending = budgets.and_then(|budgets| purse.plan(&budgets, value));
-                coupon.state = coupon::State::Redeemed;
-                coupon.changed_version = after.version;
-                (coupon.value_minor, coupon.over_budget) = (value, spending.is_none());
-                over += u64::from(coupon.over_budget);
-                self.batch.change_coupon(&CouponChange {
-                    code: coupon.code,
-                    version: after.version,
-                    state: coupon.state,
-                    redeemed_on: Some(basket.business_date),
-                    over_value: outcome == coupon::Outcome::OverValue,
-                    value_minor: Some(value),
-                    over_budget: coupon.over_budget,
-                    spending: spending.unwrap_or_default(),
-                });
-            }
-            outcomes.push(outcome);
-        }
-        (outcomes, over)
-    }
-
-    /// Opens again the coupons that a voided sale had used, with the dates that they had, and
-    /// gives back what they drew on budgets. False when no lease is in hand to give it back to:
-    /// then the void has to wait.
-    fn reopen(&mut self, after: &Account, fact: &NameFact, job: &Job) -> bool {
-        let used = self.coupons.values_mut().filter(|coupon| {
-            coupon.state == coupon::State::Redeemed
-                && coupon.account_id == after.account_id
-                && coupon.changed_version == fact.version
-        });
-        let mut used: Vec<(&mut Coupon, Option<Spending>)> =
-            used.map(|coupon| (coupon, None)).collect();
-        for (coupon, spending) in &mut used {
-            let budgets = drawn_on(self.snapshot, coupon, job);
-            let back = budgets.and_then(|it| self.workbench.purse.plan(&it, -coupon.value_minor));
-            if back.is_none() {
-                return false;
-            }
-            *spending = back;
-        }
-        for (coupon, spending) in used {
-            coupon.state = coupon::State::Issued;
-            coupon.changed_version = after.version;
-            self.batch.change_coupon(&CouponChange {
-                code: coupon.code,
-                version: after.version,
-                state: coupon.state,
-                redeemed_on: None,
-                over_value: false,
-                value_minor: None,
-                over_budget: false,
-                spending: spending.unwrap_or_default(),
-            });
-        }
-        true
-    }
-
     fn void(&mut self, hot: &mut Hot, route: &Route, job: &Job) {
         let business_date = job.name.business_date;
         let (kind, epoch, total_minor, decision, content, sale_version);
@@ -491,17 +402,6 @@ pub(super) fn sold_on(kind: &LineKind) -> Option<&SoldOn> {
         LineKind::Return { sold_on } => sold_on.as_ref(),
         LineKind::Sale => None,
     }
-}
-
-/// The budgets that a redeemed coupon was drawn on, where this job's sale was, with their whole
-/// amounts. None when its offer is not known here.
-pub(super) fn drawn_on(snapshot: &Snapshot, coupon: &Coupon, job: &Job) -> Option<Vec<(Key, i64)>> {
-    if coupon.over_budget {
-        return Some(Vec::new());
-    }
-    let store_no = snapshot.workstation_no(job.name.workstation_no).map(|it| it.store_no);
-    let offer = snapshot.offer(coupon.offer_no)?;
-    Some(offer.budgets.of(coupon.offer_no, store_no, Counts::Value))
 }
 
 pub(super) fn name_of(snapshot: &Snapshot, sold_on: &SoldOn) -> Option<NameKey> {

@@ -23,6 +23,7 @@ mod leases;
 mod pass;
 #[doc(hidden)]
 pub mod probe;
+mod redeem;
 mod route;
 mod siding;
 mod sql;

@@ -24,8 +24,9 @@ use jiff::Timestamp;
 
 use super::batch::Batch;
 use super::facts::{self, Coupons, NameFact, SoldLines, Wanted};
-use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, drawn_on, name_of, sold_on};
+use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, name_of, sold_on};
 use super::leases::{Purse, Treasury, Want};
+use super::redeem::drawn_on;
 use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;

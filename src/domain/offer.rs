@@ -169,10 +169,10 @@ impl OfferError {
             let at = names.iter().position(|it| it == name)?;
             Some(format!("{place}/{at}"))
         });
-        let in_budget = |_: &_| definition.budget.stores.contains_key(name);
-        let of_budget = Some(name)
-            .filter(in_budget)
-            .map(|name| format!("/budget/stores/{}", name.replace('~', "~0").replace('/', "~1")));
+        let of_budget = definition.budget.stores.contains_key(name).then(|| {
+            let escaped = name.replace('~', "~0").replace('/', "~1");
+            format!("/budget/stores/{escaped}")
+        });
         found.or(of_budget).unwrap_or_default()
     }
 }
