@@ -39,7 +39,8 @@ pub struct AccountOut {
     /// Its id.
     #[schema(example = "acc_000000000A1KV")]
     pub account: String,
-    /// `provisional` while nobody has enrolled it, `enrolled`, or `merged` into another.
+    /// `provisional` while nobody has enrolled it, `enrolled`, `merged` into another, or
+    /// `blocked`: of a card that people have blocked.
     #[schema(example = "enrolled")]
     pub state: &'static str,
     /// The account that it was merged into; null when it was not.
@@ -216,12 +217,12 @@ pub async fn look_up(
     show(&app, &actor, id_in(account)?).await
 }
 
-fn id_in(account: Result<Path<String>, PathRejection>) -> Result<i64, Problem> {
+pub(super) fn id_in(account: Result<Path<String>, PathRejection>) -> Result<i64, Problem> {
     let Path(account) = account.map_err(|_| Slug::NotFound)?;
     Ok(account_id(&account).ok_or(Slug::NotFound)?)
 }
 
-async fn show(app: &App, actor: &Actor, account_id: i64) -> Result<Response, Problem> {
+pub(super) async fn show(app: &App, actor: &Actor, account_id: i64) -> Result<Response, Problem> {
     let Some(found) = sql::find(&app.pool, account_id).await? else {
         return Err(Slug::NotFound.into());
     };
@@ -230,6 +231,7 @@ async fn show(app: &App, actor: &Actor, account_id: i64) -> Result<Response, Pro
         AccountState::Provisional => "provisional",
         AccountState::Enrolled => "enrolled",
         AccountState::Merged => "merged",
+        AccountState::Blocked => "blocked",
         AccountState::House => return Err(Slug::NotFound.into()),
     };
     let serves = matches!(actor.role, Role::Admin | Role::Manager);

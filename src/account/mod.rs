@@ -2,5 +2,10 @@
 //! adjustments. Never shows a member's values: that a person is known, and what was agreed to, is
 //! all that these routes tell.
 
+pub mod cards {
+    //! Cards that were lost.
+
+    pub mod http;
+}
 pub mod http;
 mod sql;

@@ -153,7 +153,7 @@ pub struct MemberIn<'a> {
         (status = 404, description = "Nobody has used or enrolled the card in link_to",
          body = ProblemOut,
          content_type = "application/problem+json"),
-        (status = 409, description = "The card belongs to another enrolled account",
+        (status = 409, description = "The card belongs to another enrolled account, or is blocked",
          body = ProblemOut,
          content_type = "application/problem+json"),
         (status = "4XX", description = "Refused",
@@ -178,6 +178,7 @@ pub async fn enrol(State(app): State<Arc<App>>, request: Request) -> Result<Resp
         Enrolled::Before(account) => (StatusCode::OK, account),
         Enrolled::NoSuchTarget => return Err(Slug::NotFound.into()),
         Enrolled::OfAnotherAccount => return Err(Slug::CardOfAnotherAccount.into()),
+        Enrolled::Blocked => return Err(Slug::CardBlocked.into()),
     };
     Ok(json(status, to_bytes(&card_out(&app, &account))))
 }

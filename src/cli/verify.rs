@@ -90,6 +90,7 @@ fn write_counts(f: &mut fmt::Formatter<'_>, counts: &Counts) -> fmt::Result {
     )?;
     let rows = [
         (i128::from(counts.accounts_house), "accounts of workstations"),
+        (i128::from(counts.accounts_blocked), "accounts of blocked cards"),
         (i128::from(counts.cards), "cards"),
         (i128::from(counts.members), "members"),
         (i128::from(counts.sales), "sales"),

@@ -14,6 +14,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio::time::Instant;
@@ -69,17 +70,19 @@ pub enum Enrolled {
     NoSuchTarget,
     /// The card belongs to another enrolled account.
     OfAnotherAccount,
+    /// The card, or the one in `link_to`, has been blocked.
+    Blocked,
 }
 
 /// What an enrolment changes.
-struct Change {
+pub(super) struct Change {
     /// The account that the card will belong to, and the entries that lead there.
-    account: Account,
-    booked: Vec<Entry>,
+    pub(super) account: Account,
+    pub(super) booked: Vec<Entry>,
     /// The provisional account that the card leaves, emptied.
-    left: Option<(Account, Vec<Entry>)>,
+    pub(super) left: Option<(Account, Vec<Entry>)>,
     /// Whether the account becomes enrolled by this.
-    enrols: bool,
+    pub(super) enrols: bool,
 }
 
 impl Committers {
@@ -93,7 +96,23 @@ impl Committers {
         today: Date,
         deadline: Instant,
     ) -> Result<Enrolled, Error> {
-        // One at a time: the desk is not a till, and the connection is kept from tills' load.
+        self.at_desk(deadline, move |connection, shared| {
+            let enrolment = enrolment.clone();
+            Box::pin(async move { enrol(connection, shared, &enrolment, today).await })
+        })
+        .await
+    }
+
+    /// Tries something about cards until it is settled. One thing at a time: the desk is not a
+    /// till, and the connection is kept from tills' load.
+    ///
+    /// # Errors
+    /// [`Error::OutcomeUnknown`] at the deadline, and what the database says.
+    pub(super) async fn at_desk<T, F>(&self, deadline: Instant, attempt: F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: for<'a> Fn(&'a Connection, &'a Shared) -> Attempt<'a, T> + Send + Sync + 'static,
+    {
         let desk = Arc::clone(&self.desk).lock_owned();
         let Ok(mut desk) = tokio::time::timeout_at(deadline, desk).await else {
             return Err(Error::DeadlineExceeded);
@@ -108,10 +127,10 @@ impl Committers {
                 Some(connection) => connection,
                 None => connector.connect().await?,
             };
-            let attempt = attempt(&connection, &shared, &enrolment, today, deadline);
+            let attempts = attempts(&connection, &shared, deadline, &attempt);
             // A connection that has fallen silent is not put back.
             let patience = deadline + connector.silence_max();
-            let Ok(outcome) = tokio::time::timeout_at(patience, attempt).await else {
+            let Ok(outcome) = tokio::time::timeout_at(patience, attempts).await else {
                 connection.dedicated.abandon();
                 return Err(Error::OutcomeUnknown);
             };
@@ -125,23 +144,26 @@ impl Committers {
     }
 }
 
+/// One attempt at something about cards; `None` when it is to be made again, because a card moved
+/// between looking and locking.
+pub(super) type Attempt<'a, T> = BoxFuture<'a, Result<Option<T>, Error>>;
+
 /// Tries until no card moves meanwhile and nobody holds the accounts for longer than a committer
-/// would wait: the till's deadline ends it, not one busy moment. Leaves no transaction open.
-async fn attempt(
+/// would wait: the deadline ends it, not one busy moment. Leaves no transaction open.
+async fn attempts<T>(
     connection: &Connection,
     shared: &Shared,
-    enrolment: &Enrolment,
-    today: Date,
     deadline: Instant,
-) -> Result<Enrolled, Error> {
+    attempt: &(impl for<'a> Fn(&'a Connection, &'a Shared) -> Attempt<'a, T> + Sync),
+) -> Result<T, Error> {
     while Instant::now() < deadline {
-        let outcome = enrol(connection, shared, enrolment, today).await;
+        let outcome = attempt(connection, shared).await;
         if outcome.is_err() {
             // Should this fail too, the connection is lost, which the next caller finds out.
             let _ = connection.dedicated.client().batch_execute("ROLLBACK").await;
         }
         match outcome {
-            Ok(Some(enrolled)) => return Ok(enrolled),
+            Ok(Some(done)) => return Ok(done),
             Ok(None) | Err(Error::Database(DbError::Timeout(_))) => {}
             Err(error) => return Err(error),
         }
@@ -210,6 +232,11 @@ async fn enrol(
     let target = target.filter(|target| *target != source);
     let target = target.map(held).transpose()?;
     let source = held(source)?;
+    let is_blocked = |hot: &Arc<Hot>| hot.account.state == State::Blocked;
+    if is_blocked(source) || target.is_some_and(is_blocked) {
+        client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
+        return Ok(Some(Enrolled::Blocked));
+    }
     let change = match (&source.account, target.map(|hot| &hot.account)) {
         (source, None) if source.state == State::Enrolled => {
             client.batch_execute("ROLLBACK").await.map_err(DbError::from)?;
@@ -246,7 +273,7 @@ async fn enrol(
 }
 
 /// Moves all points of a provisional account to another one, lot by lot.
-fn transfer(source: &Account, target: &Account, today: Date) -> Change {
+pub(super) fn transfer(source: &Account, target: &Account, today: Date) -> Change {
     let (mut left, mut account) = (source.clone(), target.clone());
     let (mut gone, mut booked) = (Vec::new(), Vec::new());
     left.version += 1;
@@ -319,7 +346,7 @@ async fn write(
 }
 
 /// One account and the entries that lead to its version.
-async fn write_account(
+pub(super) async fn write_account(
     client: &Client,
     account: &Account,
     entries: &[Entry],

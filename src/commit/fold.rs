@@ -385,6 +385,12 @@ fn points_of(account: &Account, decision: &Decision) -> (Points, Vec<String>) {
             standing.balance
         ));
     }
+    if account.state == State::Blocked {
+        messages.push(format!(
+            "This card is blocked. {} points are waiting; please ask at the service desk.",
+            standing.balance
+        ));
+    }
     if short > 0 {
         messages.push(format!("{short} of the points that paid were not there; they are owed."));
     }

@@ -24,6 +24,7 @@ mod pass;
 #[doc(hidden)]
 pub mod probe;
 mod redeem;
+mod replace;
 mod route;
 mod siding;
 mod sql;
@@ -51,6 +52,7 @@ pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
 use leases::Treasury;
+pub use replace::{Replaced, Replacement};
 
 /// What a terminal wants written.
 #[derive(Clone, Debug)]

@@ -390,7 +390,8 @@ ON CONFLICT DO NOTHING";
 /// Where a card points from now on.
 pub(super) const LINK_CARD: &str = "
 -- commit::link_card
-UPDATE card SET account_id = $3, linked_at = $4 WHERE bucket = $1 AND card = $2";
+UPDATE card SET account_id = $3, linked_at = $4, blocked_from = NULL
+WHERE bucket = $1 AND card = $2";
 
 /// Adjustments with an id, of one account and of those that have been merged into others.
 pub(super) const FIND_ADJUSTMENTS: &str = "

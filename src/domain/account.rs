@@ -38,12 +38,14 @@ pub enum State {
     House = 2,
     /// Its points have moved to another account.
     Merged = 3,
+    /// Of a card that people have blocked: what is bought with it waits here.
+    Blocked = 4,
 }
 
 impl State {
     /// The state that a stored number stands for.
     pub fn from_code(code: i16) -> Option<Self> {
-        [Self::Provisional, Self::Enrolled, Self::House, Self::Merged]
+        [Self::Provisional, Self::Enrolled, Self::House, Self::Merged, Self::Blocked]
             .into_iter()
             .find(|state| *state as i16 == code)
     }

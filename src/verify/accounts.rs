@@ -53,6 +53,8 @@ pub(super) struct History<'a> {
     pub(super) sales_minor: i128,
     pub(super) baskets: i64,
     cards: i64,
+    /// Versions that are explained by what people did to cards.
+    links_changed: i64,
     members: i64,
     /// The version replayed last, and how many up to it had no row.
     version: i64,
@@ -92,6 +94,7 @@ impl<'a> History<'a> {
             sales_minor: 0,
             baskets: 0,
             cards: 0,
+            links_changed: 0,
             members: 0,
             version: 0,
             bare_versions: 0,
@@ -117,19 +120,24 @@ impl<'a> History<'a> {
 
     /// A card that points here. Cards are not personal data by themselves, but lead to people:
     /// a finding shows the end of one only.
-    pub(super) fn card(&mut self, card: &CardRow) {
+    /// A blocked card is one less, and its block is a version more: both are explained by it.
+    pub(super) fn card(&mut self, CardRow { bucket, card }: &CardRow) {
+        let Some(card) = card else {
+            self.links_changed += i64::from(*bucket);
+            return;
+        };
         self.cards += 1;
         self.ledger.counts.cards += 1;
-        let end: String =
-            card.card.chars().rev().take(4).collect::<Vec<_>>().iter().rev().collect();
-        let right = i16::from(bucket::of_card(&card.card));
+        let end: String = card.chars().rev().take(4).collect::<Vec<_>>().iter().rev().collect();
+        let right = i16::from(bucket::of_card(card));
         self.require(
-            card.bucket == right,
+            *bucket == right,
             Kind::BucketWrong,
             None,
-            format_args!("its card …{end} lies in bucket {} instead of {right}", card.bucket),
+            format_args!("its card …{end} lies in bucket {bucket} instead of {right}"),
         );
-        let is_customers = matches!(self.state, Some(State::Provisional | State::Enrolled));
+        let is_customers =
+            matches!(self.state, Some(State::Provisional | State::Enrolled | State::Blocked));
         self.require(
             is_customers,
             Kind::CardAstray,
@@ -223,7 +231,7 @@ impl<'a> History<'a> {
             format_args!("it is at version {}, its rows go up to {last}", row.version),
         );
         let explained = match self.state {
-            Some(State::Enrolled) => self.cards,
+            Some(State::Enrolled) => self.cards + self.links_changed,
             Some(State::Merged) => 1,
             _ => 0,
         };
@@ -257,6 +265,7 @@ impl<'a> History<'a> {
             Some(State::Enrolled) => counts.accounts_enrolled += 1,
             Some(State::House) => counts.accounts_house += 1,
             Some(State::Merged) => counts.accounts_merged += 1,
+            Some(State::Blocked) => counts.accounts_blocked += 1,
             None => {}
         }
     }
@@ -268,7 +277,8 @@ impl<'a> History<'a> {
         let clock = row.clock;
         let detail = format!("its clock is {clock}, its latest business date {latest}");
         self.require(clock >= latest, Kind::ClockBehind, None, &detail);
-        let is_exact = matches!(self.state, Some(State::Provisional | State::House));
+        let is_exact =
+            matches!(self.state, Some(State::Provisional | State::House | State::Blocked));
         self.require(!is_exact || clock <= latest, Kind::ClockAhead, None, &detail);
     }
 
@@ -336,7 +346,7 @@ impl<'a> History<'a> {
             format_args!("state {}", row.state),
         );
         match state {
-            Some(State::Provisional) => {
+            Some(State::Provisional | State::Blocked) => {
                 self.require(cards > 0, Kind::ProvisionalAstray, None, "no card leads to it");
                 self.require(members == 0, Kind::ProvisionalAstray, None, "it has a member");
             }

@@ -62,6 +62,8 @@ pub struct Counts {
     pub accounts_provisional: u64,
     /// Accounts that were merged into others.
     pub accounts_merged: u64,
+    /// Accounts of cards that people have blocked.
+    pub accounts_blocked: u64,
     /// Accounts of workstations.
     pub accounts_house: u64,
     /// Cards.

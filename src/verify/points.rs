@@ -177,7 +177,8 @@ pub(super) fn check_adjustments(
 fn check_spent(history: &mut History<'_>, version: i64, entry: &EntryRow) {
     let EntryRow { points, lot_available, lot_expires, .. } = *entry;
     let (seen, end) = (history.latest, history.row.as_ref().map(|row| row.clock));
-    let latest_clock = if history.state == Some(State::Provisional) { seen } else { end };
+    let unlinked = matches!(history.state, Some(State::Provisional | State::Blocked));
+    let latest_clock = if unlinked { seen } else { end };
     let holds = latest_clock.is_none_or(|clock| lot_available <= clock)
         && seen.is_none_or(|clock| lot_expires >= clock);
     history.require(

@@ -46,22 +46,21 @@ ORDER BY a.bucket, a.account_id";
 
 const MEMBERS: &str = "
 -- verify::sql::members
-SELECT bucket, account_id FROM member
-WHERE bucket BETWEEN $1 AND $2
-ORDER BY bucket, account_id";
+SELECT bucket, account_id FROM member WHERE bucket BETWEEN $1 AND $2 ORDER BY 1, 2";
 
+/// Cards; and without a card what people did to one, which explains versions of its account.
 const CARDS: &str = "
 -- verify::sql::cards
 SELECT (account_id & 255)::smallint AS bucket, account_id, bucket AS card_bucket, card
-FROM card
-WHERE (account_id & 255) BETWEEN $1::smallint AND $2::smallint
+FROM card WHERE (account_id & 255) BETWEEN $1::smallint AND $2::smallint
+UNION ALL SELECT bucket, account_id, (1 - cards)::smallint, NULL
+FROM card_change WHERE bucket BETWEEN $1 AND $2
 ORDER BY 1, 2";
 
 const PROFILES: &str = "
 -- verify::sql::profiles
 SELECT bucket, account_id, version, encoding, data FROM profile
-WHERE bucket BETWEEN $1 AND $2
-ORDER BY bucket, account_id";
+WHERE bucket BETWEEN $1 AND $2 ORDER BY bucket, account_id";
 
 /// Each name once for its sale and once for its void. One that has neither comes as a sale.
 const NAMES: &str = "
@@ -123,8 +122,9 @@ pub(super) struct AccountRow {
 }
 
 pub(super) struct CardRow {
+    /// Of the card; without one, how many versions the change explains.
     pub(super) bucket: i16,
-    pub(super) card: String,
+    pub(super) card: Option<String>,
 }
 
 pub(super) struct ProfileRow {

@@ -9,6 +9,7 @@ mod bad_bodies;
 mod batches;
 mod budgets;
 mod cards;
+mod cards_api;
 mod chaos;
 mod contention;
 mod coupons;

@@ -22,6 +22,9 @@ const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/accounts/{account}", "amku"),
     ("GET /v1/accounts/{account}/timeline", "amku"),
     ("POST /v1/accounts/{account}/adjustments", "am"),
+    ("POST /v1/accounts/{account}/cards/{card}/block", "am"),
+    ("POST /v1/accounts/{account}/cards/{card}/replace", "am"),
+    ("POST /v1/accounts/{account}/cards/{card}/unblock", "am"),
     ("GET /v1/audit", "au"),
     ("POST /v1/coupons", "amk"),
     ("GET /v1/coupons/{code}", "amku"),
@@ -95,6 +98,7 @@ async fn each_role_may_do_what_it_may_and_nothing_else_in_own_and_foreign_stores
             for store in ["0367", "0406"] {
                 let target = path
                     .replace("{account}", "acc_000000000A1KV")
+                    .replace("{card}", &card(77))
                     .replace("{token}", "999999")
                     .replace("{user}", "999999")
                     .replace("{offer}", "nothing")

@@ -33,6 +33,8 @@ pub enum Slug {
     ValidationFailed,
     SwipeNameReused,
     CardOfAnotherAccount,
+    CardBlocked,
+    AccountNotEnrolled,
     IdempotencyKeyInvalid,
     IdempotencyKeyInUse,
     IdempotencyKeyReused,
@@ -89,7 +91,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 37] = [
+pub(super) static ENTRIES: [Entry; 39] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -287,6 +289,22 @@ pub(super) static ENTRIES: [Entry; 37] = [
         "The card belongs to another account",
         "A card belongs to one account. Merge the accounts in the back office, or use another \
          card.",
+    ),
+    entry(
+        Slug::CardBlocked,
+        "card-blocked",
+        StatusCode::CONFLICT,
+        "The card is blocked",
+        "A blocked card is enrolled and linked by nobody, and takes no other card's place. Use \
+         another card, or unblock it in the back office.",
+    ),
+    entry(
+        Slug::AccountNotEnrolled,
+        "account-not-enrolled",
+        StatusCode::CONFLICT,
+        "Nobody has enrolled the account",
+        "Whose card it is cannot be proven before somebody has enrolled it, or the account was \
+         merged into another, which has the cards now. Nothing was done.",
     ),
     entry(
         Slug::IdempotencyKeyInvalid,

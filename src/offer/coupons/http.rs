@@ -75,9 +75,10 @@ pub struct IssuedOut {
 pub struct OutcomeOut {
     /// `issued`. Or `duplicate`: an earlier item has led to the same account. `unknown`: nobody
     /// has used the card, or there is no such account. `no-customer`: a workstation's own
-    /// account. `invalid`: neither a card of this chain nor an account. `offer-ended`: the offer
-    /// ended while the list was worked at. `budget-spent`: nothing is left of the offer's budget,
-    /// or nothing that tills do not hold at this moment.
+    /// account. `blocked`: people have blocked the card. `invalid`: neither a card of this chain
+    /// nor an account. `offer-ended`: the offer ended while the list was worked at.
+    /// `budget-spent`: nothing is left of the offer's budget, or nothing that tills do not hold at
+    /// this moment.
     #[schema(example = "issued")]
     pub outcome: &'static str,
     /// The account; null where there is none.
@@ -197,6 +198,10 @@ async fn issue_list(
             }
             Item::Invalid => {
                 outcomes.push(OutcomeOut::without("invalid", None));
+                continue;
+            }
+            Item::Blocked => {
+                outcomes.push(OutcomeOut::without("blocked", None));
                 continue;
             }
         };

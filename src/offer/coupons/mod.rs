@@ -41,6 +41,8 @@ enum Item {
     NoCustomer,
     /// Nothing: neither a card of the chain nor an account.
     Invalid,
+    /// Nothing: the card has been blocked.
+    Blocked,
 }
 
 /// What a request has set out to do.
@@ -77,6 +79,7 @@ impl Plan {
             match known.get(&account_id) {
                 None => Item::Unknown,
                 Some(Known { state: State::House, .. }) => Item::NoCustomer,
+                Some(Known { state: State::Blocked, .. }) => Item::Blocked,
                 Some(_) => match *places.entry(account_id).or_insert(at) {
                     first if first != at => Item::Duplicate(first),
                     _ => Item::Account(account_id),
@@ -111,6 +114,7 @@ impl Plan {
                 Item::Unknown => (2, 0),
                 Item::NoCustomer => (3, 0),
                 Item::Invalid => (4, 0),
+                Item::Blocked => (5, 0),
             };
             bytes.push(kind);
             bytes.extend(number.to_be_bytes());
@@ -130,6 +134,7 @@ impl Plan {
                 2 => Item::Unknown,
                 3 => Item::NoCustomer,
                 4 => Item::Invalid,
+                5 => Item::Blocked,
                 _ => return None,
             })
         };
@@ -156,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_plan_is_read_as_it_was_written_and_gives_each_account_codes_of_its_own() {
-        let kinds = [Item::Duplicate(7), Item::Unknown, Item::NoCustomer, Item::Invalid];
+        let kinds = [Item::Duplicate(7), Item::Unknown, Item::NoCustomer];
+        let kinds = [&kinds[..], &[Item::Invalid, Item::Blocked]].concat();
         let items = [&[Item::Account(1 << 40), Item::Account(-1)][..], &kinds].concat();
         let plan = Plan { seed: [7; 32], items };
         assert_eq!(Plan::decode(&plan.encode()).expect("just written"), plan);

@@ -334,10 +334,11 @@ async fn a_void_after_a_merge_takes_its_points_from_the_account_that_has_them() 
     assert_eq!(body(&card)["points"]["balance"], 12, "what the first card had earned");
 }
 
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "account",
     "adjustment",
     "card",
+    "card_change",
     "member",
     "swipe_key",
     "swipe",
