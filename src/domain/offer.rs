@@ -9,8 +9,9 @@ use utoipa::ToSchema;
 
 use super::basket::{Line, LineKind};
 use super::budget::{Budget, Budgets};
-use super::product::{Product, Taxa};
+use super::product::Product;
 use super::programme::Level;
+use super::target::{Numbers, Target};
 
 /// An offer as people write it. Stored as it is; compiled to an [`Offer`] when loaded.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
@@ -189,48 +190,23 @@ pub struct Offer {
     pub definition: Definition,
     /// What it may cost.
     pub budgets: Budgets,
-    scope: Numbers,
-    except: Numbers,
+    target: Target,
     /// Sorted.
     stores: Vec<u32>,
 }
 
-/// [`Articles`] by number, each list sorted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Numbers {
-    departments: Vec<u32>,
-    categories: Vec<u32>,
-    types: Vec<u32>,
-    brands: Vec<u32>,
-    products: Vec<u32>,
-}
-
-impl Numbers {
-    fn compile(
-        articles: &Articles,
-        find: &impl Fn(Level, &str) -> Option<u32>,
-    ) -> Result<Self, OfferError> {
-        Ok(Self {
-            departments: numbers(Level::Department, &articles.departments, find)?,
-            categories: numbers(Level::Category, &articles.categories, find)?,
-            types: numbers(Level::Type, &articles.types, find)?,
-            brands: numbers(Level::Brand, &articles.brands, find)?,
-            products: numbers(Level::Sku, &articles.skus, find)?,
-        })
-    }
-
-    fn holds(&self, product: &Product) -> bool {
-        let Taxa { department_no, category_no, type_no, brand_no } = product.taxa;
-        [
-            (&self.departments, department_no),
-            (&self.categories, category_no),
-            (&self.types, type_no),
-            (&self.brands, brand_no),
-            (&self.products, product.product_no),
-        ]
-        .into_iter()
-        .any(|(numbers, number)| numbers.binary_search(&number).is_ok())
-    }
+/// [`Articles`] by number.
+fn resolved(
+    articles: &Articles,
+    find: &impl Fn(Level, &str) -> Option<u32>,
+) -> Result<Numbers, OfferError> {
+    Ok(Numbers {
+        departments: numbers(Level::Department, &articles.departments, find)?,
+        categories: numbers(Level::Category, &articles.categories, find)?,
+        types: numbers(Level::Type, &articles.types, find)?,
+        brands: numbers(Level::Brand, &articles.brands, find)?,
+        products: numbers(Level::Sku, &articles.skus, find)?,
+    })
 }
 
 fn numbers(
@@ -243,6 +219,7 @@ fn numbers(
     };
     let mut numbers = names.iter().map(number).collect::<Result<Vec<u32>, OfferError>>()?;
     numbers.sort_unstable();
+    numbers.dedup();
     Ok(numbers)
 }
 
@@ -308,11 +285,12 @@ impl Offer {
         )?;
         let (since, until) = (definition.since.unwrap_or(Date::MIN), definition.until);
         limit(until.is_none_or(|until| since <= until), "until must not be before since")?;
-        let scope = Numbers::compile(&definition.scope, &find)?;
-        let except = Numbers::compile(&definition.except, &find)?;
+        let scope = resolved(&definition.scope, &find)?;
+        let scope = (!definition.scope.is_empty()).then_some(scope);
+        let target = Target { scope, except: resolved(&definition.except, &find)? };
         let stores = numbers(Level::Store, &definition.stores, &find)?;
         let budgets = Budgets::compile(&definition.budget, &find)?;
-        Ok(Self { offer_no, definition, budgets, scope, except, stores })
+        Ok(Self { offer_no, definition, budgets, target, stores })
     }
 
     /// The dates of a coupon that is issued on a day; none when the offer is over or has not
@@ -364,15 +342,18 @@ impl Offer {
         self.definition.discount_max_minor.map_or(worth, |most| worth.min(most))
     }
 
-    /// The lines of sale that it is for. What is sensitive is no offer's.
+    /// What it is for.
+    pub fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The lines of sale that it is for.
     fn lines<'a>(&self, basket: &Basket<'a>) -> impl Iterator<Item = &'a Line> {
-        let is_meant = |product: &Product| {
-            let named = self.definition.scope.is_empty() || self.scope.holds(product);
-            named && !product.sensitive && !self.except.holds(product)
-        };
         let lines = basket.lines.iter().zip(basket.products);
         lines
-            .filter(move |(line, product)| line.kind == LineKind::Sale && is_meant(product))
+            .filter(move |(line, product)| {
+                line.kind == LineKind::Sale && self.target.holds(product)
+            })
             .map(|(line, _)| line)
     }
 }

@@ -12,7 +12,6 @@ use jiff::civil::Date;
 use super::affinity::{self, Damping};
 use super::clock::Stopwatch;
 use super::data::Data;
-use super::learning::Choices;
 use super::methods::{Chooser, METHODS, Method, PARTS, draw};
 use super::metrics::{Score, judge};
 use super::queries::{Counts, Parting, indexes, walk};
@@ -20,6 +19,7 @@ use crate::domain::profile::{Level, Profile};
 use crate::domain::selection::{
     Assortment, LATELY, Part, REFINEMENTS, Room, SIGNS, Standing, Weights,
 };
+use crate::learning::Choices;
 
 /// Days whose baskets tell how popular an item is of late.
 const RECENT_DAYS: i64 = 28;
@@ -222,5 +222,5 @@ fn learn_weights(data: &Data, setting: &Setting<'_>) -> Weights {
         return Weights::CLOSED_FORM;
     }
     #[expect(clippy::cast_possible_truncation, reason = "weights are of a few digits")]
-    Weights(choices.fit(1.0).map(|weight| weight as f32))
+    Weights(choices.fit(1.0, &[0.0; SIGNS]).map(|weight| weight as f32))
 }

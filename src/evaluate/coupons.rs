@@ -4,21 +4,22 @@
 //! they were before its first day. Redemptions are those of coupons that somebody had chosen
 //! for the household, so these figures are of accuracy; what a coupon *causes* is not in them.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use jiff::civil::{Date, date};
 
 use super::clock::Stopwatch;
 use super::data::Data;
-use super::learning::logistic;
 use super::methods::{Method, draw};
 use super::metrics::{area_under_curve, discount, mean, ratio};
 use crate::domain::profile::Profile;
 use crate::domain::selection::offers::{
     Live, OFFER_SIGNS, Occasion, OfferRoom, OfferWeights, score,
 };
+use crate::domain::target::{Numbers, Target};
 use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon};
+use crate::learning::logistic;
 
 /// Campaigns that begin earlier are only learned from.
 const FIRST_SCORED: Date = date(2017, 8, 1);
@@ -28,6 +29,8 @@ const PRODUCTS_MAX: usize = 200;
 const PLACES: usize = 5;
 /// Coupons among which a swipe chooses, when what it costs is measured.
 const LIVE: usize = 1_000;
+/// Swipes over which that is measured, at least.
+const FIXTURES: usize = 10_000;
 
 /// A coupon for a household, as it stood before the campaign's first day.
 struct Pair {
@@ -172,7 +175,7 @@ fn learn(campaigns: &[JourneyCampaign], lists: &[List], before: Date) -> OfferWe
     let known = lists.iter().filter(|list| list.open && campaigns[list.campaign].end < before);
     let examples = known.flat_map(|list| &list.pairs).map(|pair| (&pair.signs, pair.redeemed, 1.0));
     #[expect(clippy::cast_possible_truncation, reason = "weights are of a few digits")]
-    logistic(examples, 1.0).map(|weight| weight as f32)
+    logistic(examples, 1.0, &[0.0; OFFER_SIGNS]).map(|weight| weight as f32)
 }
 
 fn figures(lists: &[&List], scores: &[Vec<f64>]) -> CouponFigures {
@@ -334,15 +337,20 @@ fn live(
     for count in &mut counts {
         *count /= baskets.max(1.0);
     }
-    let numbers = |coupon: &&JourneyCoupon| {
-        coupon.products.iter().map(|id| data.product_no(*id)).collect::<Vec<u32>>()
+    let target = |coupon: &&JourneyCoupon| {
+        let products = coupon.products.iter().map(|id| data.product_no(*id));
+        let products: BTreeSet<u32> = products.filter(|no| *no > 0).collect();
+        let scope = Numbers { products: products.into_iter().collect(), ..Numbers::default() };
+        Target { scope: Some(scope), ..Target::default() }
     };
-    let coupons: Vec<Vec<u32>> = coupons.iter().map(numbers).collect();
-    Live::new(&coupons, &data.products, &counts, weights)
+    let targets: Vec<Target> = coupons.iter().map(target).collect();
+    let targets: Vec<&Target> = targets.iter().collect();
+    Live::new(&targets, &data.products, &counts, weights)
 }
 
-/// Processor time to choose among a thousand live coupons for the profiles that households have
-/// at the end, in µs: the half and the ninety-ninth of a hundred that took least.
+/// Processor time to choose among a thousand live coupons for the profiles that households had
+/// at baskets drawn from all of theirs, in µs: the half and the ninety-ninth of a hundred that
+/// took least.
 fn choosing(data: &Data, open: &[bool], scored: &[bool], weights: OfferWeights) -> [f64; 2] {
     let all: Vec<&JourneyCoupon> = data.campaigns.iter().flat_map(ranked).collect();
     let thousand: Vec<&JourneyCoupon> = all.iter().copied().cycle().take(LIVE).collect();
@@ -352,14 +360,24 @@ fn choosing(data: &Data, open: &[bool], scored: &[bool], weights: OfferWeights) 
     let mut room = OfferRoom::default();
     let mut times = Vec::new();
     let chosen = data.households.iter().zip(scored).filter(|(_, scored)| **scored);
+    let of_each = FIXTURES.div_ceil(chosen.clone().count().max(1));
     for (household, _) in chosen {
         let mut profile = Profile::default();
-        household.baskets.iter().for_each(|basket| basket.teach(&mut profile));
-        let (chosen, took) = clock.measure(|| {
-            live.choose(&profile, &occasion, PLACES, &mut room).map(|(at, _)| at).last()
-        });
-        std::hint::black_box(chosen);
-        times.push(took);
+        let baskets = household.baskets.len() as u64;
+        let drawn = |nth| draw(household.household_id.into(), nth) % baskets.max(1);
+        let mut asked: Vec<u64> = (0_u32..).take(of_each).map(drawn).collect();
+        asked.sort_unstable();
+        let mut asked = asked.into_iter().peekable();
+        for (index, basket) in (0..).zip(&household.baskets) {
+            basket.teach(&mut profile);
+            while asked.next_if_eq(&index).is_some() {
+                let (chosen, took) = clock.measure(|| {
+                    live.choose(&profile, &occasion, PLACES, |_| true, &mut room).last().copied()
+                });
+                std::hint::black_box(chosen);
+                times.push(took);
+            }
+        }
     }
     times.sort_unstable();
     [50, 99].map(|percent| {

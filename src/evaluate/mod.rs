@@ -6,14 +6,13 @@
 //! what was bought or redeemed anyway, so nothing here is an effect of a coupon.
 //!
 //! In reading order: [`data`], [`queries`], [`methods`], [`baskets`], [`coupons`],
-//! [`metrics`], [`tables`]; [`affinity`] and [`learning`] are arithmetic.
+//! [`metrics`], [`tables`]; [`affinity`] is arithmetic, and so is [`crate::learning`].
 
 pub mod affinity;
 pub mod baskets;
 mod clock;
 pub mod coupons;
 pub mod data;
-pub mod learning;
 pub mod methods;
 pub mod metrics;
 pub mod queries;

@@ -63,6 +63,16 @@ impl Bought {
         }
     }
 
+    /// Of [`Bought::counts`] the slowly decayed one, in 1024ths.
+    pub(super) fn slow(&self) -> u16 {
+        match self {
+            Self::Few(gaps) => gaps.iter().fold(ONE, |slow, gap| {
+                decayed(slow, &SLOW, gap.into()).saturating_add(ONE)
+            }),
+            Self::Often(counts) => counts.slow,
+        }
+    }
+
     /// Called while every day is still known that will be when the oldest of them has gone: an
     /// item that is not counted before its first day goes never has one.
     pub(super) fn count_before_the_oldest_day_goes(&mut self, days: &[u16], since: u32) {
@@ -182,5 +192,8 @@ const fn powers(base: f32) -> [f32; POWERS] {
 )]
 pub(super) fn decayed(stored: u16, table: &[f32; POWERS], baskets: u32) -> u16 {
     let factor = table.get(baskets as usize).copied().unwrap_or(0.0);
-    (f32::from(stored) * factor).round() as u16
+    let exact = f32::from(stored) * factor;
+    // Rounded, half away from zero: what `round` gives, which calls a function here.
+    let whole = exact as u16;
+    whole + u16::from(exact - f32::from(whole) >= 0.5)
 }

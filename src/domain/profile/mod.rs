@@ -86,6 +86,31 @@ pub struct Affinity {
     pub last_day: u16,
 }
 
+/// An item that was bought, to be asked for no more than one needs.
+#[derive(Clone, Copy, Debug)]
+pub struct Held<'a> {
+    profile: &'a Profile,
+    item: &'a Item,
+}
+
+impl Held<'_> {
+    /// Its number.
+    pub fn id(&self) -> u32 {
+        self.item.id
+    }
+
+    /// [`Affinity::slow`] alone.
+    pub fn slow(&self) -> f32 {
+        let since = self.profile.baskets - self.item.basket;
+        f32::from(decayed(self.item.bought.slow(), &SLOW, since)) / f32::from(ONE)
+    }
+
+    /// How it stands.
+    pub fn affinity(&self) -> Affinity {
+        self.profile.affinity_of(self.item)
+    }
+}
+
 /// What is remembered of one account's baskets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Profile {
@@ -144,6 +169,11 @@ impl Profile {
         let items = &self.items[level as usize];
         let at = items.binary_search_by_key(&id, |item| item.id).ok()?;
         items.get(at).map(|item| self.affinity_of(item))
+    }
+
+    /// All items of a level, by id, to be looked at one by one.
+    pub fn bought(&self, level: Level) -> impl Iterator<Item = Held<'_>> {
+        self.items[level as usize].iter().map(|item| Held { profile: self, item })
     }
 
     /// All items of a level, by id.

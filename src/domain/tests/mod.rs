@@ -11,6 +11,7 @@ mod encodings;
 mod ledger;
 mod profile;
 mod programme;
+mod selection;
 mod spending;
 mod swipe;
 

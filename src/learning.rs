@@ -1,6 +1,7 @@
 //! Weights from examples: the choice among a list (conditional logit) and the yes or no of one
 //! pair (logistic regression), both by Newton's method on the exact likelihood, whose maximum
-//! is the only one. Pure arithmetic; knows nothing of what the numbers mean.
+//! is the only one. Pure arithmetic; knows nothing of what the numbers mean. Both are held
+//! towards weights that are known beforehand, so that little history changes little.
 
 /// Steps after which the search ends in any case; it usually takes six.
 const STEPS_MAX: usize = 25;
@@ -47,9 +48,9 @@ impl<const N: usize> Choices<N> {
         self.ends.is_empty()
     }
 
-    /// The most likely weights, held towards zero by `ridge`.
-    pub fn fit(&self, ridge: f64) -> [f64; N] {
-        ascend(ridge, |weights| {
+    /// The most likely weights, held towards `known` by `ridge`.
+    pub fn fit(&self, ridge: f64, known: &[f64; N]) -> [f64; N] {
+        ascend(ridge, known, |weights| {
             let mut sum = Sum::default();
             let mut begin = 0;
             let mut odds = Vec::new();
@@ -91,13 +92,14 @@ impl<const N: usize> Choices<N> {
     }
 }
 
-/// The most likely weights of a logistic regression, held towards zero by `ridge`. Each example
-/// has signs, what came of it, and how much it counts.
+/// The most likely weights of a logistic regression, held towards `known` by `ridge`. Each
+/// example has signs, what came of it, and how much it counts.
 pub fn logistic<'a, const N: usize>(
     examples: impl Iterator<Item = (&'a [f32; N], bool, f64)> + Clone,
     ridge: f64,
+    known: &[f64; N],
 ) -> [f64; N] {
-    ascend(ridge, |weights| {
+    ascend(ridge, known, |weights| {
         let mut sum = Sum::default();
         for (signs, came, counts) in examples.clone() {
             let score = dot(weights, signs);
@@ -140,17 +142,22 @@ impl<const N: usize> Sum<N> {
 }
 
 /// Climbs to the top of a concave function; a step that leads down is halved.
-fn ascend<const N: usize>(ridge: f64, look: impl Fn(&[f64; N]) -> Sum<N>) -> [f64; N] {
+fn ascend<const N: usize>(
+    ridge: f64,
+    known: &[f64; N],
+    look: impl Fn(&[f64; N]) -> Sum<N>,
+) -> [f64; N] {
     let held = |weights: &[f64; N]| {
         let mut sum = look(weights);
-        for (at, weight) in weights.iter().enumerate() {
-            sum.likelihood -= ridge * weight * weight / 2.0;
-            sum.slope[at] -= ridge * weight;
+        for (at, (weight, known)) in weights.iter().zip(known).enumerate() {
+            let off = weight - known;
+            sum.likelihood -= ridge * off * off / 2.0;
+            sum.slope[at] -= ridge * off;
             sum.curve[at][at] += ridge;
         }
         sum
     };
-    let mut weights = [0.0; N];
+    let mut weights = *known;
     let mut here = held(&weights);
     for _ in 0..STEPS_MAX {
         let step = solve(here.curve, here.slope);
@@ -213,8 +220,18 @@ mod tests {
     fn a_share_of_three_in_four_is_its_logarithm_of_odds() {
         let examples = [([1.0], true, 3.0), ([1.0], false, 1.0)];
         let examples = examples.iter().map(|(signs, came, counts)| (signs, *came, *counts));
-        let [weight] = logistic(examples, 0.0);
+        let [weight] = logistic(examples, 0.0, &[0.0]);
         assert!((weight - 3.0_f64.ln()).abs() < 1e-4, "{weight}");
+    }
+
+    #[test]
+    fn little_history_changes_little() {
+        let examples = [([1.0], true, 3.0), ([1.0], false, 1.0)];
+        let examples = examples.iter().map(|(signs, came, counts)| (signs, *came, *counts));
+        let [held] = logistic(examples.clone(), 1e6, &[0.3]);
+        assert!((held - 0.3).abs() < 1e-4, "{held}");
+        let [weight] = logistic(examples, 1.0, &[0.3]);
+        assert!(weight > 0.3 && weight < 3.0_f64.ln(), "{weight}");
     }
 
     #[test]
@@ -227,7 +244,7 @@ mod tests {
         }
         choices.add([1.0], 0.0, 0.0);
         choices.end();
-        let [weight] = choices.fit(0.0);
+        let [weight] = choices.fit(0.0, &[0.0]);
         assert!((weight - 2.0_f64.ln()).abs() < 1e-4, "{weight}");
     }
 
@@ -239,7 +256,7 @@ mod tests {
             choices.add([0.0], if first { 0.0 } else { 1.0 }, 4.0_f32.ln());
             choices.end();
         }
-        let [weight] = choices.fit(0.0);
+        let [weight] = choices.fit(0.0, &[0.0]);
         assert!((weight - 4.0_f64.ln()).abs() < 1e-4, "{weight}");
     }
 }

@@ -1,0 +1,227 @@
+//! Which coupons an account is likeliest to redeem, among all that are live.
+//!
+//! Coupons are looked up by what the account buys and not the other way round, so that a
+//! decision costs what the two have in common, and one pass over what all coupons are for.
+//! Must never learn, and must never say what a coupon *causes*: a likely redemption may be a
+//! purchase that was coming anyway.
+
+mod signs;
+mod targets;
+
+use super::super::product::Product;
+use super::super::profile::{Level, Profile};
+use super::super::target::Target;
+
+use self::signs::{Columns, Scorer, Share};
+pub use self::signs::{Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, score};
+use self::targets::{Mark, Targets};
+
+/// Coupons that are live, arranged by what they hold for.
+#[derive(Clone, Debug, Default)]
+pub struct Live {
+    targets: Targets,
+    weights: OfferWeights,
+    /// By target.
+    shares: Vec<Share>,
+}
+
+/// Working memory of a decision, used again for the next one.
+#[derive(Clone, Debug, Default)]
+pub struct OfferRoom {
+    common: Columns,
+    /// Targets of whose articles something was bought, each once.
+    owned: Vec<u32>,
+    brands: Sums<f32>,
+    kinds: Sums<f32>,
+    places: Sums<Own>,
+    scores: Vec<f32>,
+    best: Vec<(u32, f32)>,
+}
+
+/// Sums by number, and which of them are not nothing.
+#[derive(Clone, Debug, Default)]
+struct Sums<T> {
+    sums: Vec<T>,
+    touched: Vec<u32>,
+}
+
+impl<T: Copy + Default + PartialEq> Sums<T> {
+    fn forget(&mut self, numbers: usize) {
+        for no in self.touched.drain(..) {
+            self.sums[no as usize] = T::default();
+        }
+        self.sums.resize(numbers, T::default());
+    }
+
+    /// The sum of a number, to be added to.
+    fn of(&mut self, no: u16) -> &mut T {
+        let sum = &mut self.sums[usize::from(no)];
+        if *sum == T::default() {
+            self.touched.push(u32::from(no));
+        }
+        sum
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        self.touched.iter().map(|no| (*no, &self.sums[*no as usize]))
+    }
+}
+
+impl Live {
+    /// Arranges coupons, each given by what it is for. `catalogue` and `popularity` (share of
+    /// all baskets) are indexed by the number of the article.
+    pub fn new(
+        coupons: &[&Target],
+        catalogue: &[Product],
+        popularity: &[f32],
+        weights: OfferWeights,
+    ) -> Self {
+        let targets = Targets::new(coupons, catalogue, popularity);
+        let mut live = Self { targets, ..Self::default() };
+        live.weigh(weights);
+        live
+    }
+
+    /// Takes over other weights.
+    pub fn weigh(&mut self, weights: OfferWeights) {
+        self.weights = weights;
+        self.shares =
+            self.targets.known.iter().map(|known| Scorer::share(&weights, known)).collect();
+    }
+
+    /// The coupons with the highest scores of those that `may` be chosen, likeliest first; at
+    /// most `most`, each as its place among the coupons and its score. Of equals the one that
+    /// stands first among the coupons. `may` is asked only for what would be among them.
+    pub fn choose<'a>(
+        &self,
+        profile: &Profile,
+        occasion: &Occasion,
+        most: usize,
+        mut may: impl FnMut(u32) -> bool,
+        room: &'a mut OfferRoom,
+    ) -> &'a [(u32, f32)] {
+        self.look_at(profile, room);
+        let OfferRoom { common, owned, scores, best, .. } = room;
+        let scorer = Scorer::new(&self.weights, Customer::of(profile, occasion));
+        scorer.never_bought(&self.shares, common, scores);
+        for target in &*owned {
+            let at = *target as usize;
+            scores[at] = scorer.bought(self.shares[at], &common.of(at));
+        }
+        best.clear();
+        let mut least = if most == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
+        for (coupon, target) in (0_u32..).zip(&self.targets.of_coupon) {
+            let score = scores[*target as usize];
+            // What comes later goes after its equals.
+            if best.len() == most && score <= least || !may(coupon) {
+                continue;
+            }
+            best.truncate(most - 1);
+            let place = best.partition_point(|(_, better)| *better >= score);
+            best.insert(place, (coupon, score));
+            least = best.last().map_or(f32::NEG_INFINITY, |(_, score)| *score);
+        }
+        best
+    }
+
+    /// Hands over each coupon's signs and how many of the account's baskets held each of its
+    /// articles, added up: what weights are learned from.
+    pub fn signs(
+        &self,
+        profile: &Profile,
+        occasion: &Occasion,
+        room: &mut OfferRoom,
+        mut take: impl FnMut(&[f32; OFFER_SIGNS], f32),
+    ) {
+        self.look_at(profile, room);
+        let customer = Customer::of(profile, occasion);
+        for target in &self.targets.of_coupon {
+            let at = *target as usize;
+            let common = room.common.of(at);
+            take(&customer.signs(&self.targets.known[at], &common), common.own.count);
+        }
+    }
+
+    /// Σ of a coupon's articles' shares of all baskets.
+    pub fn popularity(&self, coupon: u32) -> f32 {
+        let target = self.targets.of_coupon[coupon as usize];
+        self.targets.known[target as usize].popularity
+    }
+
+    /// Finds what the account's purchases have in common with each target.
+    fn look_at(&self, profile: &Profile, room: &mut OfferRoom) {
+        let targets = &self.targets;
+        let OfferRoom { common, owned, brands, kinds, places, .. } = room;
+        common.forget(targets.known.len());
+        owned.clear();
+        brands.forget(targets.by_brand.numbers());
+        kinds.forget(targets.by_kind.numbers());
+        places.forget(targets.by_place.numbers());
+        let mut of_everything = Own::default();
+        for item in profile.bought(Level::Product) {
+            let Some(mark) = targets.marks.get(item.id() as usize) else { continue };
+            if *mark == Mark::default() && targets.everything.is_none() {
+                continue;
+            }
+            let slow = item.slow();
+            if mark.brand > 0 {
+                *brands.of(mark.brand) += slow;
+            }
+            if mark.kind > 0 {
+                *kinds.of(mark.kind) += slow;
+            }
+            let placed = mark.places.iter().any(|no| *no > 0);
+            if !mark.named && !placed && targets.everything.is_none() {
+                continue;
+            }
+            let affinity = item.affinity();
+            for no in mark.places.iter().filter(|no| **no > 0) {
+                places.of(*no).add(&affinity);
+            }
+            of_everything.add(&affinity);
+            for at in targets.by_product.of(item.id()) {
+                let own = &mut common.own[*at as usize];
+                if own.count == 0.0 {
+                    owned.push(*at);
+                }
+                own.add(&affinity);
+            }
+        }
+        let everything = targets.everything.iter().map(|at| (at, &of_everything));
+        let placed = places
+            .iter()
+            .flat_map(|(no, sum)| targets.by_place.of(no).iter().map(move |at| (at, sum)));
+        for (at, sum) in placed.chain(everything.filter(|(_, sum)| sum.count > 0.0)) {
+            let place = *at as usize;
+            if common.own[place].count == 0.0 {
+                owned.push(*at);
+            }
+            common.own[place].merge(sum);
+            // It names no article, so that it has no brands but those of what was bought.
+            common.by_brand[place] += sum.slow;
+            common.by_kind[place] += sum.slow;
+        }
+        for item in profile.bought(Level::Type) {
+            let of_type = targets.by_type.of(item.id());
+            if of_type.is_empty() {
+                continue;
+            }
+            let slow = item.slow();
+            for (at, share) in of_type {
+                common.by_type[*at as usize] += share * slow;
+                let most = &mut common.most_of_a_type[*at as usize];
+                *most = most.max(slow);
+            }
+        }
+        for (sums, postings, column) in [
+            (&*brands, &targets.by_brand, &mut common.by_brand),
+            (&*kinds, &targets.by_kind, &mut common.by_kind),
+        ] {
+            for (no, sum) in sums.iter() {
+                for at in postings.of(no) {
+                    column[*at as usize] += sum;
+                }
+            }
+        }
+    }
+}

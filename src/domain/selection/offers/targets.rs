@@ -1,0 +1,236 @@
+//! Live coupons, arranged so that they are found from what an account buys.
+//!
+//! Coupons for the same are one *target*. What names only departments, only categories, only
+//! types or only brands is found by these and never taken apart into its articles, however many
+//! they are; what names articles, overlaps with itself or has exceptions is found by them.
+
+use std::collections::BTreeMap;
+
+use super::super::super::product::{Product, Taxa};
+use super::super::super::target::{Numbers, Target};
+use super::super::logarithm::{ln, ln_1p};
+use super::signs::Known;
+
+/// Below this share of baskets a coupon's popularity tells nothing.
+const RARE: f32 = 2e-5;
+
+/// For each number, in what it stands: one list after the other.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Postings<T> {
+    starts: Vec<u32>,
+    entries: Vec<T>,
+}
+
+impl<T: Copy> Postings<T> {
+    fn new(mut pairs: Vec<(u32, T)>) -> Self {
+        pairs.sort_by_key(|(no, _)| *no);
+        let numbers = pairs.last().map_or(0, |(no, _)| *no as usize + 1);
+        let mut starts = vec![0_u32; numbers + 1];
+        for (no, _) in &pairs {
+            starts[*no as usize + 1] += 1;
+        }
+        for at in 0..numbers {
+            starts[at + 1] += starts[at];
+        }
+        Self { starts, entries: pairs.into_iter().map(|(_, entry)| entry).collect() }
+    }
+
+    pub(super) fn of(&self, no: u32) -> &[T] {
+        match self.starts.get(no as usize..no as usize + 2) {
+            Some(&[from, to]) => &self.entries[from as usize..to as usize],
+            _ => &[],
+        }
+    }
+
+    /// One more than the largest number.
+    pub(super) fn numbers(&self) -> usize {
+        self.starts.len().saturating_sub(1)
+    }
+}
+
+/// By what an article is found, as numbered here; 0 where no target asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Mark {
+    /// Its department, category, type and brand, where a target names them.
+    pub(super) places: [u16; 4],
+    /// Its brand, where articles of it are named.
+    pub(super) brand: u16,
+    /// Its brand and type, where articles of both are named.
+    pub(super) kind: u16,
+    /// Whether it is named itself.
+    pub(super) named: bool,
+}
+
+/// What live coupons are for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Targets {
+    /// The target of each coupon.
+    pub(super) of_coupon: Vec<u32>,
+    pub(super) known: Vec<Known>,
+    /// The target that is everything, if there is one.
+    pub(super) everything: Option<u32>,
+    pub(super) by_product: Postings<u32>,
+    pub(super) by_place: Postings<u32>,
+    /// With the share of the target's articles that are of the type.
+    pub(super) by_type: Postings<(u32, f32)>,
+    pub(super) by_brand: Postings<u32>,
+    pub(super) by_kind: Postings<u32>,
+    /// By article.
+    pub(super) marks: Vec<Mark>,
+}
+
+/// How a target is found.
+enum Way {
+    Everything,
+    /// By places: their level and their numbers.
+    Places(usize, Vec<u32>),
+    /// By its articles.
+    Articles(Vec<u32>),
+}
+
+fn way(target: &Target, catalogue: &[Product]) -> Way {
+    let Target { scope, except } = target;
+    let by_articles = || {
+        let held = catalogue.iter().filter(|product| target.holds(product));
+        Way::Articles(held.map(|product| product.product_no).filter(|no| *no > 0).collect())
+    };
+    if *except != Numbers::default() {
+        return by_articles();
+    }
+    let Some(Numbers { departments, categories, types, brands, products }) = scope else {
+        return Way::Everything;
+    };
+    let levels = [departments, categories, types, brands];
+    let mut named = levels.into_iter().enumerate().filter(|(_, numbers)| !numbers.is_empty());
+    match (named.next(), named.next(), products.is_empty()) {
+        // Places of one level have no article in common.
+        (Some((level, numbers)), None, true) => Way::Places(level, numbers.clone()),
+        (None, None, false) => {
+            let known = |no: &u32| catalogue.get(*no as usize).is_some_and(|it| !it.sensitive);
+            Way::Articles(products.iter().copied().filter(|no| *no > 0).filter(known).collect())
+        }
+        _ => by_articles(),
+    }
+}
+
+impl Targets {
+    /// Arranges coupons by what they are for. `catalogue` and `popularity` (share of all
+    /// baskets) are indexed by the number of the article.
+    pub(super) fn new(coupons: &[&Target], catalogue: &[Product], popularity: &[f32]) -> Self {
+        let mut numbers = BTreeMap::new();
+        let mut ways = Vec::new();
+        let mut targets = Self { marks: vec![Mark::default(); catalogue.len()], ..Self::default() };
+        for target in coupons {
+            let number = *numbers.entry(*target).or_insert_with(|| {
+                ways.push(way(target, catalogue));
+                ways.len() - 1
+            });
+            targets.of_coupon.push(u32::try_from(number).unwrap_or(u32::MAX));
+        }
+        targets.arrange_articles(&ways, catalogue);
+        targets.arrange_places(&ways, catalogue);
+        targets.measure(&ways, catalogue, popularity);
+        targets
+    }
+
+    /// What is found by its articles, and by the brands and kinds of these.
+    fn arrange_articles(&mut self, ways: &[Way], catalogue: &[Product]) {
+        let mut listed: Vec<(u32, &Vec<u32>)> = Vec::new();
+        for (at, way) in (0_u32..).zip(ways) {
+            if let Way::Articles(articles) = way {
+                listed.push((at, articles));
+            }
+        }
+        let taxa = |no: &u32| catalogue[*no as usize].taxa;
+        let all = || listed.iter().flat_map(|(_, articles)| *articles).map(taxa);
+        let brand_nos = distinct(all().map(|taxa| taxa.brand_no).filter(|no| *no > 0));
+        let kind_nos =
+            distinct(all().map(|taxa| (taxa.brand_no, taxa.type_no)).filter(|(no, _)| *no > 0));
+        for (mark, product) in self.marks.iter_mut().zip(catalogue) {
+            let Taxa { brand_no, type_no, .. } = product.taxa;
+            mark.brand = number(&brand_nos, &brand_no);
+            mark.kind = number(&kind_nos, &(brand_no, type_no));
+        }
+        let [mut products, mut brands, mut kinds] = [const { Vec::new() }; 3];
+        for (at, articles) in listed {
+            products.extend(articles.iter().map(|no| (*no, at)));
+            articles.iter().for_each(|no| self.marks[*no as usize].named = true);
+            let marks = || articles.iter().map(|no| self.marks[*no as usize]);
+            for (found, nos) in [
+                (&mut brands, distinct(marks().map(|mark| mark.brand))),
+                (&mut kinds, distinct(marks().map(|mark| mark.kind))),
+            ] {
+                found.extend(nos.into_iter().filter(|no| *no > 0).map(|no| (u32::from(no), at)));
+            }
+        }
+        self.by_product = Postings::new(products);
+        self.by_brand = Postings::new(brands);
+        self.by_kind = Postings::new(kinds);
+    }
+
+    /// What is found by places of the hierarchy.
+    fn arrange_places(&mut self, ways: &[Way], catalogue: &[Product]) {
+        let mut pairs: Vec<((usize, u32), u32)> = Vec::new();
+        for (at, way) in (0_u32..).zip(ways) {
+            match way {
+                Way::Places(level, numbers) => {
+                    pairs.extend(numbers.iter().map(|no| ((*level, *no), at)));
+                }
+                Way::Everything => self.everything = Some(at),
+                Way::Articles(_) => {}
+            }
+        }
+        let places = distinct(pairs.iter().map(|(place, _)| *place));
+        for (mark, product) in self.marks.iter_mut().zip(catalogue) {
+            let Taxa { department_no, category_no, type_no, brand_no } = product.taxa;
+            let nos = [department_no, category_no, type_no, brand_no];
+            mark.places = std::array::from_fn(|level| number(&places, &(level, nos[level])));
+        }
+        let numbered = |(place, at)| (u32::from(number(&places, &place)), at);
+        // What has no number fits no mark either.
+        self.by_place = Postings::new(pairs.into_iter().map(numbered).collect());
+    }
+
+    /// How broad and how popular each target is, and of which types.
+    fn measure(&mut self, ways: &[Way], catalogue: &[Product], popularity: &[f32]) {
+        let mut breadths = vec![0_f32; ways.len()];
+        let mut shares = vec![0_f32; ways.len()];
+        let mut counts: BTreeMap<(u32, u32), f32> = BTreeMap::new();
+        let sellable = catalogue.iter().zip(&self.marks).filter(|(product, _)| !product.sensitive);
+        for (product, mark) in sellable.filter(|(product, _)| product.product_no > 0) {
+            let share = popularity.get(product.product_no as usize).copied().unwrap_or_default();
+            let places = mark.places.iter().filter(|no| **no > 0);
+            let by_place = places.flat_map(|no| self.by_place.of(u32::from(*no)));
+            let found = by_place.chain(self.by_product.of(product.product_no));
+            for at in found.copied().chain(self.everything) {
+                breadths[at as usize] += 1.0;
+                shares[at as usize] += share;
+                if product.taxa.type_no > 0 {
+                    *counts.entry((product.taxa.type_no, at)).or_default() += 1.0;
+                }
+            }
+        }
+        let of_types = counts.into_iter();
+        self.by_type = Postings::new(
+            of_types.map(|((no, at), count)| (no, (at, count / breadths[at as usize]))).collect(),
+        );
+        let known = |(popularity, breadth): (f32, f32)| Known {
+            popularity,
+            log_popularity: ln(popularity.max(RARE)),
+            log_breadth: ln_1p(breadth),
+        };
+        self.known = shares.into_iter().zip(breadths).map(known).collect();
+    }
+}
+
+fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
+
+/// The place among sorted values, from 1; 0 when it is not there, or beyond what fits.
+fn number<T: Ord>(values: &[T], value: &T) -> u16 {
+    values.binary_search(value).ok().and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(0)
+}

@@ -1,0 +1,52 @@
+//! What an offer is for: places in the hierarchy, brands and articles, by number. Names are
+//! resolved before; must never hold one.
+
+use super::product::{Product, Taxa};
+
+/// Places and articles at any level of the hierarchy; each list sorted, without repetitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Numbers {
+    /// Departments.
+    pub departments: Vec<u32>,
+    /// Categories.
+    pub categories: Vec<u32>,
+    /// Types.
+    pub types: Vec<u32>,
+    /// Brands.
+    pub brands: Vec<u32>,
+    /// Articles.
+    pub products: Vec<u32>,
+}
+
+impl Numbers {
+    /// Whether an article is among them.
+    pub fn holds(&self, product: &Product) -> bool {
+        let Taxa { department_no, category_no, type_no, brand_no } = product.taxa;
+        [
+            (&self.departments, department_no),
+            (&self.categories, category_no),
+            (&self.types, type_no),
+            (&self.brands, brand_no),
+            (&self.products, product.product_no),
+        ]
+        .into_iter()
+        .any(|(numbers, number)| numbers.binary_search(&number).is_ok())
+    }
+}
+
+/// What an offer is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Target {
+    /// What is named; nothing: everything.
+    pub scope: Option<Numbers>,
+    /// Of that, what it is not for.
+    pub except: Numbers,
+}
+
+impl Target {
+    /// Whether it is for an article. What is sensitive is no offer's.
+    pub fn holds(&self, product: &Product) -> bool {
+        let named = self.scope.as_ref().is_none_or(|scope| scope.holds(product));
+        named && !product.sensitive && !self.except.holds(product)
+    }
+}
