@@ -1,7 +1,8 @@
-//! Weights from examples: the choice among a list (conditional logit) and the yes or no of one
-//! pair (logistic regression), both by Newton's method on the exact likelihood, whose maximum
-//! is the only one. Pure arithmetic; knows nothing of what the numbers mean. Both are held
-//! towards weights that are known beforehand, so that little history changes little.
+//! Weights from examples, and how well they tell these apart: the choice among a list
+//! (conditional logit) and the yes or no of one pair (logistic regression), both by Newton's
+//! method on the exact likelihood, whose maximum is the only one. Both are held towards weights
+//! that are known beforehand, so that little history changes little. Pure arithmetic; knows
+//! nothing of what the numbers mean.
 
 /// Steps after which the search ends in any case; it usually takes six.
 const STEPS_MAX: usize = 25;
@@ -206,6 +207,31 @@ fn dot<const N: usize>(weights: &[f64; N], signs: &[f32; N]) -> f64 {
     weights.iter().zip(signs).map(|(weight, sign)| weight * f64::from(*sign)).sum()
 }
 
+/// The probability that one of the positive scores is above one of the negative ones, where
+/// equal ones count half; nothing when one of the two is missing.
+pub fn area_under_curve(scores: &[(f64, bool)]) -> Option<f64> {
+    let mut sorted = scores.to_vec();
+    sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
+    let positives = sorted.iter().filter(|(_, positive)| *positive).count();
+    let negatives = sorted.len() - positives;
+    if positives == 0 || negatives == 0 {
+        return None;
+    }
+    let (mut below, mut won) = (0, 0.0);
+    for equal in sorted.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
+        let here = equal.iter().filter(|(_, positive)| *positive).count();
+        let lost = equal.len() - here;
+        won += count(here) * (count(below) + count(lost) / 2.0);
+        below += lost;
+    }
+    Some(won / (count(positives) * count(negatives)))
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn count(count: usize) -> f64 {
+    count as f64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -258,5 +284,13 @@ mod tests {
         }
         let [weight] = choices.fit(0.0, &[0.0]);
         assert!((weight - 4.0_f64.ln()).abs() < 1e-4, "{weight}");
+    }
+
+    #[test]
+    fn equal_scores_count_half() {
+        let scores = [(0.9, true), (0.5, true), (0.5, false), (0.1, false)];
+        // Pairs: 0.9 wins both; 0.5 ties one and wins one.
+        assert_eq!(area_under_curve(&scores), Some(3.5 / 4.0));
+        assert_eq!(area_under_curve(&[(0.9, true)]), None);
     }
 }

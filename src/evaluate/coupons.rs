@@ -12,14 +12,14 @@ use jiff::civil::{Date, date};
 use super::clock::Stopwatch;
 use super::data::Data;
 use super::methods::{Method, draw};
-use super::metrics::{area_under_curve, discount, mean, ratio};
+use super::metrics::{discount, mean, ratio};
 use crate::domain::profile::Profile;
 use crate::domain::selection::offers::{
     Live, OFFER_SIGNS, Occasion, OfferRoom, OfferWeights, score,
 };
 use crate::domain::target::{Numbers, Target};
 use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon};
-use crate::learning::logistic;
+use crate::learning::{area_under_curve, logistic};
 
 /// Campaigns that begin earlier are only learned from.
 const FIRST_SCORED: Date = date(2017, 8, 1);

@@ -55,26 +55,6 @@ pub fn paired(ours: &[f64], theirs: &[f64]) -> (f64, f64) {
     (middle, error)
 }
 
-/// The probability that one of the positive scores is above one of the negative ones, where
-/// equal ones count half; nothing when one of the two is missing.
-pub fn area_under_curve(scores: &[(f64, bool)]) -> Option<f64> {
-    let mut sorted = scores.to_vec();
-    sorted.sort_unstable_by(|a, b| a.0.total_cmp(&b.0));
-    let positives = sorted.iter().filter(|(_, positive)| *positive).count();
-    let negatives = sorted.len() - positives;
-    if positives == 0 || negatives == 0 {
-        return None;
-    }
-    let (mut below, mut won) = (0, 0.0);
-    for equal in sorted.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
-        let here = equal.iter().filter(|(_, positive)| *positive).count();
-        let lost = equal.len() - here;
-        won += ratio(here, 1) * (ratio(below, 1) + ratio(lost, 2));
-        below += lost;
-    }
-    Some(won / (ratio(positives, 1) * ratio(negatives, 1)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,13 +98,5 @@ mod tests {
         let (difference, error) = paired(&[0.5, 0.4, 0.2], &[0.4, 0.1, 0.0]);
         close(difference, 0.2);
         close(error, 0.057_735);
-    }
-
-    #[test]
-    fn equal_scores_count_half() {
-        let scores = [(0.9, true), (0.5, true), (0.5, false), (0.1, false)];
-        // Pairs: 0.9 wins both; 0.5 ties one and wins one.
-        close(area_under_curve(&scores).expect("both kinds"), 3.5 / 4.0);
-        assert_eq!(area_under_curve(&[(0.9, true)]), None);
     }
 }
