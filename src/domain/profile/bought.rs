@@ -66,9 +66,9 @@ impl Bought {
     /// Of [`Bought::counts`] the slowly decayed one, in 1024ths.
     pub(super) fn slow(&self) -> u16 {
         match self {
-            Self::Few(gaps) => gaps.iter().fold(ONE, |slow, gap| {
-                decayed(slow, &SLOW, gap.into()).saturating_add(ONE)
-            }),
+            Self::Few(gaps) => gaps
+                .iter()
+                .fold(ONE, |slow, gap| decayed(slow, &SLOW, gap.into()).saturating_add(ONE)),
             Self::Often(counts) => counts.slow,
         }
     }
