@@ -264,7 +264,7 @@ fn answer(swipe: &Swipe, decision: &Decision) -> bytes::Bytes {
         points: Points { earned: decision.earned, ..Points::of_account(&standing) },
         tier: None,
         redemptions: Vec::new(),
-        coupons: [],
+        coupons: Vec::new(),
         messages: Vec::new(),
     })
 }

@@ -12,6 +12,7 @@ use moka::sync::Cache;
 
 use crate::config;
 use crate::domain::account::Account;
+use crate::domain::coupon::{Code, Open};
 use crate::domain::profile::Profile;
 
 /// An account as it was at one version.
@@ -26,6 +27,9 @@ pub struct Hot {
     /// What the customer buys, as [`Profile::encode`] writes it, in a quarter of the memory that
     /// it takes to work with; no bytes at all before anything is known.
     pub profile: Arc<[u8]>,
+    /// Coupons that it can redeem, those that run out on the day of its clock included. Every
+    /// change of a coupon raises the version.
+    pub open: Arc<[Open]>,
     /// The earliest business date of a sale since the stored checkpoint of the profile, or
     /// [`Date::MAX`]: where to look for these sales when the account is loaded again.
     pub tail_since: Date,
@@ -40,6 +44,25 @@ impl Hot {
         match self.profile.is_empty() {
             true => *profile = Profile::default(),
             false => profile.read(&self.profile).expect("it was encoded here"),
+        }
+    }
+
+    /// Coupons that it can redeem on a business date or later.
+    pub fn open_on(&self, business_date: Date) -> impl Iterator<Item = &Open> {
+        self.open.iter().filter(move |coupon| coupon.valid_until >= business_date)
+    }
+
+    /// Notes a coupon that it can redeem.
+    pub fn gain(&mut self, coupon: Open) {
+        let clock = self.account.clock;
+        let still = self.open.iter().copied().filter(|open| open.valid_until >= clock);
+        self.open = still.chain([coupon]).collect();
+    }
+
+    /// Notes that a coupon can be redeemed no more.
+    pub fn lose(&mut self, code: Code) {
+        if self.open.iter().any(|open| open.code == code) {
+            self.open = self.open.iter().copied().filter(|open| open.code != code).collect();
         }
     }
 

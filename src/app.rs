@@ -68,6 +68,7 @@ impl App {
         let accounts = Accounts::new(&config.cache);
         let (committers, tasks) = Committers::start(
             &config.commit,
+            &config.coupons,
             &config.database,
             accounts.clone(),
             catalogue.clone(),

@@ -33,6 +33,8 @@ pub struct Config {
     pub commit: Commit,
     /// When points are written off.
     pub ledger: Ledger,
+    /// `[coupons]`
+    pub coupons: Coupons,
     /// What people of the back office may do.
     pub office: Office,
     /// The accounts held in memory.
@@ -245,6 +247,25 @@ impl Default for Commit {
             statement_timeout_ms: 5_000,
             lock_timeout_ms: 150,
         }
+    }
+}
+
+/// Most coupons that a swipe can be given.
+pub const COUPONS_PER_SWIPE_MAX: usize = 4;
+
+/// `[coupons]`: what tills give to customers.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Coupons {
+    /// Most coupons that one receipt carries; 0: the till chooses none.
+    pub per_swipe: usize,
+    /// A customer who can redeem so many is given no more.
+    pub open_max: usize,
+}
+
+impl Default for Coupons {
+    fn default() -> Self {
+        Self { per_swipe: 2, open_max: 12 }
     }
 }
 
@@ -490,6 +511,7 @@ impl Config {
             self.commit.wait_max_ms > 0 && self.commit.lock_timeout_ms > 0,
             "commit.wait_max_ms and commit.lock_timeout_ms must not be 0",
         );
+        require(self.coupons.per_swipe <= COUPONS_PER_SWIPE_MAX, "coupons.per_swipe is at most 4");
         require(
             (0..=400).contains(&self.ledger.expire_after_days),
             "ledger.expire_after_days must lie within 0 to 400",

@@ -78,6 +78,8 @@ pub struct Metrics {
     pub redeemed_over_budget: IntCounter,
     /// Requests kept in the quarantine.
     pub quarantined: IntCounter,
+    /// Coupons that receipts brought.
+    pub coupons_issued: IntCounter,
 }
 
 /// Seconds of the parts of a swipe.
@@ -256,6 +258,11 @@ impl Metrics {
                 &registry,
                 "tillside_quarantined_total",
                 "Requests kept in the quarantine.",
+            ),
+            coupons_issued: counter(
+                &registry,
+                "tillside_coupons_issued_total",
+                "Coupons that receipts brought.",
             ),
             registry,
         }

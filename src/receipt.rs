@@ -6,9 +6,12 @@
 use bytes::Bytes;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::coupon::Code;
+use crate::domain::offer::{Definition, Reward};
+use crate::domain::selection::showcase::Reason;
 use crate::domain::swipe::Standing;
 use crate::error::Error;
 
@@ -32,8 +35,7 @@ pub struct Receipt<'a> {
     /// What became of each coupon that the till took, in the till's order.
     pub redemptions: Vec<RedemptionOutcome<'a>>,
     /// Coupons for the customer to take home.
-    #[schema(value_type = Vec<Object>)]
-    pub coupons: [(); 0],
+    pub coupons: Vec<CouponOut<'a>>,
     /// Sentences to print.
     pub messages: Vec<String>,
 }
@@ -83,6 +85,99 @@ pub struct RedemptionOutcome<'a> {
     pub outcome: &'static str,
     /// What the till gave for it, in minor units.
     pub discount_minor: i64,
+}
+
+/// A coupon that a customer can redeem.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = OpenCoupon)]
+pub struct CouponOut<'a> {
+    /// Its code.
+    #[schema(example = "07K2M9QXA4TRB3")]
+    pub coupon: String,
+    /// What people call its offer.
+    #[schema(example = "yoghurt-half")]
+    pub offer: &'a str,
+    /// What customers read.
+    #[schema(example = "50 % off yoghurt")]
+    pub headline: &'a str,
+    /// What it gives.
+    #[schema(value_type = Object)]
+    pub reward: Reward,
+    /// The first business date on which it counts.
+    #[schema(value_type = String, format = Date)]
+    pub valid_from: Date,
+    /// The last one.
+    #[schema(value_type = String, format = Date)]
+    pub valid_until: Date,
+    /// How it is printed, to be scanned.
+    pub barcode: Barcode,
+    /// Why the customer gets it.
+    pub reason: ReasonOut,
+}
+
+/// A barcode to be printed.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Barcode {
+    /// `code128`: ISO/IEC 15417, which holds capitals and digits.
+    #[schema(example = "code128")]
+    pub symbology: &'static str,
+    /// What it encodes.
+    pub text: String,
+}
+
+/// Why a customer gets a coupon.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[schema(as = CouponReason)]
+pub struct ReasonOut {
+    /// For programs: `given`, `due-again`, `favourite`, `bought-before`, `brand-you-buy`,
+    /// `kind-you-buy` or `brand-you-like`.
+    #[schema(example = "due-again")]
+    pub code: &'static str,
+    /// For the customer: neutral, without the numbers behind it.
+    #[schema(example = "A favourite of yours is on offer.")]
+    pub text: &'static str,
+}
+
+impl<'a> CouponOut<'a> {
+    /// A coupon as customers get it.
+    pub fn new(
+        code: Code,
+        definition: &'a Definition,
+        (valid_from, valid_until): (Date, Date),
+        reason: Reason,
+    ) -> Self {
+        let coupon = code.to_string();
+        Self {
+            offer: &definition.offer,
+            headline: &definition.headline,
+            reward: definition.reward,
+            valid_from,
+            valid_until,
+            barcode: Barcode { symbology: "code128", text: coupon.clone() },
+            reason: ReasonOut { code: reason.name(), text: reason.text() },
+            coupon,
+        }
+    }
+}
+
+/// The codes of the coupons that a stored receipt of a sale brought.
+///
+/// # Errors
+/// When the stored bytes are damaged.
+pub fn coupons_on(stored: &[u8]) -> Result<Vec<Code>, Error> {
+    #[derive(Deserialize)]
+    struct Brought<'a> {
+        #[serde(borrow, default)]
+        coupons: Vec<Named<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Named<'a> {
+        coupon: &'a str,
+    }
+    let answer = decompress(stored)?;
+    let brought: Brought<'_> = serde_json::from_slice(&answer)
+        .map_err(|error| Error::Damaged(format!("receipt: {error}")))?;
+    Ok(brought.coupons.iter().filter_map(|it| Code::parse(it.coupon)).collect())
 }
 
 /// What a till gets for a void.

@@ -145,6 +145,7 @@ pub(crate) fn reloaded(hot: Arc<Hot>, accounts: &Accounts) -> Arc<Hot> {
                 account,
                 cards: Arc::clone(&hot.cards),
                 profile: Arc::clone(&held.profile),
+                open: Arc::clone(&hot.open),
                 tail_since: held.tail_since,
             })
         }

@@ -26,6 +26,7 @@ use crate::domain::product::Product;
 use crate::domain::profile::Visit;
 use crate::domain::programme::earning::Place;
 use crate::domain::programme::{Level, Programme, Rules};
+use crate::domain::selection::showcase::Showcase;
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
 use crate::sealing::Sealer;
@@ -89,23 +90,29 @@ pub struct Snapshot {
     /// By level, then by name.
     taxa: HashMap<(i16, String), u32>,
     /// By number.
-    offers: BTreeMap<i32, Offer>,
+    offers: BTreeMap<i32, Arc<Offer>>,
+    showcase: Showcase,
 }
 
 impl Snapshot {
     /// Every offer, oldest first.
     pub fn offers(&self) -> impl Iterator<Item = &Offer> {
-        self.offers.values()
+        self.offers.values().map(Arc::as_ref)
+    }
+
+    /// The offers that the till chooses from.
+    pub fn showcase(&self) -> &Showcase {
+        &self.showcase
     }
 
     /// An offer by number.
     pub fn offer(&self, offer_no: i32) -> Option<&Offer> {
-        self.offers.get(&offer_no)
+        self.offers.get(&offer_no).map(Arc::as_ref)
     }
 
     /// An offer by what people call it.
     pub fn offer_named(&self, offer_id: &str) -> Option<&Offer> {
-        self.offers.values().find(|offer| offer.definition.offer == offer_id)
+        self.offers().find(|offer| offer.definition.offer == offer_id)
     }
 
     /// Compiles an offer with the names of this moment.

@@ -11,8 +11,11 @@ use super::{Epoch, Products, Snapshot, Workstation};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
+use crate::domain::offer::Offer;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
+use crate::domain::selection::offers;
+use crate::domain::selection::showcase::Showcase;
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
 use crate::sealing::{OpenError, Sealer};
@@ -186,6 +189,12 @@ async fn load_with(
     // Rules and offers name stores, articles and places in the hierarchy: all of them are here.
     snapshot.epochs = compiled(&epochs, &snapshot)?;
 
+    load_offers(client, &mut snapshot).await?;
+    Ok(snapshot)
+}
+
+/// Offers, against the names of the snapshot, and those of them that the till chooses from.
+async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Error> {
     let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
         let offer_no: i32 = row.get("offer_no");
@@ -195,13 +204,31 @@ async fn load_with(
         });
         match compiled {
             Ok(offer) => {
-                snapshot.offers.insert(offer_no, offer);
+                snapshot.offers.insert(offer_no, Arc::new(offer));
             }
             // One bad row must not stop all tills; its coupons are redeemed unchecked and marked.
             Err(error) => tracing::error!(offer_no, %error, "an offer cannot be loaded"),
         }
     }
-    Ok(snapshot)
+    let at_the_till = snapshot.offers.values().filter(|offer| offer.definition.at_the_till);
+    let at_the_till: Vec<Arc<Offer>> = at_the_till.cloned().collect();
+    if !at_the_till.is_empty() {
+        let articles = by_number(&snapshot.products);
+        snapshot.showcase =
+            Showcase::new(at_the_till.into_iter(), &articles, &[], offers::BUILT_IN);
+    }
+    Ok(())
+}
+
+/// Articles as the newest epoch has them, indexed by number.
+fn by_number(products: &Products) -> Vec<Product> {
+    let newest = || products.values().filter_map(|versions| Some(versions.last()?.1));
+    let last = newest().map(|product| product.product_no).max().unwrap_or_default();
+    let mut articles = vec![Product::default(); last as usize + 1];
+    for product in newest() {
+        articles[product.product_no as usize] = product;
+    }
+    articles
 }
 
 /// Epochs with their rules compiled against the names of the snapshot.

@@ -14,6 +14,7 @@ use crate::domain::content::ContentHash;
 use crate::domain::coupon::{Code, State};
 use crate::domain::ledger::Entry;
 use crate::domain::profile;
+use crate::domain::selection::showcase::Reason;
 pub(super) use crate::domain::swipe::Kind;
 use crate::sabotage::{self, Fault};
 
@@ -133,6 +134,7 @@ struct IssueColumns {
     valid_from: Vec<Date>,
     valid_until: Vec<Date>,
     actor: Vec<String>,
+    reason: Vec<i16>,
 }
 
 /// What is drawn on leases with accounts.
@@ -174,7 +176,9 @@ pub(super) struct CouponIssue {
     pub(super) offer_no: i32,
     pub(super) valid_from: Date,
     pub(super) valid_until: Date,
+    /// Who gave it.
     pub(super) actor: String,
+    pub(super) reason: Reason,
     /// What it draws on the budgets of its offer.
     pub(super) spending: Spending,
 }
@@ -298,6 +302,7 @@ impl Batch {
         columns.valid_from.push(row.valid_from);
         columns.valid_until.push(row.valid_until);
         columns.actor.push(row.actor);
+        columns.reason.push(row.reason as i16);
         self.spends.push(row.spending);
     }
 
@@ -332,7 +337,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 70] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 71] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         let Self { changes, issues, spends, .. } = self;
@@ -407,6 +412,7 @@ impl Batch {
             &a.last[5],
             &spends.lease_no,
             &spends.amount, // $70
+            &issues.reason,
         ]
     }
 

@@ -263,8 +263,9 @@ async fn enrol(
     let hot = target.unwrap_or(source);
     let profile = Arc::clone(&hot.profile);
     let cards = Arc::new([Box::from(card)]);
-    let (account, tail_since) = (change.account.clone(), hot.tail_since);
-    shared.accounts.put(Arc::new(Hot { account, cards, profile, tail_since }));
+    let (account, open, tail_since) =
+        (change.account.clone(), Arc::clone(&hot.open), hot.tail_since);
+    shared.accounts.put(Arc::new(Hot { account, cards, profile, open, tail_since }));
     shared.accounts.link(card, change.account.account_id);
     if let Some((left, _)) = &change.left {
         shared.accounts.forget(left.account_id);

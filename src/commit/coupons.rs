@@ -35,6 +35,7 @@ use crate::domain::bucket;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::{self, Code};
 use crate::domain::offer::Offer;
+use crate::domain::selection::showcase::Reason;
 use crate::error::Error;
 
 /// Most coupons of one order.
@@ -147,7 +148,7 @@ impl Desk {
             Order::Issue { whose, offer, count, actor, on } => Some(Issue {
                 whose: whose.clone(),
                 offer,
-                random: (0..*count).map(|_| random_bits()).collect(),
+                random: (0..*count).flat_map(|_| random_bits::<1>()).collect(),
                 actor,
                 on: *on,
             }),
@@ -213,9 +214,11 @@ impl Desk {
     }
 }
 
-/// 64 bits of the system's generator, so that nobody can guess a code from others.
-fn random_bits() -> u64 {
-    getrandom::u64().expect("the kernel gives random bytes once it has booted")
+/// 64 bits of the system's generator for each, so that nobody can guess a code from others.
+pub(super) fn random_bits<const N: usize>() -> [u64; N] {
+    let mut bytes = [[0; 8]; N];
+    getrandom::fill(bytes.as_flattened_mut()).expect("the kernel has booted");
+    bytes.map(u64::from_le_bytes)
 }
 
 /// One attempt; `None` when a card or an account moved between looking and locking.
@@ -276,6 +279,7 @@ async fn issue_all(
                     valid_from,
                     valid_until,
                     actor: order.actor.to_owned(),
+                    reason: Reason::Given,
                     spending,
                 });
             }

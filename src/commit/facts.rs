@@ -18,7 +18,7 @@ use crate::db::DbError;
 use crate::domain::account::{Account, CLOCK_START, State};
 use crate::domain::basket::LineKind;
 use crate::domain::bucket;
-use crate::domain::coupon::{self, Code, Coupon};
+use crate::domain::coupon::{self, Code, Coupon, Open};
 use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
 use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
@@ -271,6 +271,7 @@ pub(super) async fn find_coupons(
                 account_id: row.get("account_id"),
                 offer_no: row.get("offer_no"),
                 state,
+                issued_version: row.get("issued_version"),
                 changed_version: row.get("changed_version"),
                 valid_from: row.get("valid_from"),
                 valid_until: row.get("valid_until"),
@@ -451,7 +452,22 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
     }
     let cards = row.get::<_, Option<Vec<&str>>>("cards").unwrap_or_default();
     let cards = cards.into_iter().map(Box::from).collect();
-    Ok(Some(Hot { account, cards, profile: profile.encode().into(), tail_since }))
+    let profile = profile.encode().into();
+    Ok(Some(Hot { account, cards, profile, open: open_of(row), tail_since }))
+}
+
+/// The coupons that the account of a row can redeem.
+fn open_of(row: &Row) -> Arc<[Open]> {
+    let codes = row.get::<_, Option<Vec<i64>>>("codes").unwrap_or_default();
+    let offers = row.get::<_, Option<Vec<i32>>>("offers").unwrap_or_default();
+    let last_days = row.get::<_, Option<Vec<Date>>>("last_days").unwrap_or_default();
+    let coupons = codes.into_iter().zip(offers).zip(last_days);
+    coupons
+        .map(|((code, offer_no), valid_until)| {
+            let code = Code::from_number(code);
+            Open { code, offer_no, valid_until }
+        })
+        .collect()
 }
 
 fn columns_of(places: &[Place]) -> (Vec<i16>, Vec<i64>, Vec<i64>) {

@@ -16,18 +16,21 @@ use super::pass::Route;
 use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
+use crate::config;
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
 use crate::domain::content::{self, ContentHash};
-use crate::domain::coupon;
+use crate::domain::coupon::{self, Code};
 use crate::domain::ledger::Entry;
 use crate::domain::name::SwipeName;
+use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::record;
+use crate::domain::selection::showcase::{Choice, ShowcaseRoom};
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::receipt::{
-    self, Compressor, Points, Receipt, RedemptionOutcome, VoidReceipt, account_text,
+    self, Compressor, CouponOut, Points, Receipt, RedemptionOutcome, VoidReceipt, account_text,
 };
 
 /// Versions between two checkpoints of a profile.
@@ -42,6 +45,8 @@ pub(super) struct Decided {
     pub(super) value_differs: bool,
     /// Coupons that did not fit into the budgets of their offers.
     pub(super) over_budget: u64,
+    /// Coupons that the receipt brings.
+    pub(super) coupons: u64,
 }
 
 impl Decided {
@@ -68,21 +73,27 @@ pub(super) type SalesToVoid = HashMap<usize, (SwipeFact, Vec<Entry>)>;
 pub(super) struct Workbench {
     compressor: Compressor,
     /// The profile of the account at hand.
-    profile: Profile,
+    pub(super) profile: Profile,
+    pub(super) showcase: ShowcaseRoom,
     /// Leases of budgets.
     pub(super) purse: Purse,
 }
 
 impl Workbench {
     pub(super) fn new() -> Self {
-        let (profile, purse) = (Profile::default(), Purse::default());
-        Self { compressor: Compressor::new(), profile, purse }
+        Self {
+            compressor: Compressor::new(),
+            profile: Profile::default(),
+            showcase: ShowcaseRoom::default(),
+            purse: Purse::default(),
+        }
     }
 }
 
 /// Folds jobs into accounts and collects what is to be written.
 pub(super) struct Fold<'a> {
     pub(super) snapshot: &'a Snapshot,
+    pub(super) limits: &'a config::Coupons,
     pub(super) now: Timestamp,
     pub(super) workbench: &'a mut Workbench,
     /// Lines of recorded sales.
@@ -172,35 +183,19 @@ impl Fold<'_> {
             swipe::decide_for_house(&hot.account, swipe, kind == Kind::Sale)
         };
         if for_customer {
-            let sold: Vec<Product> = swipe
-                .lines
-                .iter()
-                .zip(&products)
-                .filter(|(line, _)| line.kind == LineKind::Sale)
-                .map(|(_, product)| *product)
-                .collect();
-            let workstation_no = job.name.workstation_no;
-            let visit = self.snapshot.visit(workstation_no, business_date, swipe.occurred_at);
-            let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
-            let visit = Visit { total_minor, redemptions, sold: &sold, ..visit };
-            self.workbench.profile.learn(&visit);
-            hot.tail_since = hot.tail_since.min(business_date);
-            // A line that comes back later in this very batch finds what it earned. Only on the
-            // same account, which moves as a whole: elsewhere the sale may turn out to be none.
-            if let Some(sold_here) = &mut self.sold_here {
-                let lot = epoch.programme.lot_of(business_date);
-                for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
-                    if line.kind == LineKind::Sale {
-                        let sold = SoldLine { points: *points, quantity: line.quantity, lot };
-                        sold_here.insert((job.name.clone(), line.line), sold);
-                    }
-                }
-            }
+            self.learn(hot, swipe, &products, &decision, job);
         }
 
-        let (outcomes, over_budget) = self.redeem(&decision.account, swipe, &products, job);
-        let answer = receipt_of(swipe, kind, &decision, &outcomes, self.now);
         let version = decision.account.version;
+        let store_no = job.workstation.store_no;
+        let lines = &swipe.lines;
+        let basket = Basket { business_date, store_no, lines, products: &products };
+        let (outcomes, over_budget) = self.redeem(hot, version, swipe, &basket);
+        let gifts = match kind {
+            Kind::Sale if !swipe.offline => self.give(hot, version, &basket, job),
+            _ => Vec::new(),
+        };
+        let answer = receipt_of(swipe, kind, &decision, &outcomes, &gifts, self.now);
         let content = content::hash(swipe);
         let lines: Vec<(Product, i64)> =
             products.into_iter().zip(decision.line_points.iter().copied()).collect();
@@ -234,8 +229,54 @@ impl Fold<'_> {
         self.batch.entries(version, business_date, &decision.entries);
         let (job, account_id) = (route.job, hot.account.account_id);
         let (voided, value_differs) = (kind == Kind::SaleAfterVoid, decision.value_differs);
-        self.decided.push(Decided { job, account_id, answer, voided, value_differs, over_budget });
+        let coupons = gifts.len() as u64;
+        self.decided.push(Decided {
+            job,
+            account_id,
+            answer,
+            voided,
+            value_differs,
+            over_budget,
+            coupons,
+        });
         hot.account = decision.account;
+    }
+
+    /// Takes a basket into the profile, and its lines to those that may come back in this batch.
+    fn learn(
+        &mut self,
+        hot: &mut Hot,
+        swipe: &Swipe,
+        products: &[Product],
+        decision: &Decision,
+        job: &Job,
+    ) {
+        let business_date = swipe.name.business_date;
+        let sold: Vec<Product> = swipe
+            .lines
+            .iter()
+            .zip(products)
+            .filter(|(line, _)| line.kind == LineKind::Sale)
+            .map(|(_, product)| *product)
+            .collect();
+        let workstation_no = job.name.workstation_no;
+        let visit = self.snapshot.visit(workstation_no, business_date, swipe.occurred_at);
+        let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
+        let visit = Visit { total_minor, redemptions, sold: &sold, ..visit };
+        self.workbench.profile.learn(&visit);
+        hot.tail_since = hot.tail_since.min(business_date);
+        // A line that comes back later in this very batch finds what it earned. Only on the
+        // same account, which moves as a whole: elsewhere the sale may turn out to be none.
+        let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
+        if let Some(sold_here) = &mut self.sold_here {
+            let lot = epoch.programme.lot_of(business_date);
+            for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
+                if line.kind == LineKind::Sale {
+                    let sold = SoldLine { points: *points, quantity: line.quantity, lot };
+                    sold_here.insert((job.name.clone(), line.line), sold);
+                }
+            }
+        }
     }
 
     fn void(&mut self, hot: &mut Hot, route: &Route, job: &Job) {
@@ -252,7 +293,7 @@ impl Fold<'_> {
                 kind = Kind::Void;
                 epoch = of_sale.epoch;
                 sale_version = fact.version;
-                if !self.reopen(&decision.account, fact, job) {
+                if !self.undo_coupons(hot, decision.account.version, fact, job) {
                     return;
                 }
                 content = ContentHash::try_from(fact.content.as_slice()).unwrap_or([0; 17]);
@@ -303,9 +344,15 @@ impl Fold<'_> {
         self.batch.entries(version, business_date, &decision.entries);
         let account_id = hot.account.account_id;
         let job = route.job;
-        let (value_differs, over_budget) = (false, 0);
-        let decided = Decided { job, account_id, answer, voided: true, value_differs, over_budget };
-        self.decided.push(decided);
+        self.decided.push(Decided {
+            job,
+            account_id,
+            answer,
+            voided: true,
+            value_differs: false,
+            over_budget: 0,
+            coupons: 0,
+        });
         hot.account = decision.account;
     }
 }
@@ -317,6 +364,7 @@ fn receipt_of(
     kind: Kind,
     decision: &Decision,
     outcomes: &[coupon::Outcome],
+    gifts: &[(Code, Choice)],
     now: Timestamp,
 ) -> Bytes {
     let (points, mut messages) = points_of(&decision.account, decision);
@@ -345,7 +393,13 @@ fn receipt_of(
                 discount_minor: *discount_minor,
             })
             .collect(),
-        coupons: [],
+        coupons: gifts
+            .iter()
+            .map(|(code, Choice { offer, valid_from, valid_until, reason })| {
+                let validity = (*valid_from, *valid_until);
+                CouponOut::new(*code, &offer.definition, validity, *reason)
+            })
+            .collect(),
         messages,
     })
 }

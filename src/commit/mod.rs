@@ -48,6 +48,7 @@ use crate::sabotage;
 use admission::{Admission, Ticket};
 pub use cards::{Enrolled, Enrolment, MemberDetails};
 use committer::{Committer, Connection, Connector};
+use coupons::random_bits;
 pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
@@ -125,6 +126,9 @@ struct Job {
     name: NameKey,
     admitted_at: Instant,
     deadline: Instant,
+    /// Random bits for the codes of coupons that it is given: drawn once, so that every attempt
+    /// gives the same ones.
+    random: [u64; config::COUPONS_PER_SWIPE_MAX],
     /// Its account, so far as it is known: by the cache, or by the last pass.
     account_id: Option<i64>,
     /// Whether the pass under way has sent a statement with it.
@@ -175,6 +179,7 @@ struct Shared {
     metrics: Arc<Metrics>,
     admission: Admission,
     treasury: Treasury,
+    limits: config::Coupons,
     /// Account numbers taken from the database and not used yet.
     numbers: std::sync::Mutex<Vec<i64>>,
 }
@@ -205,6 +210,7 @@ impl Committers {
     /// Starts the committers. They connect by themselves, also when the database comes later.
     pub fn start(
         settings: &config::Commit,
+        limits: &config::Coupons,
         database: &config::Database,
         accounts: Accounts,
         catalogue: Catalogue,
@@ -215,8 +221,15 @@ impl Committers {
         let admission = Admission::new(settings);
         let connector = Arc::new(Connector::new(settings, database));
         let treasury = Treasury::new(Arc::clone(&connector), Arc::clone(&metrics));
-        let shared =
-            Arc::new(Shared { accounts, catalogue, metrics, admission, treasury, numbers });
+        let shared = Arc::new(Shared {
+            accounts,
+            catalogue,
+            metrics,
+            admission,
+            treasury,
+            limits: limits.clone(),
+            numbers,
+        });
         tokio::spawn(Treasury::reclaim(Arc::downgrade(&shared)));
         let (siding, held_up) = mpsc::channel(settings.queue_max);
         let mut tasks = tokio::task::JoinSet::new();
@@ -267,6 +280,7 @@ impl Committers {
             name,
             admitted_at: Instant::now(),
             deadline,
+            random: random_bits(),
             account_id,
             sent: false,
             in_doubt: false,

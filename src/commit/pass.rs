@@ -35,6 +35,7 @@ use crate::domain::bucket;
 use crate::domain::budget::Key;
 use crate::domain::coupon::{Code, Coupon, State};
 use crate::error::Error;
+use crate::receipt;
 use crate::sabotage::{self, Fault};
 
 /// What a pass stands on.
@@ -130,6 +131,7 @@ impl Pass<'_> {
         let started = Instant::now();
         let mut fold = Fold {
             snapshot: self.snapshot,
+            limits: &self.shared.limits,
             now: self.now,
             workbench: &mut *workbench,
             sold,
@@ -177,6 +179,9 @@ impl Pass<'_> {
             }
         }
         for decided in decided {
+            if moved.contains(&decided.account_id) {
+                metrics.coupons_issued.inc_by(decided.coupons);
+            }
             if moved.contains(&decided.account_id) {
                 metrics.points_value_differs.inc_by(decided.value_differs.into());
                 metrics.redeemed_over_budget.inc_by(decided.over_budget);
@@ -304,7 +309,7 @@ impl Pass<'_> {
     }
 
     /// The coupons that tills took with swipes of these routes, and those that voided sales had
-    /// used. Read after their accounts, and changed only with them: a version that moves proves
+    /// used or brought. Read after their accounts, and changed only with them: a version that moves proves
     /// that they are still as they were read here.
     async fn coupons(
         &self,
@@ -321,6 +326,7 @@ impl Pass<'_> {
         for (sale, _) in sales.values() {
             let redemptions = sale.record()?.redemptions;
             codes.extend(redemptions.iter().filter_map(|it| Code::parse(&it.coupon)));
+            codes.extend(receipt::coupons_on(&sale.receipt)?);
         }
         let codes: Vec<Code> = codes.into_iter().collect();
         facts::find_coupons(self.connection, &codes).await

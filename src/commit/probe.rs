@@ -15,6 +15,7 @@ use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::coupon::{self, Code};
 use crate::domain::ledger::{Entry, EntryKind, LotKey};
+use crate::domain::selection::showcase::Reason;
 
 /// See `sql::SESSION`.
 pub const SESSION: &[(&str, &str)] = sql::SESSION;
@@ -117,6 +118,7 @@ impl SampleBatch {
                     valid_from: first_day,
                     valid_until: last_day,
                     actor: "till".to_owned(),
+                    reason: Reason::DueAgain,
                     spending: Spending { leases: [Some(3), None], amount: 1 },
                 });
             }

@@ -1,18 +1,21 @@
-//! Coupons in the fold: those that a till took, and those that a void opens again, with what they
-//! draw on the budgets of their offers. `domain::coupon` decides; here it meets leases and columns.
+//! Coupons in the fold: those that a till took, those that a customer gets, and those that a void
+//! opens again or takes back, with what they draw on the budgets of their offers. `domain::coupon`
+//! and `domain::selection` decide; here they meet leases and columns.
 
 use super::Job;
-use super::batch::CouponChange;
+use super::batch::{CouponChange, CouponIssue};
 use super::facts::NameFact;
-use super::fold::Fold;
+use super::fold::{Fold, Workbench};
 use super::leases::Spending;
+use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
-use crate::domain::account::Account;
+use crate::domain::account::State;
 use crate::domain::basket::{Redemption, Swipe};
+use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
-use crate::domain::coupon::{self, Code, Coupon};
+use crate::domain::coupon::{self, Code, Coupon, Open};
 use crate::domain::offer::Basket;
-use crate::domain::product::Product;
+use crate::domain::selection::showcase::Choice;
 
 impl Fold<'_> {
     /// What becomes of the coupons that a till took, in its order: each sees what the ones
@@ -20,25 +23,18 @@ impl Fold<'_> {
     /// into the budgets of their offers: the till has given the money, so they count all the same.
     pub(super) fn redeem(
         &mut self,
-        after: &Account,
+        hot: &mut Hot,
+        version: i64,
         swipe: &Swipe,
-        products: &[Product],
-        job: &Job,
+        basket: &Basket<'_>,
     ) -> (Vec<coupon::Outcome>, u64) {
-        let store_no = self.snapshot.workstation_no(job.name.workstation_no);
-        let basket = Basket {
-            business_date: swipe.name.business_date,
-            store_no: store_no.map_or(0, |workstation| workstation.store_no),
-            lines: &swipe.lines,
-            products,
-        };
         let mut outcomes = Vec::with_capacity(swipe.redemptions.len());
         let mut over = 0;
         for Redemption { coupon, discount_minor } in &swipe.redemptions {
             let mut coupon = Code::parse(coupon).and_then(|code| self.coupons.get_mut(&code));
             let offer = coupon.as_ref().and_then(|coupon| self.snapshot.offer(coupon.offer_no));
-            let (known, account_id) = (coupon.as_deref(), after.account_id);
-            let outcome = coupon::decide(known, offer, account_id, &basket, *discount_minor);
+            let (known, account_id) = (coupon.as_deref(), hot.account.account_id);
+            let outcome = coupon::decide(known, offer, account_id, basket, *discount_minor);
             if let Some(coupon) = coupon.as_mut().filter(|_| outcome.uses()) {
                 // An offer that is not known here has no budget that could be asked.
                 let value = (*discount_minor).max(0);
@@ -47,12 +43,13 @@ impl Fold<'_> {
                 let purse = &mut self.workbench.purse;
                 let spending = budgets.and_then(|budgets| purse.plan(&budgets, value));
                 coupon.state = coupon::State::Redeemed;
-                coupon.changed_version = after.version;
+                coupon.changed_version = version;
+                hot.lose(coupon.code);
                 (coupon.value_minor, coupon.over_budget) = (value, spending.is_none());
                 over += u64::from(coupon.over_budget);
                 self.batch.change_coupon(&CouponChange {
                     code: coupon.code,
-                    version: after.version,
+                    version,
                     state: coupon.state,
                     redeemed_on: Some(basket.business_date),
                     over_value: outcome == coupon::Outcome::OverValue,
@@ -66,37 +63,97 @@ impl Fold<'_> {
         (outcomes, over)
     }
 
-    /// Opens again the coupons that a voided sale had used, with the dates that they had, and
-    /// gives back what they drew on budgets. False when no lease is in hand to give it back to:
-    /// then the void has to wait.
-    pub(super) fn reopen(&mut self, after: &Account, fact: &NameFact, job: &Job) -> bool {
-        let used = self.coupons.values_mut().filter(|coupon| {
-            coupon.state == coupon::State::Redeemed
-                && coupon.account_id == after.account_id
-                && coupon.changed_version == fact.version
-        });
-        let mut used: Vec<(&mut Coupon, Option<Spending>)> =
-            used.map(|coupon| (coupon, None)).collect();
-        for (coupon, spending) in &mut used {
-            let budgets = drawn_on(self.snapshot, coupon, job);
-            let back = budgets.and_then(|it| self.workbench.purse.plan(&it, -coupon.value_minor));
-            if back.is_none() {
-                return false;
-            }
-            *spending = back;
+    /// Coupons that an enrolled customer gets with a basket, each for an offer whose budgets have
+    /// room for it.
+    pub(super) fn give(
+        &mut self,
+        hot: &mut Hot,
+        version: i64,
+        basket: &Basket<'_>,
+        job: &Job,
+    ) -> Vec<(Code, Choice)> {
+        let showcase = self.snapshot.showcase();
+        if showcase.is_empty() || hot.account.state != State::Enrolled {
+            return Vec::new();
         }
-        for (coupon, spending) in used {
-            coupon.state = coupon::State::Issued;
-            coupon.changed_version = after.version;
+        let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
+        let open = hot.open_on(basket.business_date).count();
+        let most = self.limits.per_swipe.min(self.limits.open_max.saturating_sub(open));
+        let holds =
+            |offer| hot.open_on(basket.business_date).any(|coupon| coupon.offer_no == offer);
+        let chosen = showcase.choose(profile, basket, holds, most, room);
+        let bucket = bucket::of_account(hot.account.account_id);
+        let codes = job.random.into_iter().map(|random| Code::new(bucket, random));
+        let mut gifts = Vec::with_capacity(chosen.len());
+        for (code, choice) in codes.zip(chosen) {
+            let Choice { offer, valid_from, valid_until, reason } = &choice;
+            let (offer_no, valid_until) = (offer.offer_no, *valid_until);
+            let budgets = offer.budgets.of(offer_no, Some(basket.store_no), Counts::Coupons);
+            // Without a lease in hand it is not given; the treasury hears that one is wanted.
+            let Some(spending) = purse.plan(&budgets, 1) else { continue };
+            hot.gain(Open { code, offer_no, valid_until });
+            self.batch.issue_coupon(CouponIssue {
+                code,
+                version,
+                offer_no,
+                valid_from: *valid_from,
+                valid_until,
+                actor: "till".to_owned(),
+                reason: *reason,
+                spending,
+            });
+            gifts.push((code, choice));
+        }
+        gifts
+    }
+
+    /// Opens again the coupons that a voided sale had used, with the dates that they had, gives
+    /// back what they drew on budgets, and takes back the coupons that the sale brought and that
+    /// are still open. False when no lease is in hand to give something back to: then the void
+    /// has to wait.
+    pub(super) fn undo_coupons(
+        &mut self,
+        hot: &mut Hot,
+        version: i64,
+        fact: &NameFact,
+        job: &Job,
+    ) -> bool {
+        let account_id = hot.account.account_id;
+        let own = self.coupons.values_mut().filter(|coupon| coupon.account_id == account_id);
+        let mut undone: Vec<(&mut Coupon, Spending)> = Vec::new();
+        for coupon in own {
+            let was_used =
+                coupon.state == coupon::State::Redeemed && coupon.changed_version == fact.version;
+            if was_used {
+                let budgets = drawn_on(self.snapshot, coupon, job);
+                let purse = &mut self.workbench.purse;
+                let back = budgets.and_then(|it| purse.plan(&it, -coupon.value_minor));
+                let Some(back) = back else { return false };
+                undone.push((coupon, back));
+            } else if coupon.state == coupon::State::Issued && coupon.issued_version == fact.version
+            {
+                undone.push((coupon, Spending::default()));
+            }
+        }
+        for (coupon, spending) in undone {
+            let Coupon { code, offer_no, valid_until, .. } = *coupon;
+            if coupon.state == coupon::State::Redeemed {
+                coupon.state = coupon::State::Issued;
+                hot.gain(Open { code, offer_no, valid_until });
+            } else {
+                coupon.state = coupon::State::Revoked;
+                hot.lose(code);
+            }
+            coupon.changed_version = version;
             self.batch.change_coupon(&CouponChange {
-                code: coupon.code,
-                version: after.version,
+                code,
+                version,
                 state: coupon.state,
                 redeemed_on: None,
                 over_value: false,
                 value_minor: None,
                 over_budget: false,
-                spending: spending.unwrap_or_default(),
+                spending,
             });
         }
         true

@@ -89,8 +89,8 @@ impl Pass<'_> {
             if *opened {
                 let account = Account::new(*account_id, State::Provisional);
                 let cards = Arc::new([Box::from(card.as_str())]);
-                let (profile, tail_since) = (Arc::default(), Date::MAX);
-                shared.accounts.put(Arc::new(Hot { account, cards, profile, tail_since }));
+                let (profile, open, tail_since) = (Arc::default(), Arc::default(), Date::MAX);
+                shared.accounts.put(Arc::new(Hot { account, cards, profile, open, tail_since }));
             }
         }
         Ok(resolved.into_iter().map(|(card, (account_id, _))| (card, account_id)).collect())

@@ -141,10 +141,10 @@ WITH moved AS (
     WHERE c.ctid = i.place
 ), issued AS (
     INSERT INTO coupon (bucket, code, account_id, issued_version, offer_no, issued_at, valid_from,
-                        valid_until, actor)
+                        valid_until, actor, reason)
     SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
            ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
-           ($64::text[])[g.n]
+           ($64::text[])[g.n], ($71::smallint[])[g.n]
     FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
 ), drawn AS (
     SELECT ($69::bigint[])[g.n] AS lease_no, sum(($70::bigint[])[g.n])::bigint AS amount
@@ -169,8 +169,8 @@ WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn)
 /// Coupons by their codes; those that were never issued are left out.
 pub(super) const FIND_COUPONS: &str = "
 -- commit::find_coupons
-SELECT c.code, c.account_id, c.offer_no, c.state, c.changed_version, c.valid_from, c.valid_until,
-       c.value_minor, c.over_budget
+SELECT c.code, c.account_id, c.offer_no, c.state, c.issued_version, c.changed_version,
+       c.valid_from, c.valid_until, c.value_minor, c.over_budget
 FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, code)
 CROSS JOIN LATERAL (
     SELECT * FROM coupon AS c WHERE c.bucket = i.bucket AND c.code = i.code LIMIT 1
@@ -240,7 +240,7 @@ CROSS JOIN LATERAL (
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
 /// is passed over and all sales are returned. The day on which those since begin, and that of the
 /// account's clock, spare the partitions before and after: the executor leaves them out account
-/// by account. `cards` are those of the account's range of `$7` that point at it in this very
+/// by account. The coupons that can still be redeemed come along. `cards` are those of the account's range of `$7` that point at it in this very
 /// snapshot: a link that was read before the version proves nothing about it. They are looked up
 /// account by account: a join would compare every card with every account.
 pub(super) const LOAD_ACCOUNTS: &str = "
@@ -255,7 +255,8 @@ SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baske
             WHERE c.bucket = w.bucket AND c.card = w.card
             LIMIT 1
         ) AS c
-        WHERE c.account_id = i.account_id) AS cards
+        WHERE c.account_id = i.account_id) AS cards,
+       o.codes, o.offers, o.last_days
 FROM unnest($1::smallint[], $2::bigint[], $4::integer[], $5::integer[])
          AS i (bucket, account_id, card_first, card_last)
 CROSS JOIN LATERAL (
@@ -279,7 +280,15 @@ LEFT JOIN LATERAL (
           coalesce(CASE WHEN a.tail_version = a.version AND NOT $3::boolean THEN a.tail_since END,
                    '-infinity')
       AND w.business_date <= a.clock
-) AS s ON true";
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT array_agg(c.code ORDER BY c.code) AS codes,
+           array_agg(c.offer_no ORDER BY c.code) AS offers,
+           array_agg(c.valid_until ORDER BY c.code) AS last_days
+    FROM coupon AS c
+    WHERE c.account_id = i.account_id AND c.bucket = i.bucket AND c.state = 0
+      AND c.valid_until >= a.clock
+) AS o ON true";
 
 /// Locks accounts in the order of the arrays, which is sorted. What the lock protects must be
 /// read by a later statement: waiting does not refresh the snapshot of this one.

@@ -128,6 +128,8 @@ pub struct Coupon {
     pub offer_no: i32,
     /// How it stands.
     pub state: State,
+    /// Version of the account that issued it.
+    pub issued_version: i64,
     /// Version of the account that changed it last; 0 since it was issued.
     pub changed_version: i64,
     /// The first business date on which it counts.
@@ -138,6 +140,17 @@ pub struct Coupon {
     pub value_minor: i64,
     /// Whether that did not fit into the budgets of its offer.
     pub over_budget: bool,
+}
+
+/// What an account keeps in mind of a coupon that it can redeem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Its code.
+    pub code: Code,
+    /// What it is for.
+    pub offer_no: i32,
+    /// The last business date on which it counts.
+    pub valid_until: Date,
 }
 
 /// What became of a coupon that a till took, in order of precedence: the first that holds is

@@ -50,6 +50,9 @@ pub struct Definition {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = Date)]
     pub until: Option<Date>,
+    /// Whether the till chooses it for customers whom it fits; if not, only people issue it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub at_the_till: bool,
     /// For how many days a coupon counts, the one on which it is issued included.
     pub valid_days: u16,
     /// The most that a till may give for it.
@@ -124,6 +127,11 @@ pub struct Funding {
     pub party: String,
     /// Their share, 0 to 100; the chain pays the rest.
     pub share_percent: u8,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

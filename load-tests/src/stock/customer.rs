@@ -233,7 +233,7 @@ impl Shop {
             points: Points { earned: decision.earned, ..Points::of_account(&standing) },
             tier: None,
             redemptions: Vec::new(),
-            coupons: [],
+            coupons: Vec::new(),
             messages: Vec::new(),
         });
         let lines: Vec<(Product, i64)> =

@@ -7,6 +7,7 @@
 
 mod logarithm;
 pub mod offers;
+pub mod showcase;
 mod signs;
 
 use self::signs::Household;

@@ -52,6 +52,7 @@ fn line(kind: LineKind, thousandths: i64, amount_minor: i64) -> Line {
 
 fn issued() -> Coupon {
     Coupon {
+        issued_version: 1,
         code: Code::new(2, 77),
         account_id: ACCOUNT,
         offer_no: 1,

@@ -12,8 +12,10 @@ use super::super::product::Product;
 use super::super::profile::{Level, Profile};
 use super::super::target::Target;
 
+pub use self::signs::{
+    BUILT_IN, Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, score,
+};
 use self::signs::{Columns, Scorer, Share};
-pub use self::signs::{Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, score};
 use self::targets::{Mark, Targets};
 
 /// Coupons that are live, arranged by what they hold for.
@@ -140,6 +142,11 @@ impl Live {
             let common = room.common.of(at);
             take(&customer.signs(&self.targets.known[at], &common), common.own.count);
         }
+    }
+
+    /// What the purchases of the account that was chosen for last have in common with a coupon.
+    pub fn common(&self, coupon: u32, room: &OfferRoom) -> Common {
+        room.common.of(self.targets.of_coupon[coupon as usize] as usize)
     }
 
     /// Σ of a coupon's articles' shares of all baskets.

@@ -13,6 +13,28 @@ pub const OFFER_SIGNS: usize = 30;
 /// How much each sign counts towards the logarithm of the odds that a coupon is redeemed.
 pub type OfferWeights = [f32; OFFER_SIGNS];
 
+/// What counts before a retailer's own history says more: what an account buys goes before what
+/// is like it, and both before what it has nothing in common with.
+pub const BUILT_IN: OfferWeights = {
+    let mut weights = [0.0; OFFER_SIGNS];
+    weights[0] = -6.0;
+    weights[1] = 0.2;
+    weights[2] = 0.8;
+    weights[3] = 0.4;
+    weights[4] = 1.0;
+    weights[5] = 0.1;
+    weights[6] = 0.3;
+    weights[7] = 0.2;
+    weights[8] = 0.1;
+    weights[9] = 0.5;
+    weights[10] = 0.1;
+    weights[11] = 0.2;
+    weights[14] = -0.1;
+    weights[21] = 0.4;
+    weights[26] = -0.2;
+    weights
+};
+
 /// What is known of the moment besides the profile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Occasion {
@@ -177,7 +199,7 @@ impl Customer {
     }
 
     /// The gap up to the next visit as a multiple of the usual one; 0 where none is known.
-    fn overdue(&self, own: &Own) -> f32 {
+    pub fn overdue(&self, own: &Own) -> f32 {
         if own.gap_days > 0.0 {
             ((self.days_since(own) + self.visit_gap) / own.gap_days.max(1.0)).min(3.0)
         } else {
