@@ -24,7 +24,7 @@ use crate::http::body::{check_card, optional_object, parse, refusal};
 use crate::http::json;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::http::request::DeadlineHeader;
-use crate::receipt::{Points, account_text, to_bytes};
+use crate::receipt::{CouponOut, Points, account_text, to_bytes};
 
 /// Most characters of a name, an address or a number of a member.
 const TEXT_MAX: usize = 120;
@@ -34,7 +34,7 @@ const CONSENTS_MAX: usize = 20;
 /// How a card stands now.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Card)]
-pub struct CardOut {
+pub struct CardOut<'a> {
     /// The account; null while nobody has enrolled it.
     #[schema(example = "acc_000000000A1KV")]
     pub account: Option<String>,
@@ -45,9 +45,8 @@ pub struct CardOut {
     /// The account's tier; null while the programme has none.
     #[schema(value_type = Option<Object>)]
     pub tier: Option<()>,
-    /// Coupons that can be redeemed.
-    #[schema(value_type = Vec<Object>)]
-    pub coupons: [(); 0],
+    /// Coupons that can be redeemed, now or from a later day; the first to run out first.
+    pub coupons: Vec<CouponOut<'a>>,
 }
 
 /// Look up a card
@@ -57,7 +56,7 @@ pub struct CardOut {
     get, path = "/v1/cards/{card}", operation_id = "get_card", tag = "terminals",
     params(("card" = String, Path, example = "2990000000019")),
     responses(
-        (status = 200, description = "How it stands", body = CardOut),
+        (status = 200, description = "How it stands", body = CardOut<'_>),
         (status = 404, description = "Nobody has used or enrolled this card",
          body = ProblemOut,
          content_type = "application/problem+json"),
@@ -74,11 +73,19 @@ pub async fn look_up(
     app.read_signed(request).await?;
     let Path(card) = card.map_err(|_| Slug::NotFound)?;
     check_card(&card, "", &app.cards)?;
-    let account = sql::account_of(&app.pool, &card).await?.ok_or(Slug::NotFound)?;
-    Ok(json(StatusCode::OK, to_bytes(&card_out(&app, &account))))
+    let standing = sql::standing_of(&app.pool, &card, app.today()).await?.ok_or(Slug::NotFound)?;
+    let snapshot = app.catalogue.current();
+    // An offer that was made within the last second is shown with the next look.
+    let coupons = standing.coupons.iter().filter_map(|coupon| {
+        let offer = snapshot.offer(coupon.offer_no)?;
+        let validity = (coupon.valid_from, coupon.valid_until);
+        Some(CouponOut::new(coupon.code, &offer.definition, validity, coupon.reason))
+    });
+    let card = CardOut { coupons: coupons.collect(), ..card_out(&app, &standing.account) };
+    Ok(json(StatusCode::OK, to_bytes(&card)))
 }
 
-fn card_out(app: &App, account: &Account) -> CardOut {
+fn card_out(app: &App, account: &Account) -> CardOut<'static> {
     let enrolled = account.state == account::State::Enrolled;
     let standing = swipe::standing(account, app.today());
     CardOut {
@@ -86,7 +93,7 @@ fn card_out(app: &App, account: &Account) -> CardOut {
         enrolled,
         points: Points::of_account(&standing),
         tier: None,
-        coupons: [],
+        coupons: Vec::new(),
     }
 }
 
@@ -148,8 +155,8 @@ pub struct MemberIn<'a> {
     request_body(content = EnrolmentIn<'_>, content_type = "application/json"),
     params(DeadlineHeader),
     responses(
-        (status = 201, description = "Enrolled or linked", body = CardOut),
-        (status = 200, description = "It was so before; nothing changed", body = CardOut),
+        (status = 201, description = "Enrolled or linked", body = CardOut<'_>),
+        (status = 200, description = "It was so before; nothing changed", body = CardOut<'_>),
         (status = 404, description = "Nobody has used or enrolled the card in link_to",
          body = ProblemOut,
          content_type = "application/problem+json"),

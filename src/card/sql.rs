@@ -1,10 +1,14 @@
 //! Looking up a card. Reads the primary, never the cache: rule 3 of the design.
 
+use jiff::civil::Date;
+
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
+use crate::domain::coupon::Code;
 use crate::domain::ledger::Lots;
+use crate::domain::selection::showcase::Reason;
 use crate::error::Error;
 
 const FIND_CARD: &str = "
@@ -16,17 +20,47 @@ const LOAD_ACCOUNT: &str = "
 SELECT version, state, clock, lots, sales_minor, baskets
 FROM account WHERE bucket = $1 AND account_id = $2";
 
-/// The account of a card; none when nobody has seen the card.
-pub(super) async fn account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Error> {
-    let account = try_account_of(pool, card).await?;
-    match account {
+const OPEN_COUPONS: &str = "
+-- card::open_coupons
+SELECT code, offer_no, valid_from, valid_until, reason FROM coupon
+WHERE account_id = $2 AND bucket = $1 AND state = 0 AND valid_until >= $3
+ORDER BY valid_until, code
+LIMIT 100";
+
+/// How a card stands.
+pub(super) struct Standing {
+    /// Its account.
+    pub(super) account: Account,
+    /// Coupons that can be redeemed, the first to run out first.
+    pub(super) coupons: Vec<OpenCoupon>,
+}
+
+/// A coupon that can be redeemed.
+pub(super) struct OpenCoupon {
+    pub(super) code: Code,
+    pub(super) offer_no: i32,
+    pub(super) valid_from: Date,
+    pub(super) valid_until: Date,
+    pub(super) reason: Reason,
+}
+
+/// How a card stands on a day; none when nobody has seen the card.
+pub(super) async fn standing_of(
+    pool: &Pool,
+    card: &str,
+    today: Date,
+) -> Result<Option<Standing>, Error> {
+    let standing = try_standing_of(pool, card, today).await?;
+    match standing {
         // Merged between the two reads: by now the card points elsewhere.
-        Some(Account { state: State::Merged, .. }) => try_account_of(pool, card).await,
-        account => Ok(account),
+        Some(Standing { account: Account { state: State::Merged, .. }, .. }) => {
+            try_standing_of(pool, card, today).await
+        }
+        standing => Ok(standing),
     }
 }
 
-async fn try_account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Error> {
+async fn try_standing_of(pool: &Pool, card: &str, today: Date) -> Result<Option<Standing>, Error> {
     let card = card.to_owned();
     let found = pool.ask(move |client| {
         Box::pin(async move {
@@ -38,13 +72,15 @@ async fn try_account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Erro
             let statement = client.prepare_cached(LOAD_ACCOUNT).await?;
             let bucket = i16::from(bucket::of_account(account_id));
             let row = client.query_one(&statement, &[&bucket, &account_id]).await?;
-            Ok::<_, DbError>(Some((account_id, row)))
+            let statement = client.prepare_cached(OPEN_COUPONS).await?;
+            let coupons = client.query(&statement, &[&bucket, &account_id, &today]).await?;
+            Ok::<_, DbError>(Some((account_id, row, coupons)))
         })
     });
-    let Some((account_id, row)) = found.await? else { return Ok(None) };
+    let Some((account_id, row, coupons)) = found.await? else { return Ok(None) };
     let damaged = |what: String| Error::Damaged(format!("account {account_id}: {what}"));
     let code: i16 = row.get("state");
-    Ok(Some(Account {
+    let account = Account {
         account_id,
         version: row.get("version"),
         state: State::from_code(code).ok_or_else(|| damaged(format!("state {code}")))?,
@@ -52,5 +88,17 @@ async fn try_account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Erro
         lots: Lots::decode(row.get("lots")).map_err(|error| damaged(error.to_string()))?,
         sales_minor: row.get("sales_minor"),
         baskets: row.get("baskets"),
-    }))
+    };
+    let coupons = coupons.iter().map(|row| {
+        let code: i16 = row.get("reason");
+        Ok(OpenCoupon {
+            code: Code::from_number(row.get("code")),
+            offer_no: row.get("offer_no"),
+            valid_from: row.get("valid_from"),
+            valid_until: row.get("valid_until"),
+            reason: Reason::from_code(code).ok_or_else(|| damaged(format!("reason {code}")))?,
+        })
+    });
+    let coupons = coupons.collect::<Result<Vec<OpenCoupon>, Error>>()?;
+    Ok(Some(Standing { account, coupons }))
 }

@@ -52,5 +52,6 @@ mod spending;
 mod statement;
 mod stock;
 mod swipe;
+mod till_coupons;
 mod verify;
 mod voids;

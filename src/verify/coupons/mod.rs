@@ -61,7 +61,10 @@ impl History<'_> {
                             && coupon.redeemed_on == sale.map(|row| row.name.business_date)
                     }
                     Some(State::Issued) => transaction(swipe::Kind::Void).is_some(),
-                    Some(State::Revoked) => swipes.is_empty(),
+                    // By people, or with the sale that brought it.
+                    Some(State::Revoked) => {
+                        swipes.is_empty() || transaction(swipe::Kind::Void).is_some()
+                    }
                     None => false,
                 };
             self.require(
