@@ -145,6 +145,9 @@ impl Fold<'_> {
     fn swipe(&mut self, hot: &mut Hot, swipe: &Swipe, route: &Route, job: &Job) {
         let business_date = swipe.name.business_date;
         let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
+        if self.must_wait(swipe) {
+            return;
+        }
         let products: Vec<Product> =
             swipe.lines.iter().map(|line| self.snapshot.product(&line.sku, epoch.epoch)).collect();
         let kind = match (&route.recorded, swipe.training) {

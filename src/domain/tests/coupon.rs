@@ -53,10 +53,11 @@ fn line(kind: LineKind, thousandths: i64, amount_minor: i64) -> Line {
 fn issued() -> Coupon {
     Coupon {
         code: Code::new(2, 77),
-        account_id: ACCOUNT,
+        holder: ACCOUNT,
         offer_no: 1,
         state: State::Issued,
         changed_version: 0,
+        changed_by: ACCOUNT,
         valid_from: date(2026, 3, 10),
         valid_until: date(2026, 3, 20),
         value_minor: 0,
