@@ -282,10 +282,12 @@ async fn issue_all(
                 });
             }
             batch.account(account.version, &after, None, None);
-            tokio::try_join!(
+            // Should the first be refused, so is the second, which cannot say why.
+            let (written, traced) = tokio::join!(
                 write(connection, &batch),
-                trace(connection, "coupon.issue", &codes, user_no, now),
-            )?;
+                trace(connection, "coupon.issue", &codes, user_no, now)
+            );
+            written.and(traced)?;
             end(connection, "COMMIT").await?;
             purse.spent(&batch.drawn(&HashSet::from([account_id])));
             return Ok(Some(Ordered::Issued { codes, account_id, valid_from, valid_until }));
@@ -394,10 +396,12 @@ async fn revoke(
                 spending: Spending::default(),
             });
             batch.account(account.version, &after, None, None);
-            tokio::try_join!(
+            // Should the first be refused, so is the second, which cannot say why.
+            let (written, traced) = tokio::join!(
                 write(connection, &batch),
-                trace(connection, "coupon.revoke", &codes, user_no, now),
-            )?;
+                trace(connection, "coupon.revoke", &codes, user_no, now)
+            );
+            written.and(traced)?;
             end(connection, "COMMIT").await?;
             return Ok(Some(Ordered::Revoked));
         }
