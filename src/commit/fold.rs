@@ -110,6 +110,7 @@ impl Fold<'_> {
         let decided_before = self.decided.len();
         for route in chain {
             match &jobs[route.job].command {
+                Command::Record(swipe) if self.must_wait(swipe) => {}
                 Command::Record(swipe) => self.swipe(&mut hot, swipe, route, &jobs[route.job]),
                 Command::Void(_) => self.void(&mut hot, route, &jobs[route.job]),
             }
@@ -145,9 +146,6 @@ impl Fold<'_> {
     fn swipe(&mut self, hot: &mut Hot, swipe: &Swipe, route: &Route, job: &Job) {
         let business_date = swipe.name.business_date;
         let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
-        if self.must_wait(swipe) {
-            return;
-        }
         let products: Vec<Product> =
             swipe.lines.iter().map(|line| self.snapshot.product(&line.sku, epoch.epoch)).collect();
         let kind = match (&route.recorded, swipe.training) {
