@@ -72,11 +72,22 @@ chaos: prepare
 	  --minutes $(MINUTES) --seed $$seed --dir target/chaos/$$seed --json target/chaos/latest.json
 	target/$(PROFILE)/tillside-load overload --server target/$(PROFILE)/tillside
 
+# What the harness does has no coupons; these are for the suite to notice.
+SUITE_FAULTS = check-then-act-redemption budget-in-memory-only lease-spent-after-reclaim \
+  coupon-drawn-again-on-replay
+SUITE = cargo test --features sabotage --test it -- budgets:: coupons::
+
 # An unoptimised build with faults on purpose, kept apart from the real one.
 sabotage: prepare
 	cargo build --workspace --features tillside/sabotage
 	@mkdir -p target/sabotage && cp target/debug/tillside target/sabotage/tillside
 	target/debug/tillside-load sabotage --server target/sabotage/tillside
+	$(SUITE)
+	@for fault in $(SUITE_FAULTS); do \
+	  if TILLSIDE_SABOTAGE=$$fault $(SUITE) >target/sabotage/$$fault.log 2>&1; \
+	  then echo "$$fault: the suite has not noticed"; exit 1; \
+	  else echo "$$fault: noticed by $$(grep -c '^test .* FAILED' target/sabotage/$$fault.log) tests"; \
+	  fi; done
 
 # Fails when a swipe is refused, or memory grows by a tenth after the first minute. The other
 # scenarios are run the same way, with `tillside-load run` and a file of load-tests/scenarios.

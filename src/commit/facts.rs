@@ -24,6 +24,7 @@ use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
 use crate::domain::swipe::SoldLine;
 use crate::error::Error;
+use crate::sabotage;
 
 /// A recorded name.
 #[derive(Clone, Debug)]
@@ -247,7 +248,8 @@ pub(super) async fn load_entries(
 /// Coupons by their codes.
 pub(super) type Coupons = HashMap<Code, Coupon>;
 
-/// The coupons that have these codes; those that were never issued are left out. One
+/// The coupons that have these codes, as if nobody had been merged; those that were never issued
+/// are left out. One
 /// statement, none when nothing is wanted.
 pub(super) async fn find_coupons(
     connection: &Connection,
@@ -268,17 +270,18 @@ pub(super) async fn find_coupons(
                 .ok_or_else(|| Error::Damaged(format!("coupon in state {state}")))?;
             let coupon = Coupon {
                 code,
-                account_id: row.get("account_id"),
+                holder: row.get("account_id"),
                 offer_no: row.get("offer_no"),
                 state,
                 issued_version: row.get("issued_version"),
                 changed_version: row.get("changed_version"),
+                changed_by: row.get("changed_by"),
                 valid_from: row.get("valid_from"),
                 valid_until: row.get("valid_until"),
                 value_minor: row.get::<_, Option<i64>>("value_minor").unwrap_or(0),
                 over_budget: row.get("over_budget"),
             };
-            Ok((code, coupon))
+            Ok((code, sabotage::coupon(coupon)))
         })
         .collect()
 }

@@ -121,6 +121,7 @@ impl Fold<'_> {
         let decided_before = self.decided.len();
         for route in chain {
             match &jobs[route.job].command {
+                Command::Record(swipe) if self.must_wait(swipe) => {}
                 Command::Record(swipe) => self.swipe(&mut hot, swipe, route, &jobs[route.job]),
                 Command::Void(_) => self.void(&mut hot, route, &jobs[route.job]),
             }

@@ -329,7 +329,38 @@ impl Pass<'_> {
             codes.extend(receipt::coupons_on(&sale.receipt)?);
         }
         let codes: Vec<Code> = codes.into_iter().collect();
-        facts::find_coupons(self.connection, &codes).await
+        let mut coupons = facts::find_coupons(self.connection, &codes).await?;
+        self.hand_on(&mut coupons, jobs, routes).await?;
+        Ok(coupons)
+    }
+
+    /// Coupons of merged accounts are their heirs'. Only those are looked after that nobody has
+    /// whose swipe is here; a merge is never undone, and raises the heir's version.
+    async fn hand_on(
+        &self,
+        coupons: &mut Coupons,
+        jobs: &[Job],
+        routes: &[Route],
+    ) -> Result<(), Error> {
+        let is_swipe = |route: &&Route| matches!(jobs[route.job].command, Command::Record(_));
+        let swipes = routes.iter().filter(is_swipe);
+        let here: HashSet<i64> = swipes.map(|route| route.account_id).collect();
+        while !here.is_empty() {
+            let strangers: HashSet<i64> =
+                coupons.values().map(|it| it.holder).filter(|it| !here.contains(it)).collect();
+            if strangers.is_empty() {
+                return Ok(());
+            }
+            let strangers: Vec<i64> = strangers.into_iter().collect();
+            let heirs = facts::find_heirs(self.connection, &strangers).await?;
+            if heirs.is_empty() {
+                return Ok(());
+            }
+            for coupon in coupons.values_mut() {
+                coupon.holder = heirs.get(&coupon.holder).copied().unwrap_or(coupon.holder);
+            }
+        }
+        Ok(())
     }
 
     /// Has what coupons of these routes may draw on budgets, or give back to them, in hand, so far
@@ -381,7 +412,7 @@ impl Pass<'_> {
             let Some(fact) = &route.recorded else { continue };
             let of_sale = |coupon: &&Coupon| {
                 coupon.state == State::Redeemed
-                    && coupon.account_id == fact.account_id
+                    && coupon.changed_by == fact.account_id
                     && coupon.changed_version == fact.version
             };
             for coupon in coupons.values().filter(of_sale).filter(|it| !it.over_budget) {

@@ -18,6 +18,13 @@ use crate::domain::offer::Basket;
 use crate::domain::selection::showcase::Choice;
 
 impl Fold<'_> {
+    /// Whether a coupon of this swipe is changed in this batch by another account, as by the void
+    /// of a sale of an account that was merged: nobody knows yet whether that will move.
+    pub(super) fn must_wait(&self, swipe: &Swipe) -> bool {
+        let codes = swipe.redemptions.iter().filter_map(|it| Code::parse(&it.coupon));
+        codes.into_iter().any(|code| self.batch.is_changed_elsewhere(code))
+    }
+
     /// What becomes of the coupons that a till took, in its order: each sees what the ones
     /// before it have done, in this swipe and in those before it. With them, how many did not fit
     /// into the budgets of their offers: the till has given the money, so they count all the same.
@@ -43,7 +50,7 @@ impl Fold<'_> {
                 let purse = &mut self.workbench.purse;
                 let spending = budgets.and_then(|budgets| purse.plan(&budgets, value));
                 coupon.state = coupon::State::Redeemed;
-                coupon.changed_version = version;
+                (coupon.changed_version, coupon.changed_by) = (version, account_id);
                 hot.lose(coupon.code);
                 (coupon.value_minor, coupon.over_budget) = (value, spending.is_none());
                 over += u64::from(coupon.over_budget);
@@ -119,19 +126,21 @@ impl Fold<'_> {
         job: &Job,
     ) -> bool {
         let account_id = hot.account.account_id;
-        let own = self.coupons.values_mut().filter(|coupon| coupon.account_id == account_id);
         let mut undone: Vec<(&mut Coupon, Spending)> = Vec::new();
-        for coupon in own {
-            let was_used =
-                coupon.state == coupon::State::Redeemed && coupon.changed_version == fact.version;
+        for coupon in self.coupons.values_mut() {
+            let was_used = coupon.state == coupon::State::Redeemed
+                && coupon.changed_by == fact.account_id
+                && coupon.changed_version == fact.version;
+            let was_brought = coupon.state == coupon::State::Issued
+                && coupon.account_id == fact.account_id
+                && coupon.issued_version == fact.version;
             if was_used {
                 let budgets = drawn_on(self.snapshot, coupon, job);
                 let purse = &mut self.workbench.purse;
                 let back = budgets.and_then(|it| purse.plan(&it, -coupon.value_minor));
                 let Some(back) = back else { return false };
                 undone.push((coupon, back));
-            } else if coupon.state == coupon::State::Issued && coupon.issued_version == fact.version
-            {
+            } else if was_brought {
                 undone.push((coupon, Spending::default()));
             }
         }
@@ -139,12 +148,15 @@ impl Fold<'_> {
             let Coupon { code, offer_no, valid_until, .. } = *coupon;
             if coupon.state == coupon::State::Redeemed {
                 coupon.state = coupon::State::Issued;
-                hot.gain(Open { code, offer_no, valid_until });
+                // That of a merged account is looked up by its code only.
+                if coupon.account_id == account_id {
+                    hot.gain(Open { code, offer_no, valid_until });
+                }
             } else {
                 coupon.state = coupon::State::Revoked;
                 hot.lose(code);
             }
-            coupon.changed_version = version;
+            (coupon.changed_version, coupon.changed_by) = (version, account_id);
             self.batch.change_coupon(&CouponChange {
                 code,
                 version,

@@ -126,15 +126,17 @@ WITH moved AS (
 ), changed AS (
     UPDATE coupon AS c
     SET state = i.state, changed_version = i.version, redeemed_on = i.redeemed_on,
-        over_value = i.over_value, value_minor = i.value_minor, over_budget = i.over_budget
+        over_value = i.over_value, value_minor = i.value_minor, over_budget = i.over_budget,
+        changed_account = nullif(i.account_id, c.account_id)
     FROM (
-        SELECT held.place, ($55::bigint[])[g.n] AS version, ($56::smallint[])[g.n] AS state,
+        SELECT held.place, m.account_id, ($55::bigint[])[g.n] AS version, ($56::smallint[])[g.n] AS state,
                ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value,
                ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget
         FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM coupon AS h
-            WHERE h.bucket = m.bucket AND h.code = ($54::bigint[])[g.n]
+            WHERE h.bucket = (($54::bigint[])[g.n] >> 56 & 255)::smallint
+              AND h.code = ($54::bigint[])[g.n]
             LIMIT 1
         ) AS held
     ) AS i
@@ -170,7 +172,8 @@ WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn)
 pub(super) const FIND_COUPONS: &str = "
 -- commit::find_coupons
 SELECT c.code, c.account_id, c.offer_no, c.state, c.issued_version, c.changed_version,
-       c.valid_from, c.valid_until, c.value_minor, c.over_budget
+       c.valid_from, c.valid_until, c.value_minor, c.over_budget,
+       coalesce(c.changed_account, c.account_id) AS changed_by
 FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, code)
 CROSS JOIN LATERAL (
     SELECT * FROM coupon AS c WHERE c.bucket = i.bucket AND c.code = i.code LIMIT 1

@@ -122,8 +122,8 @@ impl State {
 pub struct Coupon {
     /// Its code.
     pub code: Code,
-    /// Whose it is.
-    pub account_id: i64,
+    /// Whose it is: the account that it was issued to, or the one that this was merged into.
+    pub holder: i64,
     /// What it is for.
     pub offer_no: i32,
     /// How it stands.
@@ -132,6 +132,8 @@ pub struct Coupon {
     pub issued_version: i64,
     /// Version of the account that changed it last; 0 since it was issued.
     pub changed_version: i64,
+    /// That account: the one that held it then.
+    pub changed_by: i64,
     /// The first business date on which it counts.
     pub valid_from: Date,
     /// The last one.
@@ -233,7 +235,7 @@ pub fn decide(
     discount_minor: i64,
 ) -> Outcome {
     let Some(coupon) = coupon else { return Outcome::Unknown };
-    if coupon.account_id != account_id {
+    if coupon.holder != account_id {
         return Outcome::NotYours;
     }
     match coupon.state {

@@ -63,7 +63,8 @@ SELECT c.account_id, o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'
                || s.sequence_number
         FROM swipe AS s JOIN workstation AS w USING (workstation_no)
-        WHERE s.bucket = c.bucket AND s.account_id = c.account_id
+        WHERE s.bucket = (coalesce(c.changed_account, c.account_id) & 255)::smallint
+          AND s.account_id = coalesce(c.changed_account, c.account_id)
           AND s.version = c.changed_version AND s.business_date = c.redeemed_on) AS redeemed_by
 FROM coupon AS c JOIN offer AS o USING (offer_no)
 WHERE c.bucket = $1 AND c.code = $2";

@@ -25,6 +25,7 @@ mod faults;
 mod framing;
 mod generated_bodies;
 mod import;
+mod inherited_coupons;
 mod keys;
 mod lost_answers;
 mod model;

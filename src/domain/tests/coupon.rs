@@ -54,10 +54,11 @@ fn issued() -> Coupon {
     Coupon {
         issued_version: 1,
         code: Code::new(2, 77),
-        account_id: ACCOUNT,
+        holder: ACCOUNT,
         offer_no: 1,
         state: State::Issued,
         changed_version: 0,
+        changed_by: ACCOUNT,
         valid_from: date(2026, 3, 10),
         valid_until: date(2026, 3, 20),
         value_minor: 0,

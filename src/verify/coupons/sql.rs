@@ -9,12 +9,20 @@ use crate::domain::budget::{Counts, Key};
 /// Each coupon for the version that issued it, and again for the one that changed it last.
 pub(in crate::verify) const COUPONS: &str = "
 -- verify::sql::coupons
-SELECT c.bucket, c.account_id, v.at, v.is_issue, c.code, c.state, c.redeemed_on, c.offer_no,
+SELECT (v.account_id & 255)::smallint AS bucket, v.account_id, v.at, v.is_issue, c.code, c.state, c.redeemed_on, c.offer_no,
        c.value_minor, c.over_budget, o.offer_no IS NOT NULL AS has_offer,
-       c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0 AS in_order
-FROM coupon AS c LEFT JOIN offer AS o USING (offer_no)
-CROSS JOIN LATERAL (VALUES (true, c.issued_version), (false, c.changed_version)) AS v (is_issue, at)
-WHERE (v.is_issue OR v.at <> 0) AND c.bucket BETWEEN $1 AND $2 ORDER BY 1, 2, 3";
+       CASE WHEN c.changed_account IS NULL
+            THEN c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0
+            ELSE a.merged_into IS NOT NULL END AS in_order
+FROM coupon AS c
+LEFT JOIN offer AS o USING (offer_no)
+LEFT JOIN account AS a ON a.bucket = c.bucket AND a.account_id = c.account_id
+CROSS JOIN LATERAL (VALUES (true, c.account_id, c.issued_version),
+                           (false, coalesce(c.changed_account, c.account_id), c.changed_version))
+    AS v (is_issue, account_id, at)
+WHERE (v.is_issue OR v.at <> 0)
+  AND (v.account_id & 255) BETWEEN $1::smallint AND $2::smallint
+ORDER BY 1, 2, 3";
 
 /// Budgets with what their open leases add up to.
 const BUDGETS: &str = "
