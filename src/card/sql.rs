@@ -5,6 +5,7 @@ use crate::db::pool::Pool;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::ledger::Lots;
+use crate::domain::tally::Tally;
 use crate::error::Error;
 
 const FIND_CARD: &str = "
@@ -13,7 +14,7 @@ SELECT account_id FROM card WHERE bucket = $1 AND card = $2";
 
 const LOAD_ACCOUNT: &str = "
 -- card::load_account
-SELECT version, state, clock, lots, sales_minor, baskets
+SELECT version, state, clock, lots, sales_minor, baskets, tally
 FROM account WHERE bucket = $1 AND account_id = $2";
 
 /// The account of a card; none when nobody has seen the card.
@@ -52,5 +53,6 @@ async fn try_account_of(pool: &Pool, card: &str) -> Result<Option<Account>, Erro
         lots: Lots::decode(row.get("lots")).map_err(|error| damaged(error.to_string()))?,
         sales_minor: row.get("sales_minor"),
         baskets: row.get("baskets"),
+        tally: Tally::decode(row.get("tally")).map_err(|error| damaged(error.to_string()))?,
     }))
 }

@@ -25,9 +25,11 @@ use crate::domain::name::SwipeName;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::record;
+use crate::domain::programme::Programme;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
+use crate::domain::tally::Counted;
 use crate::receipt::{
-    self, Compressor, Points, Receipt, RedemptionOutcome, VoidReceipt, account_text,
+    self, Compressor, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt, account_text,
 };
 
 /// Versions between two checkpoints of a profile.
@@ -189,9 +191,13 @@ impl Fold<'_> {
             // same account, which moves as a whole: elsewhere the sale may turn out to be none.
             if let Some(sold_here) = &mut self.sold_here {
                 let lot = epoch.programme.lot_of(business_date);
-                for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
+                let lines = swipe.lines.iter().zip(&products).zip(&decision.line_points);
+                for ((line, product), points) in lines {
                     if line.kind == LineKind::Sale {
-                        let sold = SoldLine { points: *points, quantity: line.quantity, lot };
+                        let (points, quantity) = (*points, line.quantity);
+                        let qualifying_minor =
+                            epoch.programme.qualifying_minor(product, line.net_minor());
+                        let sold = SoldLine { points, quantity, lot, qualifying_minor };
                         sold_here.insert((job.name.clone(), line.line), sold);
                     }
                 }
@@ -199,11 +205,9 @@ impl Fold<'_> {
         }
 
         let (outcomes, over_budget) = self.redeem(&decision.account, swipe, &products, job);
-        let answer = receipt_of(swipe, kind, &decision, &outcomes, self.now);
+        let answer = receipt_of(swipe, kind, &decision, &outcomes, &epoch.programme, self.now);
         let version = decision.account.version;
         let content = content::hash(swipe);
-        let lines: Vec<(Product, i64)> =
-            products.into_iter().zip(decision.line_points.iter().copied()).collect();
         match &route.recorded {
             None => {
                 self.batch.claim(KeyRow {
@@ -228,7 +232,7 @@ impl Fold<'_> {
             earned: decision.earned,
             reversed: decision.reversed,
             spent: decision.spent,
-            record: &record::encode(swipe, &lines, decision.value_differs),
+            record: &record::encode(swipe, &products, &decision),
             receipt: &self.workbench.compressor.compress(&answer),
         });
         self.batch.entries(version, business_date, &decision.entries);
@@ -247,7 +251,16 @@ impl Fold<'_> {
                 let counted = sale.kind == Kind::Sale as i16;
                 let lot = of_sale.programme.lot_of(business_date);
                 total_minor = sale.total_minor;
-                let sale = SaleToVoid { business_date, total_minor, counted, entries, lot };
+                let is_house = hot.account.state == State::House;
+                let tallied = match sale.record() {
+                    Ok(record) if counted && !is_house => {
+                        swipe::counted_by(&record, business_date, &of_sale.programme)
+                    }
+                    _ => Counted::default(),
+                };
+                let (tallied, entries) = (&tallied, entries.as_slice());
+                let sale =
+                    SaleToVoid { business_date, total_minor, counted, entries, lot, tallied };
                 decision = swipe::decide_void(&hot.account, &sale);
                 kind = Kind::Void;
                 epoch = of_sale.epoch;
@@ -317,6 +330,7 @@ fn receipt_of(
     kind: Kind,
     decision: &Decision,
     outcomes: &[coupon::Outcome],
+    programme: &Programme,
     now: Timestamp,
 ) -> Bytes {
     let (points, mut messages) = points_of(&decision.account, decision);
@@ -329,12 +343,17 @@ fn receipt_of(
             .push("This transaction was voided before it arrived here; it earns nothing.".into()),
         _ => {}
     }
+    let (account, before) = (&decision.account, decision.before.tier_no);
+    let tier_no = programme.tier_no(&account.tally, account.clock);
+    if let Some(reached) = programme.tier_name(tier_no).filter(|_| tier_no > before) {
+        messages.push(format!("You have reached {reached}."));
+    }
     receipt::to_bytes(&Receipt {
         swipe: &swipe.name.to_string(),
-        account: shown_account(&decision.account),
+        account: shown_account(account),
         recorded_at: now,
         points,
-        tier: None,
+        tier: Tier::of_account(programme, account, account.clock),
         redemptions: swipe
             .redemptions
             .iter()

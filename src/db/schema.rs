@@ -28,6 +28,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0008_office_api", include_str!("../../migrations/0008_office_api.sql")),
     ("0009_budgets", include_str!("../../migrations/0009_budgets.sql")),
     ("0010_cards", include_str!("../../migrations/0010_cards.sql")),
+    ("0011_tally", include_str!("../../migrations/0011_tally.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

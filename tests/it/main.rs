@@ -52,5 +52,6 @@ mod spending;
 mod statement;
 mod stock;
 mod swipe;
+mod tiers;
 mod verify;
 mod voids;

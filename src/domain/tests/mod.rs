@@ -13,6 +13,7 @@ mod profile;
 mod programme;
 mod spending;
 mod swipe;
+mod tiers;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
