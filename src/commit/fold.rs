@@ -24,8 +24,8 @@ use crate::domain::ledger::Entry;
 use crate::domain::name::SwipeName;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
-use crate::domain::record;
 use crate::domain::programme::Programme;
+use crate::domain::record;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::domain::tally::Counted;
 use crate::receipt::{

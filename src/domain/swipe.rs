@@ -286,7 +286,9 @@ fn counted<'a>(
     let mut sold_minor = 0;
     for line in lines {
         match line.kind {
-            LineKind::Sale => sold_minor += programme.qualifying_minor(line.product, line.net_minor),
+            LineKind::Sale => {
+                sold_minor += programme.qualifying_minor(line.product, line.net_minor)
+            }
             LineKind::Return { .. } if line.taken_minor == 0 => {}
             LineKind::Return { sold_on } => {
                 let of_sale = sold_on.as_ref().map(|it| month_of(it.swipe.business_date));

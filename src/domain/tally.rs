@@ -226,7 +226,10 @@ mod tests {
         let march = month_of(date(2026, 3, 14));
         tally.keep_qualifying(march - 13);
         tally.count(&counted(&[(march, 35_000), (march - 2, -7), (march - 20, 5)]));
-        assert_eq!(tally.qualifying().iter().collect::<Vec<_>>(), [(march - 2, -7), (march, 35_000)]);
+        assert_eq!(
+            tally.qualifying().iter().collect::<Vec<_>>(),
+            [(march - 2, -7), (march, 35_000)]
+        );
         let bytes = tally.encode().expect("something was counted");
         assert!(bytes.len() <= 12, "{}", bytes.len());
         assert_eq!(Tally::decode(Some(&bytes)), Ok(tally.clone()));

@@ -105,7 +105,8 @@ impl Tallies {
             let (month, value) = sums.first_key_value().expect("not empty");
             let (year, month) = (month.div_euclid(12), month.rem_euclid(12) + 1);
             let at = At { account_id, version: None };
-            let detail = format_args!("for {year}-{month:02} it has {value} too much, and perhaps more");
+            let detail =
+                format_args!("for {year}-{month:02} it has {value} too much, and perhaps more");
             findings.add(Kind::TallyDiffers, at, detail);
         }
     }

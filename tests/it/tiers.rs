@@ -74,7 +74,10 @@ async fn a_tier_is_reached_shown_earns_more_and_goes_with_what_is_taken_back() {
     assert_eq!(second["points"]["earned"], 20);
     assert!(second["messages"].to_string().contains("You have reached Silver."), "{second}");
     let third = body(&post(&till, &swipe(3, Some(&card(1)), 1_000)).await);
-    assert_eq!((&third["points"]["earned"], &third["tier"]["name"]), (&json!(20), &"Silver".into()));
+    assert_eq!(
+        (&third["points"]["earned"], &third["tier"]["name"]),
+        (&json!(20), &"Silver".into())
+    );
     assert!(!third["messages"].to_string().contains("reached"), "{third}");
     let fourth = body(&post(&till, &swipe(4, Some(&card(1)), 20_000)).await);
     assert_eq!(fourth["tier"], json!({ "name": "Gold", "to_next_minor": null }));
@@ -114,7 +117,10 @@ async fn months_leave_the_window_and_late_baskets_still_count_for_their_month() 
     };
     assert_eq!(buy(1, 12_000, "2026-01-05").await["name"], "Silver");
     // Within the window until March, and a month of grace.
-    assert_eq!(buy(2, 100, "2026-04-30").await, json!({ "name": "Silver", "to_next_minor": 29_900 }));
+    assert_eq!(
+        buy(2, 100, "2026-04-30").await,
+        json!({ "name": "Silver", "to_next_minor": 29_900 })
+    );
     assert_eq!(buy(3, 100, "2026-05-01").await["name"], json!(null));
     // What a till had kept for itself: February no longer counts for itself, but March does.
     assert_eq!(buy(4, 9_900, "2026-03-20").await["name"], json!("Silver"));

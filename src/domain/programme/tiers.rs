@@ -160,7 +160,8 @@ impl Tiers {
 
     fn held(&self, tally: &Tally, month: Month) -> usize {
         let grace = i32::from(self.policy.grace_months);
-        let months = months_back(self.policy, self.tiers.len()) - i32::from(self.policy.window_months);
+        let months =
+            months_back(self.policy, self.tiers.len()) - i32::from(self.policy.window_months);
         let after = |back: i32| {
             let steps = usize::try_from(back / (grace + 1)).expect("not negative");
             self.earned(tally, month - back).saturating_sub(steps)

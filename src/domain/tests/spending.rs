@@ -75,8 +75,7 @@ fn voided(account: &Account, swipe: &Swipe, sold: &Decision) -> Decision {
     let lot = programme().lot_of(business_date);
     let (total_minor, entries) = (swipe.total_minor, sold.entries.as_slice());
     let tallied = &Counted::default();
-    let sale =
-        SaleToVoid { business_date, total_minor, counted: true, entries, lot, tallied };
+    let sale = SaleToVoid { business_date, total_minor, counted: true, entries, lot, tallied };
     decide_void(account, &sale)
 }
 

@@ -100,8 +100,8 @@ fn the_lowest_tier_may_be_everybodys_and_the_next_one_says_how_far_it_is() {
     assert_eq!(standing(&[30_000], date(2024, 3, 1)), gold(Some(60_000)));
     let top = standing(&[90_000], START).and_then(|(_, to_next)| to_next);
     assert_eq!(top, None);
-    let none = compiled(&Rules::default()).tier_standing(&spent(&[9_000]), START);
-    assert_eq!(none, None);
+    let without = compiled(&Rules::default());
+    assert_eq!(without.tier_standing(&spent(&[9_000]), START), None);
 }
 
 #[test]
@@ -164,9 +164,8 @@ fn slowly_held(rules: &Rules, by_month: &BTreeMap<Month, i64>, first: Month, at:
 
 fn a_policy() -> impl Strategy<Value = TierPolicy> {
     let downgrade = prop_oneof![Just(Downgrade::Straight), Just(Downgrade::Step)];
-    (1_u8..6, 0_u8..5, downgrade).prop_map(|(window, grace, downgrade)| {
-        policy(window, grace, downgrade)
-    })
+    (1_u8..6, 0_u8..5, downgrade)
+        .prop_map(|(window, grace, downgrade)| policy(window, grace, downgrade))
 }
 
 proptest! {
@@ -235,11 +234,7 @@ fn decided(
     decide(account, swipe, &Facts { programme, products, returned, place })
 }
 
-fn bought(
-    programme: &Programme,
-    account: &Account,
-    basket: &(Swipe, Vec<Product>),
-) -> Decision {
+fn bought(programme: &Programme, account: &Account, basket: &(Swipe, Vec<Product>)) -> Decision {
     decided(programme, account, basket, &vec![None; basket.1.len()])
 }
 
