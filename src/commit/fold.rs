@@ -187,21 +187,7 @@ impl Fold<'_> {
             let visit = Visit { total_minor, redemptions, sold: &sold, ..visit };
             self.workbench.profile.learn(&visit);
             hot.tail_since = hot.tail_since.min(business_date);
-            // A line that comes back later in this very batch finds what it earned. Only on the
-            // same account, which moves as a whole: elsewhere the sale may turn out to be none.
-            if let Some(sold_here) = &mut self.sold_here {
-                let lot = epoch.programme.lot_of(business_date);
-                let lines = swipe.lines.iter().zip(&products).zip(&decision.line_points);
-                for ((line, product), points) in lines {
-                    if line.kind == LineKind::Sale {
-                        let (points, quantity) = (*points, line.quantity);
-                        let qualifying_minor =
-                            epoch.programme.qualifying_minor(product, line.net_minor());
-                        let sold = SoldLine { points, quantity, lot, qualifying_minor };
-                        sold_here.insert((job.name.clone(), line.line), sold);
-                    }
-                }
-            }
+            self.sell(swipe, &products, &decision, &epoch.programme, &job.name);
         }
 
         let (outcomes, over_budget) = self.redeem(&decision.account, swipe, &products, job);
@@ -240,6 +226,29 @@ impl Fold<'_> {
         let (voided, value_differs) = (kind == Kind::SaleAfterVoid, decision.value_differs);
         self.decided.push(Decided { job, account_id, answer, voided, value_differs, over_budget });
         hot.account = decision.account;
+    }
+
+    /// A line that comes back later in this very batch finds what it earned and counted. Only on
+    /// the same account, which moves as a whole: elsewhere the sale may turn out to be none.
+    fn sell(
+        &mut self,
+        swipe: &Swipe,
+        products: &[Product],
+        decision: &Decision,
+        programme: &Programme,
+        name: &NameKey,
+    ) {
+        let Some(sold_here) = &mut self.sold_here else { return };
+        let lot = programme.lot_of(swipe.name.business_date);
+        let lines = swipe.lines.iter().zip(products).zip(&decision.line_points);
+        for ((line, product), points) in lines {
+            if line.kind == LineKind::Sale {
+                let (points, quantity) = (*points, line.quantity);
+                let qualifying_minor = programme.qualifying_minor(product, line.net_minor());
+                let sold = SoldLine { points, quantity, lot, qualifying_minor };
+                sold_here.insert((name.clone(), line.line), sold);
+            }
+        }
     }
 
     fn void(&mut self, hot: &mut Hot, route: &Route, job: &Job) {
