@@ -409,7 +409,7 @@ impl Batch {
             &a.last[5],
             &spends.lease_no,
             &spends.amount, // $70
-            &a.tally, // $71
+            &a.tally,       // $71
         ]
     }
 
