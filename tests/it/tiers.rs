@@ -13,10 +13,10 @@ use tillside::programme::{Programmes, Start};
 
 use crate::desk::verified;
 use crate::support::flow::{
-    account_of, basket, enrol, look_up, name, on, returned_from, sold, until, void,
+    account_of, basket, enrol, look_up, name, name_of, on, returned_from, sold, until, void,
 };
 use crate::support::office::person;
-use crate::support::service::{TestService, body, card, post, swipe, today};
+use crate::support::service::{TestService, body, card, post, swipe};
 
 const RULES: &str = r#"
 [earn]
@@ -92,14 +92,14 @@ async fn a_tier_is_reached_shown_earns_more_and_goes_with_what_is_taken_back() {
     let back = basket(5, Some(&card(1)), vec![returned_from(1, 20_000, &name(4))]);
     assert_eq!(tier(&post(&till, &back).await)["name"], "Silver");
     void(&till, &name(5)).await;
-    assert_eq!(tier(&look_up(&till, &card(1)).await)["name"], "Gold");
-    for sequence in [2, 4] {
+    let held = async |sequence| tier(&post(&till, &swipe(sequence, Some(&card(1)), 0)).await);
+    assert_eq!(held(6).await["name"], "Gold");
+    void(&till, &name(4)).await;
+    assert_eq!(held(7).await["name"], "Silver");
+    for sequence in [2, 3] {
         void(&till, &name(sequence)).await;
     }
-    assert_eq!(tier(&look_up(&till, &card(1)).await)["name"], "Silver");
-    void(&till, &name(3)).await;
-    let left = tier(&look_up(&till, &card(1)).await);
-    assert_eq!(left, json!({ "name": null, "to_next_minor": 1_000 }));
+    assert_eq!(held(8).await, json!({ "name": null, "to_next_minor": 1_000 }));
     verified(&service).await;
 }
 
@@ -134,20 +134,26 @@ async fn months_leave_the_window_and_late_baskets_still_count_for_their_month() 
 async fn an_account_that_is_merged_hands_its_tier_on_and_voids_follow_it() {
     let service = service(RULES).await;
     let (till, sql) = (service.till(), service.sql().await);
-    post(&till, &swipe(1, Some(&card(1)), 6_000)).await;
+    // An enrolment moves the clocks to today.
+    let today = service.replica.app.today();
+    let buy = |sequence, number: Option<&str>, amount| {
+        on(swipe(sequence, number, amount), &today.to_string())
+    };
+    post(&till, &buy(1, Some(&card(1)), 6_000)).await;
     enrol(&till, &json!({ "card": card(1) })).await;
-    post(&till, &swipe(2, Some(&card(2)), 7_000)).await;
+    let second = buy(2, Some(&card(2)), 7_000);
+    post(&till, &second).await;
     let left = account_of(&sql, &card(2)).await;
     let merged = enrol(&till, &json!({ "card": card(2), "link_to": card(1) })).await;
     assert_eq!(tier(&merged), json!({ "name": "Silver", "to_next_minor": 17_000 }));
     let held = format!("SELECT count(*) FROM account WHERE account_id = {left} AND tally IS NULL");
     assert_eq!(service.count(&held).await, 1, "nothing is counted twice");
     verified(&service).await;
-    void(&till, &name(2)).await;
+    void(&till, &name_of(&second)).await;
     assert_eq!(tier(&look_up(&till, &card(1)).await)["name"], json!(null));
     verified(&service).await;
     // Without a card nothing is counted for anybody.
-    let third = post(&till, &swipe(3, None, 50_000)).await;
+    let third = post(&till, &buy(3, None, 50_000)).await;
     assert_eq!(tier(&third), json!(null));
     let houses = "SELECT count(*) FROM account WHERE state = 2 AND tally IS NOT NULL";
     assert_eq!(service.count(houses).await, 0);
@@ -156,7 +162,7 @@ async fn an_account_that_is_merged_hands_its_tier_on_and_voids_follow_it() {
     // What an heir has not inherited is seen.
     let heir = account_of(&sql, &card(1)).await;
     let mut tally = Tally::default();
-    tally.count(&Counted { qualifying: vec![(month_of(today()), 5_999)] });
+    tally.count(&Counted { qualifying: vec![(month_of(today), 5_999)] });
     let forged = "UPDATE account SET tally = $1 WHERE account_id = $2";
     sql.execute(forged, &[&tally.encode(), &heir]).await.expect(forged);
     let report = tillside::verify::Audit::begin(&service.config.database, 0..=255).await;
