@@ -1,4 +1,4 @@
--- What a programme counts of an account beside its points: money that qualifies for tiers, by month.
+-- What a programme counts of an account beside its points: money that qualifies for tiers.
 
 -- Encoded by domain::tally: first byte is the encoding. NULL until a programme with tiers has
 -- counted something. A version of the service that does not know the column cannot load such a

@@ -63,8 +63,8 @@ pub struct AccountsIn {
 
 /// Export accounts
 ///
-/// A file with a line for each account of a customer: points, tier, visits and spend of 30, 90 and 365
-/// days, last visit, the three categories that stood in the most of the latest fifty baskets of
+/// A file with a line for each account of a customer: points, tier, visits and spend of 30, 90 and
+/// 365 days, last visit, the three categories that stood in the most of the latest fifty baskets of
 /// 90 days (sensitive articles left out), consents. Streamed from one snapshot. In CSV a text
 /// that a spreadsheet would take for a formula begins with an apostrophe.
 #[utoipa::path(

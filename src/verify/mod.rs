@@ -3,8 +3,8 @@
 //! One snapshot is read once, account by account and version by version, as a merge of streams
 //! that lie in that order; an account's history is replayed and compared with what is stored.
 //! So the memory needed is that of one account's lots, profile and open voids, plus the
-//! reference data and what merged accounts counted, however large the database is. Nothing is locked and nothing written:
-//! swipes go on meanwhile.
+//! reference data and what merged accounts counted, however large the database is. Nothing is
+//! locked and nothing written: swipes go on meanwhile.
 //!
 //! What a check can prove is said where the check is. What cannot be proved from what is kept:
 //! what a return of a known sale takes back at the moment of its decision (only that lines,

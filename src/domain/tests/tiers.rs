@@ -173,7 +173,8 @@ proptest! {
 
     #[test]
     fn a_tier_is_what_counting_month_after_month_makes_it(
-        policy in a_policy(), by_month in vec(prop_oneof![2 => Just(0), 3 => -2_000_i64..40_000], 24),
+        policy in a_policy(),
+        by_month in vec(prop_oneof![2 => Just(0), 3 => -2_000_i64..40_000], 24),
     ) {
         let rules = rules(policy);
         let held = held(&rules, &by_month, by_month.len());
@@ -320,7 +321,8 @@ proptest! {
         policy in a_policy(), purchases in purchases(), days_later in 0_i64..60,
     ) {
         let programme = compiled(&rules(policy));
-        let mut account = Account { clock: START + 460.days(), ..Account::new(256, State::Enrolled) };
+        let mut account = Account::new(256, State::Enrolled);
+        account.clock = START + 460.days();
         for (number, bought_then) in (1..).zip(&purchases) {
             let basket = basket_of(bought_then, number, None);
             let before = account.clone();
