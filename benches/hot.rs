@@ -237,9 +237,8 @@ fn checkpoint(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn remember(bencher: Bencher<'_, '_>) {
-    let swipe = swipe();
-    let lines: Vec<(Product, i64)> = products(1).into_iter().map(|product| (product, 5)).collect();
-    bencher.bench_local(|| record::encode(black_box(&swipe), &lines, false));
+    let (swipe, products, decision) = (swipe(), products(1), decided());
+    bencher.bench_local(|| record::encode(black_box(&swipe), &products, &decision));
 }
 
 #[divan::bench]

@@ -9,6 +9,9 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::domain::account::{Account, State};
+use crate::domain::programme::Programme;
+use crate::domain::programme::tiers::TierStanding;
 use crate::domain::coupon::Code;
 use crate::domain::offer::{Definition, Reward};
 use crate::domain::selection::showcase::Reason;
@@ -29,9 +32,8 @@ pub struct Receipt<'a> {
     pub recorded_at: Timestamp,
     /// Points of this swipe and of the account after it.
     pub points: Points,
-    /// The account's tier; null while the programme has none.
-    #[schema(value_type = Option<Object>)]
-    pub tier: Option<()>,
+    /// The account's tier; null without an account, and while the programme has no tiers.
+    pub tier: Option<Tier>,
     /// What became of each coupon that the till took, in the till's order.
     pub redemptions: Vec<RedemptionOutcome<'a>>,
     /// Coupons for the customer to take home.
@@ -71,6 +73,27 @@ pub struct NextExpiry {
     /// The last day on which they can be spent.
     #[schema(value_type = String, format = Date)]
     pub on: Date,
+}
+
+/// How an account stands with the tiers of the programme.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Tier {
+    /// The tier that is held; null below the lowest.
+    #[schema(example = "Silver")]
+    pub name: Option<String>,
+    /// What is still to be spent this month for the next tier, in minor units; null at the top.
+    #[schema(example = 12050)]
+    pub to_next_minor: Option<i64>,
+}
+
+impl Tier {
+    /// How an account stands on a business date, or at its clock when that is later.
+    pub fn of_account(programme: &Programme, account: &Account, on: Date) -> Option<Self> {
+        let standing = programme.tier_standing(&account.tally, account.clock.max(on));
+        let TierStanding { name, to_next_minor } =
+            standing.filter(|_| account.state != State::House)?;
+        Some(Self { name: name.map(str::to_owned), to_next_minor })
+    }
 }
 
 /// What became of a coupon that the till took.

@@ -27,7 +27,7 @@ use crate::office::http::{created, creation, invalid, query};
 use crate::office::once::{self, Claim};
 use crate::office::page::PageIn;
 use crate::office::{Actor, Role};
-use crate::receipt::{Points, account_id, account_text, to_bytes};
+use crate::receipt::{Points, Tier, account_id, account_text, to_bytes};
 
 /// How long an adjustment waits for those before it.
 const DESK_PATIENCE: Duration = Duration::from_secs(10);
@@ -47,9 +47,8 @@ pub struct AccountOut {
     pub merged_into: Option<String>,
     /// As on a receipt; what a receipt says of its own transaction is 0.
     pub points: Points,
-    /// The account's tier; null while the programme has none.
-    #[schema(value_type = Option<Object>)]
-    pub tier: Option<()>,
+    /// The account's tier; null while the programme has no tiers.
+    pub tier: Option<Tier>,
     /// Number of its transactions, voided ones taken out.
     pub baskets: i32,
     /// Their totals, in minor units.
@@ -245,12 +244,14 @@ pub(super) async fn show(app: &App, actor: &Actor, account_id: i64) -> Result<Re
         let consents = (actor.role != Role::Auditor).then_some(consents);
         AccountMember { joined_on, known, consents }
     };
+    let (today, snapshot) = (app.today(), app.catalogue.current());
+    let programme = snapshot.epoch_on(today).map(|epoch| &epoch.programme);
     let out = AccountOut {
         account: account_text(account_id),
         state,
         merged_into: merged_into.map(account_text),
-        points: Points::of_account(&swipe::standing(&account, app.today())),
-        tier: None,
+        points: Points::of_account(&swipe::standing(&account, today)),
+        tier: programme.and_then(|programme| Tier::of_account(programme, &account, today)),
         baskets: account.baskets,
         sales_minor: account.sales_minor,
         cards: cards.into_iter().map(card).collect(),

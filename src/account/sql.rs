@@ -9,6 +9,7 @@ use crate::db::pool::Pool;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::ledger::Lots;
+use crate::domain::tally::Tally;
 use crate::error::Error;
 use crate::office::page::Page;
 
@@ -18,7 +19,7 @@ SELECT account_id FROM card WHERE bucket = $1 AND card = $2";
 
 const LOAD: &str = "
 -- account::load
-SELECT version, state, merged_into, clock, lots, sales_minor, baskets
+SELECT version, state, merged_into, clock, lots, sales_minor, baskets, tally
 FROM account WHERE bucket = $1 AND account_id = $2";
 
 const CARDS: &str = "
@@ -120,6 +121,7 @@ pub(super) async fn find(pool: &Pool, account_id: i64) -> Result<Option<Found>, 
         lots: Lots::decode(row.get("lots")).map_err(|error| damaged(error.to_string()))?,
         sales_minor: row.get("sales_minor"),
         baskets: row.get("baskets"),
+        tally: Tally::decode(row.get("tally")).map_err(|error| damaged(error.to_string()))?,
     };
     let cards = client.query(CARDS, &[&account_id]).await.map_err(DbError::from)?;
     let members = client.query(MEMBERS, &[&bucket, &account_id]).await.map_err(DbError::from)?;

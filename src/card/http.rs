@@ -24,7 +24,7 @@ use crate::http::body::{check_card, optional_object, parse, refusal};
 use crate::http::json;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::http::request::DeadlineHeader;
-use crate::receipt::{CouponOut, Points, account_text, to_bytes};
+use crate::receipt::{CouponOut, Points, Tier, account_text, to_bytes};
 
 /// Most characters of a name, an address or a number of a member.
 const TEXT_MAX: usize = 120;
@@ -42,9 +42,8 @@ pub struct CardOut<'a> {
     pub enrolled: bool,
     /// As on a receipt; what a receipt says of its own transaction is 0.
     pub points: Points,
-    /// The account's tier; null while the programme has none.
-    #[schema(value_type = Option<Object>)]
-    pub tier: Option<()>,
+    /// The account's tier; null while the programme has no tiers.
+    pub tier: Option<Tier>,
     /// Coupons that can be redeemed, now or from a later day; the first to run out first.
     pub coupons: Vec<CouponOut<'a>>,
 }
@@ -87,12 +86,13 @@ pub async fn look_up(
 
 fn card_out(app: &App, account: &Account) -> CardOut<'static> {
     let enrolled = account.state == account::State::Enrolled;
-    let standing = swipe::standing(account, app.today());
+    let (today, snapshot) = (app.today(), app.catalogue.current());
+    let programme = snapshot.epoch_on(today).map(|epoch| &epoch.programme);
     CardOut {
         account: enrolled.then(|| account_text(account.account_id)),
         enrolled,
-        points: Points::of_account(&standing),
-        tier: None,
+        points: Points::of_account(&swipe::standing(account, today)),
+        tier: programme.and_then(|programme| Tier::of_account(programme, account, today)),
         coupons: Vec::new(),
     }
 }

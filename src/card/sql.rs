@@ -9,6 +9,7 @@ use crate::domain::bucket;
 use crate::domain::coupon::Code;
 use crate::domain::ledger::Lots;
 use crate::domain::selection::showcase::Reason;
+use crate::domain::tally::Tally;
 use crate::error::Error;
 
 const FIND_CARD: &str = "
@@ -17,7 +18,7 @@ SELECT account_id FROM card WHERE bucket = $1 AND card = $2";
 
 const LOAD_ACCOUNT: &str = "
 -- card::load_account
-SELECT version, state, clock, lots, sales_minor, baskets
+SELECT version, state, clock, lots, sales_minor, baskets, tally
 FROM account WHERE bucket = $1 AND account_id = $2";
 
 const OPEN_COUPONS: &str = "
@@ -88,6 +89,7 @@ async fn try_standing_of(pool: &Pool, card: &str, today: Date) -> Result<Option<
         lots: Lots::decode(row.get("lots")).map_err(|error| damaged(error.to_string()))?,
         sales_minor: row.get("sales_minor"),
         baskets: row.get("baskets"),
+        tally: Tally::decode(row.get("tally")).map_err(|error| damaged(error.to_string()))?,
     };
     let coupons = coupons.iter().map(|row| {
         let code: i16 = row.get("reason");

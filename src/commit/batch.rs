@@ -72,6 +72,7 @@ struct AccountColumns {
     next_expiry: Vec<Option<Date>>,
     profile: Vec<Option<Vec<u8>>>,
     tail_since: Vec<Option<Date>>,
+    tally: Vec<Option<Vec<u8>>>,
     first: [Vec<i32>; 6],
     last: [Vec<i32>; 6],
 }
@@ -347,6 +348,7 @@ impl Batch {
         columns.next_expiry.push(after.lots.first_expiry());
         columns.profile.push(profile);
         columns.tail_since.push(tail_since);
+        columns.tally.push(after.tally.encode());
         for (at, (began, end)) in self.began.into_iter().zip(ends).enumerate() {
             columns.first[at].push(began + 1);
             columns.last[at].push(end);
@@ -355,7 +357,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 71] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 72] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         let Self { changes, issues, spends, .. } = self;
@@ -430,6 +432,7 @@ impl Batch {
             &a.last[5],
             &spends.lease_no,
             &spends.amount, // $70
+            &a.tally,       // $71
             &issues.reason,
         ]
     }

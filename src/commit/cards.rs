@@ -9,7 +9,8 @@
 //!
 //! Every change of a card's link raises the version of the old and of the new account, so that
 //! no replica can decide on what it remembers of either. Points that gathered on a provisional
-//! account move as transfer entries, lot by lot; its history stays where it is.
+//! account move as transfer entries, lot by lot, and with them what it has counted towards tiers;
+//! its history stays where it is.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -284,6 +285,7 @@ pub(super) fn transfer(source: &Account, target: &Account, today: Date) -> Chang
     account.clock = account.clock.max(today);
     account.lots.expire(account.clock, &mut booked);
     left.lots.move_to(&mut account.lots, &mut gone, &mut booked);
+    left.tally.move_to(&mut account.tally);
     // The heir may have lived on past the last day of what it inherits.
     account.lots.expire(account.clock, &mut booked);
     left.state = State::Merged;
@@ -357,7 +359,7 @@ pub(super) async fn write_account(
     let bucket = i16::from(bucket::of_account(account.account_id));
     let (expected, state) = (account.version - 1, account.state as i16);
     let (total, lots) = (account.lots.total(), account.lots.encode());
-    let next_expiry = account.lots.first_expiry();
+    let (next_expiry, tally) = (account.lots.first_expiry(), account.tally.encode());
     let moved = client
         .execute(
             sql::UPDATE_ACCOUNT,
@@ -372,6 +374,7 @@ pub(super) async fn write_account(
                 &merged_into,        // $8
                 &lots,               // $9
                 &next_expiry,        // $10
+                &tally,              // $11
             ],
         )
         .await

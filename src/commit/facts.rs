@@ -23,6 +23,7 @@ use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
 use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
 use crate::domain::swipe::SoldLine;
+use crate::domain::tally::Tally;
 use crate::error::Error;
 use crate::sabotage;
 
@@ -209,10 +210,19 @@ pub(super) async fn sold_lines(
         let Some(swipe) = swipe else { continue };
         let Some(epoch) = snapshot.epoch(swipe.epoch) else { continue };
         let lot = epoch.programme.lot_of(name.business_date);
+        let workstation = snapshot.workstation_no(name.workstation_no);
+        let of_house = workstation.is_some_and(|it| it.house_account == fact.account_id);
+        let stands = fact.void_version == 0;
         for line in swipe.record()?.lines {
             if line.kind == LineKind::Sale {
-                let points = if fact.void_version > 0 { 0 } else { line.points };
-                let sold = SoldLine { points, quantity: line.quantity, lot };
+                let net_minor = line.amount_minor - line.discount_minor;
+                let qualifying = epoch.programme.qualifying_minor(&line.product, net_minor);
+                let sold = SoldLine {
+                    points: if stands { line.points } else { 0 },
+                    quantity: line.quantity,
+                    lot,
+                    qualifying_minor: if stands && !of_house { qualifying } else { 0 },
+                };
                 lines.insert((name.clone(), line.line), sold);
             }
         }
@@ -425,6 +435,7 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
         lots,
         sales_minor: row.get("sales_minor"),
         baskets: row.get("baskets"),
+        tally: Tally::decode(row.get("tally")).map_err(|error| damaged(error.to_string()))?,
     };
     let mut profile = match row.get::<_, Option<i16>>("encoding") {
         None => Profile::default(),

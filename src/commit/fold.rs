@@ -26,11 +26,14 @@ use crate::domain::name::SwipeName;
 use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
+use crate::domain::programme::Programme;
 use crate::domain::record;
 use crate::domain::selection::showcase::{Choice, ShowcaseRoom};
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
+use crate::domain::tally::Counted;
 use crate::receipt::{
-    self, Compressor, CouponOut, Points, Receipt, RedemptionOutcome, VoidReceipt, account_text,
+    self, Compressor, CouponOut, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt,
+    account_text,
 };
 
 /// Versions between two checkpoints of a profile.
@@ -184,7 +187,8 @@ impl Fold<'_> {
             swipe::decide_for_house(&hot.account, swipe, kind == Kind::Sale)
         };
         if for_customer {
-            self.learn(hot, swipe, &products, &decision, job);
+            self.learn(hot, swipe, &products, job);
+            self.sell(swipe, &products, &decision, &epoch.programme, &job.name);
         }
 
         let version = decision.account.version;
@@ -196,10 +200,10 @@ impl Fold<'_> {
             Kind::Sale if !swipe.offline => self.give(hot, version, &basket, job),
             _ => Vec::new(),
         };
-        let answer = receipt_of(swipe, kind, &decision, &outcomes, &gifts, self.now);
+        let programme = &epoch.programme;
+        let answer =
+            receipt_of(swipe, kind, &decision, &outcomes, &gifts, programme, self.now);
         let content = content::hash(swipe);
-        let lines: Vec<(Product, i64)> =
-            products.into_iter().zip(decision.line_points.iter().copied()).collect();
         match &route.recorded {
             None => {
                 self.batch.claim(KeyRow {
@@ -224,7 +228,7 @@ impl Fold<'_> {
             earned: decision.earned,
             reversed: decision.reversed,
             spent: decision.spent,
-            record: &record::encode(swipe, &lines, decision.value_differs),
+            record: &record::encode(swipe, &products, &decision),
             receipt: &self.workbench.compressor.compress(&answer),
         });
         self.batch.entries(version, business_date, &decision.entries);
@@ -243,15 +247,8 @@ impl Fold<'_> {
         hot.account = decision.account;
     }
 
-    /// Takes a basket into the profile, and its lines to those that may come back in this batch.
-    fn learn(
-        &mut self,
-        hot: &mut Hot,
-        swipe: &Swipe,
-        products: &[Product],
-        decision: &Decision,
-        job: &Job,
-    ) {
+    /// Takes a basket into the profile.
+    fn learn(&mut self, hot: &mut Hot, swipe: &Swipe, products: &[Product], job: &Job) {
         let business_date = swipe.name.business_date;
         let sold: Vec<Product> = swipe
             .lines
@@ -266,16 +263,27 @@ impl Fold<'_> {
         let visit = Visit { total_minor, redemptions, sold: &sold, ..visit };
         self.workbench.profile.learn(&visit);
         hot.tail_since = hot.tail_since.min(business_date);
-        // A line that comes back later in this very batch finds what it earned. Only on the
-        // same account, which moves as a whole: elsewhere the sale may turn out to be none.
-        let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
-        if let Some(sold_here) = &mut self.sold_here {
-            let lot = epoch.programme.lot_of(business_date);
-            for (line, points) in swipe.lines.iter().zip(&decision.line_points) {
-                if line.kind == LineKind::Sale {
-                    let sold = SoldLine { points: *points, quantity: line.quantity, lot };
-                    sold_here.insert((job.name.clone(), line.line), sold);
-                }
+    }
+
+    /// A line that comes back later in this very batch finds what it earned and counted. Only on
+    /// the same account, which moves as a whole: elsewhere the sale may turn out to be none.
+    fn sell(
+        &mut self,
+        swipe: &Swipe,
+        products: &[Product],
+        decision: &Decision,
+        programme: &Programme,
+        name: &NameKey,
+    ) {
+        let Some(sold_here) = &mut self.sold_here else { return };
+        let lot = programme.lot_of(swipe.name.business_date);
+        let lines = swipe.lines.iter().zip(products).zip(&decision.line_points);
+        for ((line, product), points) in lines {
+            if line.kind == LineKind::Sale {
+                let (points, quantity) = (*points, line.quantity);
+                let qualifying_minor = programme.qualifying_minor(product, line.net_minor());
+                let sold = SoldLine { points, quantity, lot, qualifying_minor };
+                sold_here.insert((name.clone(), line.line), sold);
             }
         }
     }
@@ -289,7 +297,16 @@ impl Fold<'_> {
                 let counted = sale.kind == Kind::Sale as i16;
                 let lot = of_sale.programme.lot_of(business_date);
                 total_minor = sale.total_minor;
-                let sale = SaleToVoid { business_date, total_minor, counted, entries, lot };
+                let is_house = hot.account.state == State::House;
+                let tallied = match sale.record() {
+                    Ok(record) if counted && !is_house => {
+                        swipe::counted_by(&record, business_date, &of_sale.programme)
+                    }
+                    _ => Counted::default(),
+                };
+                let (tallied, entries) = (&tallied, entries.as_slice());
+                let sale =
+                    SaleToVoid { business_date, total_minor, counted, entries, lot, tallied };
                 decision = swipe::decide_void(&hot.account, &sale);
                 kind = Kind::Void;
                 epoch = of_sale.epoch;
@@ -366,6 +383,7 @@ fn receipt_of(
     decision: &Decision,
     outcomes: &[coupon::Outcome],
     gifts: &[(Code, Choice)],
+    programme: &Programme,
     now: Timestamp,
 ) -> Bytes {
     let (points, mut messages) = points_of(&decision.account, decision);
@@ -378,12 +396,17 @@ fn receipt_of(
             .push("This transaction was voided before it arrived here; it earns nothing.".into()),
         _ => {}
     }
+    let (account, before) = (&decision.account, decision.before.tier_no);
+    let tier_no = programme.tier_no(&account.tally, account.clock);
+    if let Some(reached) = programme.tier_name(tier_no).filter(|_| tier_no > before) {
+        messages.push(format!("You have reached {reached}."));
+    }
     receipt::to_bytes(&Receipt {
         swipe: &swipe.name.to_string(),
-        account: shown_account(&decision.account),
+        account: shown_account(account),
         recorded_at: now,
         points,
-        tier: None,
+        tier: Tier::of_account(programme, account, account.clock),
         redemptions: swipe
             .redemptions
             .iter()

@@ -50,7 +50,7 @@ WITH moved AS (
     UPDATE account AS a
     SET version = i.version, total_points = i.total_points, sales_minor = i.sales_minor,
         baskets = i.baskets, clock = i.clock, lots = i.lots, next_expiry = i.next_expiry,
-        tail_since = i.tail_since, tail_version = i.version
+        tail_since = i.tail_since, tail_version = i.version, tally = i.tally
     FROM (
         SELECT i.*, held.place
         FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
@@ -58,13 +58,13 @@ WITH moved AS (
                     $11::bytea[], $12::integer[], $13::integer[], $14::integer[],
                     $15::integer[], $16::integer[], $17::integer[], $49::date[],
                     $50::integer[], $51::integer[], $52::integer[], $53::integer[],
-                    $67::integer[], $68::integer[])
+                    $67::integer[], $68::integer[], $71::bytea[])
             AS i (bucket, account_id, expected, version, total_points,
                   sales_minor, baskets, clock, lots, next_expiry, profile,
                   claim_first, claim_last, swipe_first, swipe_last,
                   entry_first, entry_last, tail_since,
                   change_first, change_last, issue_first, issue_last,
-                  spend_first, spend_last)
+                  spend_first, spend_last, tally)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM account AS h
             WHERE h.bucket = i.bucket AND h.account_id = i.account_id
@@ -146,7 +146,7 @@ WITH moved AS (
                         valid_until, actor, reason)
     SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
            ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
-           ($64::text[])[g.n], ($71::smallint[])[g.n]
+           ($64::text[])[g.n], ($72::smallint[])[g.n]
     FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
 ), drawn AS (
     SELECT ($69::bigint[])[g.n] AS lease_no, sum(($70::bigint[])[g.n])::bigint AS amount
@@ -248,7 +248,7 @@ CROSS JOIN LATERAL (
 /// account by account: a join would compare every card with every account.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
-SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets,
+SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets, a.tally,
        p.encoding, p.data, s.business_dates, s.occurred, s.workstations, s.totals, s.records,
        (SELECT array_agg(c.card)
         FROM unnest(($6::smallint[])[i.card_first:i.card_last],
@@ -380,7 +380,7 @@ pub(super) const UPDATE_ACCOUNT: &str = "
 -- commit::update_account
 UPDATE account
 SET version = $4, total_points = $5, clock = $6, state = $7, merged_into = $8, lots = $9,
-    next_expiry = $10
+    next_expiry = $10, tally = $11
 WHERE bucket = $1 AND account_id = $2 AND version = $3";
 
 /// The entries of one version of one account.

@@ -29,6 +29,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0009_budgets", include_str!("../../migrations/0009_budgets.sql")),
     ("0010_cards", include_str!("../../migrations/0010_cards.sql")),
     ("0011_heirs", include_str!("../../migrations/0011_heirs.sql")),
+    ("0012_tally", include_str!("../../migrations/0012_tally.sql")),
+    ("0013_till", include_str!("../../migrations/0013_till.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

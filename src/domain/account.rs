@@ -3,6 +3,7 @@
 use jiff::civil::{Date, date};
 
 use super::ledger::Lots;
+use super::tally::Tally;
 
 /// The clock of an account that has seen nothing yet.
 pub const CLOCK_START: Date = date(1, 1, 1);
@@ -24,6 +25,8 @@ pub struct Account {
     pub sales_minor: i64,
     /// Number of its transactions; voided ones taken out.
     pub baskets: i32,
+    /// What its programme counts of it.
+    pub tally: Tally,
 }
 
 /// What kind of account it is. The numbers are stored.
@@ -62,6 +65,7 @@ impl Account {
             lots: Lots::default(),
             sales_minor: 0,
             baskets: 0,
+            tally: Tally::default(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Nothing in here may import anything of this crate but `domain` itself. In reading order:
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
 //! ([`programme`], [`product`], [`offer`], [`budget`], [`target`]), what we remember ([`account`],
-//! [`ledger`], [`profile`], [`coupon`]), and what follows from the three ([`swipe`],
+//! [`ledger`], [`tally`], [`profile`], [`coupon`]), and what follows from the three ([`swipe`],
 //! [`selection`]).
 //! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
 //! must never be stored.
@@ -28,6 +28,7 @@ pub mod quantity;
 pub mod record;
 pub mod selection;
 pub mod swipe;
+pub mod tally;
 pub mod target;
 
 #[cfg(test)]

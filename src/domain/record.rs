@@ -8,7 +8,9 @@ use super::basket::{Adjustment, AdjustmentKind, EntryMethod, LineKind, Redemptio
 use super::codec::{DecodeError, Reader, Writer};
 use super::name::SwipeName;
 use super::product::{Product, Taxa};
+use super::programme::tiers::TIER_NO_END;
 use super::quantity::Quantity;
+use super::swipe::{Before, Decision};
 
 /// What is remembered of a swipe besides its columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub struct Record {
     pub points_value_minor: i64,
     /// Whether the programme says another value for them.
     pub value_differs: bool,
+    /// What the account had before, of what decides about what is earned.
+    pub before: Before,
 }
 
 impl Record {
@@ -63,6 +67,8 @@ pub struct RecordedLine {
     pub discount_minor: i64,
     /// Points earned (sale) or taken back (return) on this line, ≥ 0.
     pub points: i64,
+    /// What a return takes off what counted towards tiers, in minor units; 0 for a sale.
+    pub qualifying_minor: i64,
 }
 
 const ENCODING: u8 = 1;
@@ -71,30 +77,40 @@ const HAS_ENTRY: u8 = 1;
 const OFFLINE: u8 = 2;
 const POINTS: u8 = 4;
 const VALUE_DIFFERS: u8 = 8;
+const TIER: u8 = 16;
 
 const RETURN: u8 = 1;
 const SOLD_ON: u8 = 2;
 const NO_POINTS: u8 = 4;
 const SENSITIVE: u8 = 8;
+const QUALIFYING: u8 = 16;
 
-/// Encodes what is remembered of a swipe. `decided` has one element for each line;
-/// `value_differs` says that the till gave for points what the programme does not.
-pub fn encode(swipe: &Swipe, decided: &[(Product, i64)], value_differs: bool) -> Vec<u8> {
+/// Encodes what is remembered of a swipe. `products` has the article of each line.
+///
+/// What only programmes with tiers know has flags of its own: a version of the service that does
+/// not know those cannot load such a programme either.
+pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;
     out.byte(
         if swipe.entry_method.is_some() { HAS_ENTRY } else { 0 }
             | if swipe.offline { OFFLINE } else { 0 }
             | if points { POINTS } else { 0 }
-            | if value_differs { VALUE_DIFFERS } else { 0 },
+            | if decided.value_differs { VALUE_DIFFERS } else { 0 }
+            | if decided.before.tier_no > 0 { TIER } else { 0 },
     );
+    if decided.before.tier_no > 0 {
+        out.byte(decided.before.tier_no);
+    }
     if let Some(method) = swipe.entry_method {
         out.byte(method as u8);
     }
     out.optional_text(swipe.card.as_deref());
     out.optional_text(swipe.operator_id.as_deref());
     out.unsigned(swipe.lines.len() as u64);
-    for (line, (product, points)) in swipe.lines.iter().zip(decided) {
+    let lines = swipe.lines.iter().zip(products).zip(&decided.line_points).enumerate();
+    for (at, ((line, product), points)) in lines {
+        let qualifying_minor = decided.line_qualifying.get(at).copied().unwrap_or(0);
         let sold_on = match &line.kind {
             LineKind::Return { sold_on } => sold_on.as_ref(),
             LineKind::Sale => None,
@@ -104,7 +120,8 @@ pub fn encode(swipe: &Swipe, decided: &[(Product, i64)], value_differs: bool) ->
             if is_return { RETURN } else { 0 }
                 | if sold_on.is_some() { SOLD_ON } else { 0 }
                 | if product.no_points { NO_POINTS } else { 0 }
-                | if product.sensitive { SENSITIVE } else { 0 },
+                | if product.sensitive { SENSITIVE } else { 0 }
+                | if qualifying_minor != 0 { QUALIFYING } else { 0 },
         );
         out.unsigned(u64::from(line.line));
         out.unsigned(u64::from(product.product_no));
@@ -119,6 +136,9 @@ pub fn encode(swipe: &Swipe, decided: &[(Product, i64)], value_differs: bool) ->
         out.signed(line.amount_minor);
         out.signed(line.discount_minor);
         out.signed(*points);
+        if qualifying_minor != 0 {
+            out.signed(qualifying_minor);
+        }
         if let Some(sold_on) = sold_on {
             out.text(&sold_on.swipe.to_string());
             out.unsigned(u64::from(sold_on.line));
@@ -148,6 +168,10 @@ pub fn encode(swipe: &Swipe, decided: &[(Product, i64)], value_differs: bool) ->
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let mut from = Reader::new(bytes, ENCODING)?;
     let flags = from.byte()?;
+    let tier_no = if flags & TIER == 0 { 0 } else { from.byte()? };
+    if tier_no >= TIER_NO_END {
+        return Err(DecodeError::Damaged);
+    }
     let entry_method = match flags & HAS_ENTRY {
         0 => None,
         _ => Some(named(&EntryMethod::NAMES, |method| method as u8, from.byte()?)?),
@@ -188,6 +212,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         points_spent,
         points_value_minor,
         value_differs: flags & VALUE_DIFFERS != 0,
+        before: Before { tier_no },
     })
 }
 
@@ -206,6 +231,7 @@ fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
     let amount_minor = from.signed()?;
     let discount_minor = from.signed()?;
     let points = from.signed()?;
+    let qualifying_minor = if flags & QUALIFYING == 0 { 0 } else { from.signed()? };
     let sold_on = if flags & SOLD_ON == 0 {
         None
     } else {
@@ -224,6 +250,7 @@ fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
         amount_minor,
         discount_minor,
         points,
+        qualifying_minor,
     })
 }
 
@@ -241,6 +268,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
+    use crate::domain::account::{Account, State};
     use crate::domain::basket::Line;
 
     #[test]
@@ -283,7 +311,16 @@ mod tests {
         let taxa = Taxa { department_no: 1, category_no: 200, type_no: 3_000, brand_no: 2 };
         let known = Product { product_no: 70_000, taxa, no_points: true, sensitive: true };
         let decided = [(known, 3), (Product::default(), 2), (known, 0)];
-        let bytes = encode(&swipe, &decided, true);
+        let (products, line_points): (Vec<_>, Vec<_>) = decided.into_iter().unzip();
+        let before = Before { tier_no: 2 };
+        let decision = Decision {
+            line_points,
+            line_qualifying: vec![0, 358, 0],
+            value_differs: true,
+            before,
+            ..Decision::without_points(Account::new(256, State::Enrolled), Vec::new())
+        };
+        let bytes = encode(&swipe, &products, &decision);
         let record = decode(&bytes).expect("what was just written");
         assert_eq!(record.card, swipe.card);
         assert_eq!(record.entry_method, swipe.entry_method);
@@ -292,7 +329,9 @@ mod tests {
         assert_eq!(record.adjustments, swipe.adjustments);
         assert_eq!(record.redemptions, swipe.redemptions);
         assert_eq!((record.points_spent, record.points_value_minor), (30, 25));
-        assert!(record.value_differs);
+        assert_eq!((record.value_differs, record.before), (true, before));
+        let taken: Vec<i64> = record.lines.iter().map(|line| line.qualifying_minor).collect();
+        assert_eq!(taken, decision.line_qualifying);
         for ((line, (product, points)), back) in swipe.lines.iter().zip(decided).zip(&record.lines)
         {
             assert_eq!((back.line, &back.kind), (line.line, &line.kind));

@@ -13,6 +13,8 @@ use super::product::Product;
 use super::programme::Programme;
 use super::programme::earning::{Occasion, Place, Sold};
 use super::quantity::Quantity;
+use super::record::Record;
+use super::tally::{Counted, month_of};
 
 /// What a recorded transaction is. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +63,8 @@ pub struct SoldLine {
     pub quantity: Quantity,
     /// The lot that it earned into.
     pub lot: LotKey,
+    /// What it counted towards tiers, in minor units; 0 when it earned for nobody, or was voided.
+    pub qualifying_minor: i64,
 }
 
 /// What was decided.
@@ -72,6 +76,11 @@ pub struct Decision {
     pub entries: Vec<Entry>,
     /// Points earned or taken back on each line, ≥ 0.
     pub line_points: Vec<i64>,
+    /// What each line that brings something back takes off what counted towards tiers, in minor
+    /// units; of no lines at all where none does.
+    pub line_qualifying: Vec<i64>,
+    /// What the account had before.
+    pub before: Before,
     /// Points that this transaction earned.
     pub earned: i64,
     /// Points that this transaction took back.
@@ -86,11 +95,13 @@ pub struct Decision {
 
 impl Decision {
     /// One that has changed nothing but the account's version and clock.
-    fn without_points(account: Account, entries: Vec<Entry>) -> Self {
+    pub(super) fn without_points(account: Account, entries: Vec<Entry>) -> Self {
         Self {
             account,
             entries,
             line_points: Vec::new(),
+            line_qualifying: Vec::new(),
+            before: Before::default(),
             earned: 0,
             reversed: 0,
             spent: 0,
@@ -126,8 +137,27 @@ pub fn standing(account: &Account, on: Date) -> Standing {
     }
 }
 
+/// What an account has when a transaction comes that decides about what it earns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Before {
+    /// The tier that is held, as [`Programme::tier_no`] numbers them.
+    pub tier_no: u8,
+}
+
 /// A sale, with returns in it or not, on a customer's account.
 pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
+    let clock = account.clock.max(swipe.name.business_date);
+    let before = Before { tier_no: facts.programme.tier_no(&account.tally, clock) };
+    decide_from(account, before, swipe, facts)
+}
+
+/// As [`decide`], where what the account had before is known otherwise: as it was recorded.
+pub fn decide_from(
+    account: &Account,
+    before: Before,
+    swipe: &Swipe,
+    facts: &Facts<'_>,
+) -> Decision {
     let business_date = swipe.name.business_date;
     let (mut next, mut entries) = begin(account, business_date);
     let lot = facts.programme.lot_of(business_date);
@@ -136,7 +166,7 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
     let due_minor = facts.programme.value_minor_of(swipe.points_spent);
 
     let mut line_points = vec![0; swipe.lines.len()];
-    let earned = earn(swipe, facts, &mut line_points);
+    let earned = earn(swipe, facts, before, &mut line_points);
     // Of what is there when everything has been booked, this transaction's points included.
     let mut left = facts.programme.takes_at_most(next.lots.total() + earned);
     let mut reversed_by_rate = Running::default();
@@ -147,7 +177,7 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
             continue;
         }
         if let Some(sold) = returned {
-            *points = share_of(sold, line.quantity).min(left);
+            *points = share_of(sold.points, sold.quantity, line.quantity).min(left);
             taken_known += *points;
             next.lots.take(EntryKind::ReverseEarn, *points, Some(sold.lot), &mut entries);
         } else {
@@ -161,6 +191,9 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
     next.lots.take(EntryKind::ReverseEarn, taken_by_rate, Some(lot), &mut entries);
     next.lots.add(EntryKind::Earn, earned, lot, &mut entries);
 
+    let line_qualifying = line_qualifying(swipe, facts);
+    count(&mut next, swipe, facts, &line_qualifying);
+
     next.sales_minor += swipe.total_minor;
     next.baskets = next.baskets.saturating_add(1);
     finish(&mut next, &mut entries);
@@ -168,6 +201,8 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
         account: next,
         entries,
         line_points,
+        line_qualifying,
+        before,
         earned,
         reversed: taken_known + taken_by_rate,
         spent: swipe.points_spent,
@@ -177,11 +212,12 @@ pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
 }
 
 /// What the lines of sale earn; sets their elements of `line_points`.
-fn earn(swipe: &Swipe, facts: &Facts<'_>, line_points: &mut [i64]) -> i64 {
+fn earn(swipe: &Swipe, facts: &Facts<'_>, before: Before, line_points: &mut [i64]) -> i64 {
     let occasion = Occasion {
         business_date: swipe.name.business_date,
         occurred_at: swipe.occurred_at,
         place: facts.place,
+        tier_no: before.tier_no,
     };
     let lines = swipe.lines.iter().zip(facts.products).enumerate();
     let sold = lines.filter(|(_, (line, _))| line.kind == LineKind::Sale);
@@ -192,6 +228,89 @@ fn earn(swipe: &Swipe, facts: &Facts<'_>, line_points: &mut [i64]) -> i64 {
         quantity: line.quantity,
     });
     facts.programme.earn(&occasion, sold, line_points)
+}
+
+/// What the lines that bring something back take off what counted; no lines where none does.
+fn line_qualifying(swipe: &Swipe, facts: &Facts<'_>) -> Vec<i64> {
+    let mut taken = Vec::new();
+    let lines = swipe.lines.iter().zip(facts.products).zip(facts.returned).enumerate();
+    for (at, ((line, product), returned)) in lines {
+        let taken_minor = match (&line.kind, returned) {
+            (LineKind::Sale, _) => 0,
+            (_, Some(sold)) => share_of(sold.qualifying_minor, sold.quantity, line.quantity),
+            (_, None) => facts.programme.qualifying_minor(product, line.net_minor()),
+        };
+        if taken_minor != 0 {
+            taken.resize(swipe.lines.len(), 0);
+            taken[at] = taken_minor;
+        }
+    }
+    taken
+}
+
+/// Counts a sale on the account that it makes.
+fn count(next: &mut Account, swipe: &Swipe, facts: &Facts<'_>, line_qualifying: &[i64]) {
+    let business_date = swipe.name.business_date;
+    let lines = swipe.lines.iter().zip(facts.products).enumerate().map(|(at, (line, product))| {
+        let (kind, net_minor) = (&line.kind, line.net_minor());
+        let taken_minor = line_qualifying.get(at).copied().unwrap_or(0);
+        CountedLine { kind, product, net_minor, taken_minor }
+    });
+    let counted = counted(business_date, lines, facts.programme);
+    let since = facts.programme.qualifying_since(next.clock);
+    // Rules of an earlier day may look back less far than those of today.
+    if let Some(since) = since.filter(|_| business_date == next.clock) {
+        next.tally.keep_qualifying(since);
+    }
+    next.tally.count(&counted);
+}
+
+/// A line, as far as it counts.
+struct CountedLine<'a> {
+    kind: &'a LineKind,
+    product: &'a Product,
+    net_minor: i64,
+    /// What it takes back, where it brings something back.
+    taken_minor: i64,
+}
+
+/// What a transaction counts: its sales for its own month, what it brings back for the month of
+/// the sale that the till names.
+fn counted<'a>(
+    business_date: Date,
+    lines: impl Iterator<Item = CountedLine<'a>>,
+    programme: &Programme,
+) -> Counted {
+    let mut counted = Counted::default();
+    let month = month_of(business_date);
+    let mut sold_minor = 0;
+    for line in lines {
+        match line.kind {
+            LineKind::Sale => {
+                sold_minor += programme.qualifying_minor(line.product, line.net_minor)
+            }
+            LineKind::Return { .. } if line.taken_minor == 0 => {}
+            LineKind::Return { sold_on } => {
+                let of_sale = sold_on.as_ref().map(|it| month_of(it.swipe.business_date));
+                counted.qualifying.push((of_sale.unwrap_or(month), -line.taken_minor));
+            }
+        }
+    }
+    if sold_minor != 0 {
+        counted.qualifying.push((month, sold_minor));
+    }
+    counted
+}
+
+/// What a recorded sale of a customer has counted.
+pub fn counted_by(record: &Record, business_date: Date, programme: &Programme) -> Counted {
+    let lines = record.lines.iter().map(|line| CountedLine {
+        kind: &line.kind,
+        product: &line.product,
+        net_minor: line.amount_minor - line.discount_minor,
+        taken_minor: line.qualifying_minor,
+    });
+    counted(business_date, lines, programme)
 }
 
 /// A transaction that belongs to nobody: without a card, in training, or voided before it came.
@@ -220,6 +339,8 @@ pub struct SaleToVoid<'a> {
     pub entries: &'a [Entry],
     /// The lot into which the sale earned, or would have.
     pub lot: LotKey,
+    /// What it counted, of all that its programme counts.
+    pub tallied: &'a Counted,
 }
 
 /// Undoes a sale on the account that it was recorded on.
@@ -251,6 +372,7 @@ pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
         next.sales_minor -= sale.total_minor;
         next.baskets = next.baskets.saturating_sub(1);
     }
+    next.tally.take_back(sale.tallied);
     finish(&mut next, &mut entries);
     Decision {
         earned: given,
@@ -261,10 +383,12 @@ pub fn decide_void(account: &Account, sale: &SaleToVoid<'_>) -> Decision {
 }
 
 /// Hands on what a void left on an account that has been merged: its points, or its debt, are
-/// those of the account that it was merged into. Returns that account with its entries.
+/// those of the account that it was merged into, and so is what it counted. Returns that account
+/// with its entries.
 pub fn hand_on(decision: &mut Decision, heir: &Account) -> (Account, Vec<Entry>) {
     let (mut next, mut booked) = begin(heir, decision.account.clock);
     decision.account.lots.move_to(&mut next.lots, &mut decision.entries, &mut booked);
+    decision.account.tally.move_to(&mut next.tally);
     finish(&mut next, &mut booked);
     (next, booked)
 }
@@ -311,13 +435,13 @@ impl Running {
     }
 }
 
-/// The part of a sold line's points that a returned quantity takes back, rounded down; all of
-/// them when everything, or an article sold without a quantity, comes back.
-fn share_of(sold: &SoldLine, returned: Quantity) -> i64 {
-    if returned >= sold.quantity {
-        return sold.points;
+/// The part of what a sold line has had that a returned quantity takes back, rounded down; all
+/// of it when everything, or an article sold without a quantity, comes back.
+fn share_of(whole: i64, sold: Quantity, returned: Quantity) -> i64 {
+    if returned >= sold {
+        return whole;
     }
-    let exact = i128::from(sold.points) * i128::from(returned.thousandths())
-        / i128::from(sold.quantity.thousandths());
+    let exact =
+        i128::from(whole) * i128::from(returned.thousandths()) / i128::from(sold.thousandths());
     i64::try_from(exact).expect("a share is not larger than the whole")
 }

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{COLUMNS, Filters, Format, sql, write};
+use super::{AsOf, COLUMNS, Filters, Format, sql, write};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::problem::{Problem, ProblemOut, Slug};
@@ -63,8 +63,8 @@ pub struct AccountsIn {
 
 /// Export accounts
 ///
-/// A file with a line for each account of a customer: points, visits and spend of 30, 90 and 365
-/// days, last visit, the three categories that stood in the most of the latest fifty baskets of
+/// A file with a line for each account of a customer: points, tier, visits and spend of 30, 90 and
+/// 365 days, last visit, the three categories that stood in the most of the latest fifty baskets of
 /// 90 days (sensitive articles left out), consents. Streamed from one snapshot. In CSV a text
 /// that a spreadsheet would take for a formula begins with an apostrophe.
 #[utoipa::path(
@@ -126,12 +126,12 @@ pub async fn accounts(
 
     let snapshot = sql::Snapshot::open(&app.config.database).await.map_err(Error::from)?;
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
-    let today = app.today();
+    let as_of = AsOf { today: app.today(), catalogue: app.catalogue.current() };
     let filters = Filters { enrolled, consent, visited_since, points_min };
     let whole = Arc::new(AtomicBool::new(false));
     let written = Arc::clone(&whole);
     tokio::spawn(async move {
-        let writing = write(snapshot, &filters, format, today, &sender);
+        let writing = write(snapshot, &filters, format, &as_of, &sender);
         let outcome = tokio::time::timeout(EXPORT_MAX, writing).await;
         written.store(matches!(outcome, Ok(true)), Ordering::Release);
         drop((sender, permit));

@@ -7,6 +7,7 @@ pub mod http;
 mod sql;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,11 +16,12 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use crate::catalogue;
 use crate::domain::account::{Account, State};
 use crate::domain::record;
 use crate::domain::swipe;
 use crate::error::Error;
-use crate::receipt::account_text;
+use crate::receipt::{Tier, account_text};
 use sql::{AccountRow, Window};
 
 /// Accounts in memory at a time.
@@ -45,6 +47,12 @@ struct Filters {
     points_min: Option<i64>,
 }
 
+/// The day for which a file is written, and the rules that are in force then.
+struct AsOf {
+    today: Date,
+    catalogue: Arc<catalogue::Snapshot>,
+}
+
 /// An account in the file.
 #[derive(Serialize)]
 struct Line {
@@ -53,6 +61,7 @@ struct Line {
     points: i64,
     spendable: i64,
     pending: i64,
+    tier: Option<String>,
     baskets: i32,
     sales_minor: i64,
     visits_30d: i64,
@@ -67,12 +76,13 @@ struct Line {
 }
 
 /// The columns, in the order of [`Line`].
-const COLUMNS: [&str; 16] = [
+const COLUMNS: [&str; 17] = [
     "account",
     "state",
     "points",
     "spendable",
     "pending",
+    "tier",
     "baskets",
     "sales_minor",
     "visits_30d",
@@ -102,7 +112,7 @@ async fn write(
     mut snapshot: sql::Snapshot,
     filters: &Filters,
     format: Format,
-    today: Date,
+    as_of: &AsOf,
     to: &mpsc::Sender<Bytes>,
 ) -> bool {
     let mut chunk = match format {
@@ -116,9 +126,9 @@ async fn write(
                 Ok(Err(_)) | Err(_) => return false,
             }
         }
-        let page = match snapshot.page(PAGE, today).await {
+        let page = match snapshot.page(PAGE, as_of.today).await {
             Ok(rows) if rows.is_empty() => return true,
-            Ok(rows) => rows_as_bytes(rows, &snapshot.categories, filters, format, today),
+            Ok(rows) => rows_as_bytes(rows, &snapshot.categories, filters, format, as_of),
             Err(error) => Err(error),
         };
         match page {
@@ -136,11 +146,11 @@ fn rows_as_bytes(
     categories: &HashMap<u32, String>,
     filters: &Filters,
     format: Format,
-    today: Date,
+    as_of: &AsOf,
 ) -> Result<Bytes, Error> {
     let mut out = Vec::new();
     for row in rows {
-        let line = line(row, categories, today)?;
+        let line = line(row, categories, as_of)?;
         if !filters.admit(&line) {
             continue;
         }
@@ -155,10 +165,12 @@ fn rows_as_bytes(
     Ok(out.into())
 }
 
-fn line(row: AccountRow, categories: &HashMap<u32, String>, today: Date) -> Result<Line, Error> {
+fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Result<Line, Error> {
     let AccountRow { account, windows, last_visit, consents, records } = row;
     let Account { account_id, state, baskets, sales_minor, .. } = account;
-    let standing = swipe::standing(&account, today);
+    let standing = swipe::standing(&account, as_of.today);
+    let epoch = as_of.catalogue.epoch_on(as_of.today);
+    let tier = epoch.and_then(|it| Tier::of_account(&it.programme, &account, as_of.today));
     let [month, quarter, year] = windows;
     let Window { visits: visits_30d, spend_minor: spend_30d_minor } = month;
     let Window { visits: visits_90d, spend_minor: spend_90d_minor } = quarter;
@@ -169,6 +181,7 @@ fn line(row: AccountRow, categories: &HashMap<u32, String>, today: Date) -> Resu
         points: standing.balance,
         spendable: standing.spendable,
         pending: standing.pending,
+        tier: tier.and_then(|tier| tier.name),
         baskets,
         sales_minor,
         visits_30d,
@@ -221,6 +234,7 @@ fn cells(line: Line) -> [String; COLUMNS.len()] {
         number(line.points),
         number(line.spendable),
         number(line.pending),
+        harmless(line.tier.unwrap_or_default()),
         line.baskets.to_string(),
         number(line.sales_minor),
         number(line.visits_30d),
@@ -269,6 +283,7 @@ mod tests {
             points: -5,
             spendable: 0,
             pending: 0,
+            tier: Some("Gold".to_owned()),
             baskets: 1,
             sales_minor: 2,
             visits_30d: 3,

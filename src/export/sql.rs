@@ -11,6 +11,7 @@ use crate::db::DbError;
 use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::domain::account::{Account, State};
 use crate::domain::ledger::Lots;
+use crate::domain::tally::Tally;
 use crate::error::Error;
 
 /// Few rows are looked up by their keys; a plan must not depend on what statistics say. A reader
@@ -36,7 +37,7 @@ SELECT taxon_no, name FROM taxon WHERE level = 2";
 const PAGE: &str = "
 -- export::page
 SELECT p.bucket, p.account_id, p.version, p.state, p.clock, p.lots, p.sales_minor, p.baskets,
-       v.*, m.consents, r.records
+       p.tally, v.*, m.consents, r.records
 FROM (
     SELECT * FROM account
     WHERE (bucket, account_id) > ($1, $2) AND state IN (0, 1)
@@ -147,6 +148,7 @@ fn account_row(row: &Row) -> Result<AccountRow, Error> {
             lots: Lots::decode(row.get("lots")).map_err(|error| damaged(error.to_string()))?,
             sales_minor: row.get("sales_minor"),
             baskets: row.get("baskets"),
+            tally: Tally::decode(row.get("tally")).map_err(|error| damaged(error.to_string()))?,
         },
         windows: [
             window("visits_30d", "spend_30d"),

@@ -58,6 +58,8 @@ pub struct Explanation {
     pub recorded: i64,
     /// Whether sum and lines of both are the same.
     pub agrees: bool,
+    /// The tier that the customer held before; none below the lowest.
+    pub tier: Option<String>,
     /// Its lines.
     pub lines: Vec<Line>,
 }
@@ -125,7 +127,8 @@ pub async fn explain(
     };
     let place = workstation.place();
     let (business_date, occurred_at) = (*business_date, found.occurred_at);
-    let occasion = Occasion { business_date, occurred_at, place };
+    let tier_no = record.before.tier_no;
+    let occasion = Occasion { business_date, occurred_at, place, tier_no };
     let sold = record.lines.iter().enumerate().filter(|(_, line)| line.kind == LineKind::Sale);
     let sold = sold.map(|(at, line)| Sold {
         at,
@@ -175,6 +178,7 @@ pub async fn explain(
         earned,
         recorded: found.earned,
         agrees,
+        tier: epoch.programme.tier_name(tier_no).map(str::to_owned),
         lines,
     })
 }
@@ -188,6 +192,9 @@ impl fmt::Display for Explanation {
         }
         if self.voided {
             writeln!(f, "It was voided later; this is what the sale had earned.")?;
+        }
+        if let Some(tier) = &self.tier {
+            writeln!(f, "The customer held {tier} before.")?;
         }
         let [sku, net, quantity, points] = ["article", "minor units", "quantity", "points"];
         writeln!(f, "line  {sku:<14} {net:>11} {quantity:>10} {points:>7}  from")?;

@@ -245,6 +245,16 @@ fixed_points = 50
 [[rules]]
 name = "by the piece"
 points_per_item = 3
+tiers = ["silver"]
+
+[tier_policy]
+window_months = 6
+grace_months = 1
+downgrade = "step"
+
+[[tiers]]
+name = "silver"
+threshold_minor = 10_000
 "#;
 
     fn first(text: &str) -> String {
@@ -275,7 +285,9 @@ points_per_item = 3
             ("points = 1\n", "points = many\n", "13:10", ""),
             ("points = 1\n", "points = 1.5\n", "13:1", "floating point"),
             ("fixed_points = 50", "fixed_points = 0", "36:1", "within 1 and 1000000"),
-            ("fixed_points = 50", "tiers = [\"gold\"]", "36:1", "unknown field `tiers`"),
+            ("fixed_points = 50", "levels = 1", "36:1", "unknown field `levels`"),
+            ("[\"silver\"]", "[\"gold\"]", "41:10", "no tier has this name"),
+            ("= 10_000", "= -1", "50:1", "within 0 and 1000000000000"),
             ("fixed_points = 50", "", "34:1", "multiplier, fixed_points or points_per_item"),
             ("\"welcome\"", "\"by the piece\"", "39:1", "two rules have this name"),
             ("[\"Produce\"]", "[]", "22:1", "an empty list says nothing"),

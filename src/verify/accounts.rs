@@ -20,6 +20,7 @@ use super::profiles::Learning;
 use super::sql::{
     Account, AccountRow, AdjustmentRow, CardRow, EntryRow, NameRow, ProfileRow, SwipeRow,
 };
+use super::tallies::Counting;
 use super::{receipts, swipes};
 use crate::domain::account::{CLOCK_START, State};
 use crate::domain::bucket;
@@ -48,6 +49,9 @@ pub(super) struct History<'a> {
     pub(super) state: Option<State>,
     pub(super) points: Points,
     pub(super) learning: Learning,
+    pub(super) counting: Counting,
+    /// Whether the sale of the version at hand was voided later.
+    pub(super) is_voided: bool,
     /// Sales whose void is still to come, by its version.
     pub(super) open_voids: BTreeMap<i64, OpenVoid>,
     pub(super) sales_minor: i128,
@@ -90,6 +94,8 @@ impl<'a> History<'a> {
             state,
             points: Points::default(),
             learning: Learning::new(profile),
+            counting: Counting::default(),
+            is_voided: false,
             open_voids: BTreeMap::new(),
             sales_minor: 0,
             baskets: 0,
@@ -173,6 +179,7 @@ impl<'a> History<'a> {
             format_args!("{} transactions", swipes.len()),
         );
         self.learning.reach(version);
+        self.is_voided = names.iter().any(|it| !it.is_void && it.void_version > it.version);
         let hashes = names::check(self, version, names, swipes);
         let owed_wrongly = self.points.apply(entries);
         let detail = "points are owed that were there";
@@ -256,6 +263,7 @@ impl<'a> History<'a> {
         );
         self.clock(&row);
         self.lots(&row);
+        self.tally(&row);
         self.state(&row);
         let counts = &mut self.ledger.counts;
         counts.sales_minor += sales;

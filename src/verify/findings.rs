@@ -70,6 +70,11 @@ invariants! {
         "The sales of an account are not the sum of its transactions less the voided ones."
     BasketsDiffer "baskets-differ"
         "The number of baskets of an account is not that of its transactions less voided ones."
+    TallyDamaged "tally-damaged"
+        "What an account has counted towards tiers cannot be read; every swipe of its cards fails."
+    TallyDiffers "tally-differs"
+        "What an account has counted towards tiers is not what its transactions counted, and those \
+         of the accounts that were merged into it."
     ClockBehind "clock-behind"
         "The clock of an account lies before a business date that it has seen."
     ClockAhead "clock-ahead"

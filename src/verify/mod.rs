@@ -3,12 +3,13 @@
 //! One snapshot is read once, account by account and version by version, as a merge of streams
 //! that lie in that order; an account's history is replayed and compared with what is stored.
 //! So the memory needed is that of one account's lots, profile and open voids, plus the
-//! reference data, however large the database is. Nothing is locked and nothing written:
-//! swipes go on meanwhile.
+//! reference data and what merged accounts counted, however large the database is. Nothing is
+//! locked and nothing written: swipes go on meanwhile.
 //!
 //! What a check can prove is said where the check is. What cannot be proved from what is kept:
 //! what a return of a known sale takes back at the moment of its decision (only that lines,
-//! columns and entries agree), the clock of an enrolled account beyond the dates of its own
+//! columns and entries agree), which tier an account held then (only what it would earn with the
+//! one that was noted), the clock of an enrolled account beyond the dates of its own
 //! rows, and where an enrolled account with several cards lost a version that moved no points.
 
 mod accounts;
@@ -21,6 +22,7 @@ mod receipts;
 mod reference;
 mod sql;
 mod swipes;
+mod tallies;
 
 use std::ops::RangeInclusive;
 
@@ -30,6 +32,7 @@ use self::accounts::History;
 use self::findings::{Broken, Findings, Kind};
 use self::reference::Reference;
 use self::sql::{Account, Streams};
+use self::tallies::Tallies;
 use crate::config::Database;
 use crate::error::Error;
 use crate::receipt::Decompressor;
@@ -104,6 +107,7 @@ struct Ledger {
     drawn: coupons::Drawn,
     /// Σ of all transfer entries: what leaves one account arrives at another.
     transferred: i128,
+    tallies: Tallies,
 }
 
 impl Audit {
@@ -120,8 +124,9 @@ impl Audit {
         let snapshot = std::mem::take(&mut streams.reference);
         let reference = Reference::new(snapshot, &buckets, &mut findings);
         let (counts, receipts) = (Counts::default(), Decompressor::default());
-        let drawn = coupons::Drawn::new();
-        let ledger = Ledger { findings, counts, reference, receipts, drawn, transferred: 0 };
+        let (drawn, tallies) = (coupons::Drawn::new(), Tallies::default());
+        let transferred = 0;
+        let ledger = Ledger { findings, counts, reference, receipts, drawn, transferred, tallies };
         Ok(Self { streams, ledger, is_whole: buckets == ALL_BUCKETS })
     }
 
@@ -141,6 +146,7 @@ impl Audit {
         }
         let Self { mut ledger, is_whole, streams } = self;
         ledger.reference.finish(&mut ledger.findings);
+        ledger.tallies.finish(&mut ledger.findings, is_whole);
         ledger.findings.require(
             !is_whole || ledger.transferred == 0,
             Kind::TransfersUnbalanced,

@@ -36,8 +36,8 @@ SELECT count(*) FROM account WHERE bucket BETWEEN $1 AND $2";
 const ACCOUNTS: &str = "
 -- verify::sql::accounts
 SELECT a.bucket, a.account_id, a.version, a.total_points, a.sales_minor, a.baskets, a.clock,
-       a.state, a.lots, a.next_expiry, a.tail_since, a.tail_version,
-       t.state AS target_state
+       a.state, a.lots, a.next_expiry, a.tail_since, a.tail_version, a.tally, a.merged_into,
+       t.state AS target_state, t.tally AS target_tally
 FROM account AS a
 LEFT JOIN account AS t
        ON t.bucket = (a.merged_into & 255)::smallint AND t.account_id = a.merged_into
@@ -117,6 +117,9 @@ pub(super) struct AccountRow {
     /// Where its sales since the checkpoint begin, as of this version.
     pub(super) tail_since: Option<Date>,
     pub(super) tail_version: Option<i64>,
+    pub(super) tally: Option<Vec<u8>>,
+    /// The account that it was merged into, with what that has counted.
+    pub(super) heir: Option<(i64, Option<Vec<u8>>)>,
     /// State of the account that it was merged into.
     pub(super) target_state: Option<i16>,
 }
@@ -227,11 +230,8 @@ impl Streams {
         let reference = catalogue::load_for_audit(client).await?;
         let budgets = load_budgets(client).await?;
         let [from_bucket, to_bucket] = &buckets;
-        let row = client
-            .query_one(COUNT_ACCOUNTS, &[from_bucket, to_bucket])
-            .await
-            .map_err(DbError::from)?;
-        let accounts_count = row.get::<_, i64>(0).unsigned_abs();
+        let row = client.query_one(COUNT_ACCOUNTS, &[from_bucket, to_bucket]).await;
+        let accounts_count = row.map_err(DbError::from)?.get::<_, i64>(0).unsigned_abs();
         let (accounts, members, cards, profiles, names, swipes) = tokio::try_join!(
             from.rows(ACCOUNTS, BY_KEY, account_row),
             from.rows(MEMBERS, BY_KEY, |_| Ok((0, ()))),
@@ -282,13 +282,9 @@ impl Streams {
 
     /// The next version of an account that any stream has rows of.
     pub(super) fn next_version(&self, account: Account) -> Option<i64> {
-        let versions = [
-            self.names.version(account),
-            self.swipes.version(account),
-            self.entries.version(account),
-            self.adjustments.version(account),
-            self.coupons.version(account),
-        ];
+        let (names, swipes) = (self.names.version(account), self.swipes.version(account));
+        let (entries, coupons) = (self.entries.version(account), self.coupons.version(account));
+        let versions = [names, swipes, entries, self.adjustments.version(account), coupons];
         versions.into_iter().flatten().min()
     }
 }
@@ -389,6 +385,7 @@ async fn connect(settings: &Database, planner: &[(&str, &str)]) -> Result<Dedica
 }
 
 fn account_row(row: &Row) -> Result<(i64, AccountRow), tokio_postgres::Error> {
+    let heir: Option<i64> = row.try_get("merged_into")?;
     let value = AccountRow {
         version: row.try_get("version")?,
         total_points: row.try_get("total_points")?,
@@ -400,6 +397,8 @@ fn account_row(row: &Row) -> Result<(i64, AccountRow), tokio_postgres::Error> {
         next_expiry: row.try_get("next_expiry")?,
         tail_since: row.try_get("tail_since")?,
         tail_version: row.try_get("tail_version")?,
+        tally: row.try_get("tally")?,
+        heir: heir.map(|heir| Ok((heir, row.try_get("target_tally")?))).transpose()?,
         target_state: row.try_get("target_state")?,
     };
     Ok((0, value))
@@ -410,12 +409,8 @@ fn card_row(row: &Row) -> Result<(i64, CardRow), tokio_postgres::Error> {
 }
 
 fn profile_row(row: &Row) -> Result<(i64, ProfileRow), tokio_postgres::Error> {
-    let value = ProfileRow {
-        version: row.try_get("version")?,
-        encoding: row.try_get("encoding")?,
-        data: row.try_get("data")?,
-    };
-    Ok((0, value))
+    let (version, encoding) = (row.try_get("version")?, row.try_get("encoding")?);
+    Ok((0, ProfileRow { version, encoding, data: row.try_get("data")? }))
 }
 
 fn name_of(row: &Row) -> Result<Name, tokio_postgres::Error> {

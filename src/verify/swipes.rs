@@ -39,6 +39,12 @@ pub(super) fn check(
         check_place(history, version, row, Some(record.card.is_none()));
         if !history.is_house() {
             history.learn(row, &record);
+            let epoch = history.ledger.reference.snapshot.epoch(row.epoch);
+            if let Some(epoch) = epoch.filter(|_| !history.is_voided) {
+                let date = row.name.business_date;
+                let counted = swipe::counted_by(&record, date, &epoch.programme);
+                history.counting.add(&counted);
+            }
         }
     }
     check_lines(history, version, row, &record);
@@ -153,7 +159,7 @@ fn check_programme(
     let decision = if history.is_house() {
         swipe::decide_for_house(&Account::new(0, State::House), swipe, true)
     } else {
-        swipe::decide(&Account::new(0, State::Enrolled), swipe, &facts)
+        swipe::decide_from(&Account::new(0, State::Enrolled), record.before, swipe, &facts)
     };
     let names_a_sale = |kind: &LineKind| matches!(kind, LineKind::Return { sold_on: Some(_) });
     let all_decided =

@@ -53,6 +53,7 @@ mod spending;
 mod statement;
 mod stock;
 mod swipe;
+mod tiers;
 mod till_coupons;
 mod verify;
 mod voids;

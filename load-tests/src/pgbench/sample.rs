@@ -21,6 +21,7 @@ pub struct Sample {
     pub(super) lot_expires: String,
     pub(super) lots: String,
     pub(super) next_expiry: String,
+    pub(super) tally: String,
     pub(super) encoding: i16,
     pub(super) profile: String,
 }
@@ -48,13 +49,14 @@ const ENTRY: &str = "
 SELECT quote_literal(lot_available::text), quote_literal(lot_expires::text) FROM entry
 WHERE business_date = $3 AND account_id >= $1 AND account_id < $2 AND kind = 1 LIMIT 1";
 
-/// The last two are both of the account's lots.
+/// All of one account.
 const ACCOUNT: &str = "
 WITH a AS MATERIALIZED (
-    SELECT lots, next_expiry FROM account
+    SELECT lots, next_expiry, tally FROM account
     WHERE account_id >= $1 AND account_id < $2 AND clock = $3
 )
-SELECT quote_literal(lots::text), quote_literal(next_expiry::text) FROM a
+SELECT quote_literal(lots::text), quote_literal(next_expiry::text), quote_nullable(tally::text)
+FROM a
 ORDER BY abs(pg_column_size(lots) - (SELECT avg(pg_column_size(lots)) FROM a)) LIMIT 1";
 
 const PROFILE: &str = "
@@ -97,6 +99,7 @@ impl Sample {
             lot_expires: entry.get(1),
             lots: account.get(0),
             next_expiry: account.get(1),
+            tally: account.get(2),
             encoding: profile.get(0),
             profile: profile.get(1),
         })

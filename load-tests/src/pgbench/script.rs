@@ -38,12 +38,12 @@ impl Script {
     pub fn text(self, sample: &Sample) -> String {
         let Sample { business_date, content_hash, epoch, total_minor, earned_points, .. } = sample;
         let Sample { record, receipt, lot_available, lot_expires, lots, .. } = sample;
-        let Sample { next_expiry, encoding, profile, .. } = sample;
+        let Sample { next_expiry, tally, encoding, profile, .. } = sample;
         let update = format!(
             "UPDATE account SET version = version + 1, total_points = total_points + \
              {earned_points}, sales_minor = sales_minor + {total_minor}, baskets = baskets + 1, \
              clock = {business_date}, lots = {lots}, next_expiry = {next_expiry}, \
-             tail_since = {business_date}, tail_version = version + 1\n\
+             tail_since = {business_date}, tail_version = version + 1, tally = {tally}\n\
              WHERE bucket = :bucket AND account_id = :account"
         );
         let key = |version: &str| {

@@ -38,7 +38,7 @@ pub(super) const TABLES: [Table; 6] = [
     Table {
         name: "account",
         columns: "account_id, version, total_points, sales_minor, baskets, clock, bucket, state, \
-                  lots, next_expiry, tail_since, tail_version",
+                  lots, next_expiry, tail_since, tail_version, tally",
         is_emptied: false,
     },
     Table { name: "card", columns: "account_id, linked_at, bucket, card", is_emptied: true },

@@ -21,7 +21,7 @@ use tillside::domain::programme::{Programme, Rules};
 use tillside::domain::quantity::Quantity;
 use tillside::domain::record;
 use tillside::domain::swipe::{Facts, decide, standing};
-use tillside::receipt::{self, Compressor, Points, Receipt, account_text};
+use tillside::receipt::{self, Compressor, Points, Receipt, Tier, account_text};
 use tokio_postgres::Client;
 
 use super::articles::{self, SOLD};
@@ -231,13 +231,11 @@ impl Shop {
             account: Some(account_text(id)),
             recorded_at,
             points: Points { earned: decision.earned, ..Points::of_account(&standing) },
-            tier: None,
+            tier: Tier::of_account(&self.programme, &decision.account, day.date),
             redemptions: Vec::new(),
             coupons: Vec::new(),
             messages: Vec::new(),
         });
-        let lines: Vec<(Product, i64)> =
-            products.iter().copied().zip(decision.line_points.iter().copied()).collect();
         let name = Name {
             bucket: till.bucket,
             workstation_no: till.workstation_no,
@@ -253,7 +251,7 @@ impl Shop {
             recorded_at,
             total_minor: swipe.total_minor,
             earned: decision.earned,
-            record: &record::encode(swipe, &lines, decision.value_differs),
+            record: &record::encode(swipe, products, &decision),
             receipt: &COMPRESSOR.with_borrow_mut(|compressor| compressor.compress(&answer)),
         };
         rows.swipe(day.month, id, name, &swiped);

@@ -65,7 +65,7 @@ impl Rows {
 
     /// `tail_since` is the day of the first basket since the checkpoint.
     pub(super) fn account(&mut self, account: &Account, tail_since: Date) {
-        let row = self.buffers[ACCOUNT].row(12);
+        let row = self.buffers[ACCOUNT].row(13);
         row.i64(account.account_id).i64(account.version).i64(account.lots.total());
         row.i64(account.sales_minor).i32(account.baskets).date(account.clock);
         row.bucket(account.account_id).i16(account.state as i16).bytes(&account.lots.encode());
@@ -74,6 +74,10 @@ impl Rows {
             None => row.null(),
         };
         row.date(tail_since).i64(account.version);
+        match account.tally.encode() {
+            Some(tally) => row.bytes(&tally),
+            None => row.null(),
+        };
     }
 
     pub(super) fn card(&mut self, account_id: i64, card: &str, linked_at: Timestamp) {

@@ -14,7 +14,14 @@ pub(super) struct Answer {
     swipe: String,
     account: Option<String>,
     points: Points,
+    tier: Option<Tier>,
     messages: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Tier {
+    name: Option<String>,
+    to_next_minor: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +94,12 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
     }
     if let Some(next) = &points.next_expiry {
         paper.pair(&format!("{} points expire after", next.points), &next.on);
+    }
+    if let Some(name) = answer.tier.as_ref().and_then(|tier| tier.name.as_ref()) {
+        paper.pair("Your tier", name);
+    }
+    if let Some(to_next_minor) = answer.tier.as_ref().and_then(|tier| tier.to_next_minor) {
+        paper.pair("To the next tier", &money(to_next_minor));
     }
     if let Some(account) = &answer.account {
         paper.pair("Account", account);
@@ -185,7 +198,8 @@ mod tests {
             points_value_minor: 300,
         };
         let answer = serde_json::from_str(
-            r#"{"swipe":"101/01/2026-03-14/1","account":"acc_000000000A1KV","tier":null,
+            r#"{"swipe":"101/01/2026-03-14/1","account":"acc_000000000A1KV",
+                "tier":{"name":"Silver","to_next_minor":12050},
                 "points":{"earned":4,"pending":0,"spent":300,"short":20,"reversed":1,"balance":120,
                           "spendable":120,"next_expiry":{"points":55,"on":"2026-06-30"}},
                 "messages":["A sentence that does not fit on one line of this paper."]}"#,
@@ -214,6 +228,8 @@ mod tests {
         Points taken back                       -1
         Points balance                         120
         55 points expire after          2026-06-30
+        Your tier                           Silver
+        To the next tier                    120.50
         Account                  acc_000000000A1KV
         ------------------------------------------
         A sentence that does not fit on one line

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 
 use super::Programme;
 use super::rules::{Dates, EarnRule, Hours, Level};
+use super::tiers::Tier;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::quantity::Quantity;
 
@@ -35,6 +36,8 @@ pub struct Occasion<'a> {
     pub occurred_at: Timestamp,
     /// The store.
     pub place: Place<'a>,
+    /// The tier that the customer held before, as [`Programme::tier_no`] numbers them.
+    pub tier_no: u8,
 }
 
 /// A line of sale, as far as it earns.
@@ -69,6 +72,8 @@ pub(super) struct Timed {
     stores: Option<Vec<u32>>,
     /// A bit for each day, Monday lowest.
     weekdays: u8,
+    /// A bit for each tier by its number, none being 0.
+    tiers: u16,
     hours: Option<Hours>,
     dates: Dates,
     minimum_minor: i64,
@@ -143,6 +148,7 @@ impl Scopes {
 /// The tables for rules that are within their limits.
 pub(super) fn compile(
     rules: &[EarnRule],
+    tiers: &[Tier],
     number: &impl Fn(Level, &str) -> Option<u32>,
 ) -> (Vec<Timed>, Scopes) {
     let mut sorted: Vec<&EarnRule> = rules.iter().collect();
@@ -190,6 +196,10 @@ pub(super) fn compile(
             name: rule.name.clone(),
             stores,
             weekdays: rule.weekdays.iter().fold(all_week, |days, day| days | 1 << *day as u8),
+            tiers: match rule.tiers.as_slice() {
+                [] => u16::MAX,
+                names => Programme::tier_bits(tiers, names),
+            },
             hours: rule.hours,
             dates: rule.dates.unwrap_or(Dates { from: None, until: None }),
             minimum_minor: rule.minimum_minor,
@@ -210,6 +220,7 @@ impl Timed {
         };
         self.stores.as_ref().is_none_or(in_store)
             && self.weekdays >> weekday & 1 == 1
+            && self.tiers >> occasion.tier_no & 1 == 1
             && self.hours.is_none_or(in_hours)
             && self.dates.from.is_none_or(|from| from <= date)
             && self.dates.until.is_none_or(|until| date <= until)

@@ -1,7 +1,7 @@
 //! The rules by which purchases earn points, and what points are worth. One value per epoch,
-//! never changed. [`rules`] owns the language, [`earning`] its application; this file owns what
-//! is asked of a programme. Nothing here may depend on an account: that is what [`super::swipe`]
-//! adds.
+//! never changed. [`rules`] owns the language, [`earning`] its application, [`tiers`] what is
+//! said of tiers; this file owns what is asked of a programme. What it needs to know of an
+//! account it is told: which is which, [`super::swipe`] knows.
 //!
 //! What a transaction earns, in order of precedence:
 //!
@@ -10,7 +10,8 @@
 //!    brings it back.
 //! 2. **Which rules hold** is decided once for the transaction: store, day of the week and dates
 //!    by the business date, hours by `occurred_at` in the zone of the store, the minimum by what
-//!    all lines of sale that are not excluded come to (a line below zero counts as zero).
+//!    all lines of sale that are not excluded come to (a line below zero counts as zero), tiers
+//!    by the one that was held before the transaction (see [`tiers`]).
 //! 3. **The best multiplier.** Each line earns the base rate times the highest multiplier among
 //!    the rules that hold and have its article in scope; of equal ones the first that is
 //!    written. They do not stack: two campaigns that meet by accident never multiply, the order
@@ -28,17 +29,19 @@
 //! A return takes back its share of what its line earned. One whose sale is not known takes back
 //! the base rate alone: what a rule added cannot be known to have been given.
 //!
-//! Tiers and caps over days or accounts are not part of the language yet, and refused like any
-//! other unknown word; they fit in as a further condition and as further caps.
+//! Caps over days or accounts are not part of the language yet, and refused like any other
+//! unknown word; they fit in as further caps.
 
 pub mod earning;
 pub mod rules;
+pub mod tiers;
 
 use jiff::civil::Date;
 
 use self::earning::{Scopes, Timed};
 pub use self::rules::{BaseRate, EarnRule, Level, NegativeBalance, RedemptionRate, Rules};
 pub use self::rules::{Multiplier, RulesError};
+use self::tiers::Tiers;
 use super::ledger::{LotKey, NEVER};
 use super::product::{Product, Taxa};
 
@@ -52,6 +55,7 @@ pub struct Programme {
     pending_days: u16,
     negative_balance: NegativeBalance,
     cap_per_swipe: Option<i64>,
+    tiers: Tiers,
     /// What decides whether a rule holds, and what it gives; each has its bit in the scopes.
     /// Multipliers stand first, the highest foremost.
     rules: Vec<Timed>,
@@ -89,7 +93,7 @@ impl Programme {
         };
         let [departments, categories, types, brands, products] =
             rules.excluded().map(|(level, _, names)| sorted(level, names));
-        let (timed, scopes) = earning::compile(&rules.rules, &number);
+        let (timed, scopes) = earning::compile(&rules.rules, &rules.tiers, &number);
         Ok(Self {
             rate: rules.earn,
             redeem: rules.redeem,
@@ -98,6 +102,7 @@ impl Programme {
             pending_days: rules.pending_days,
             negative_balance: rules.negative_balance,
             cap_per_swipe: rules.cap_per_swipe.map(i64::from),
+            tiers: Tiers::of(rules),
             rules: timed,
             scopes,
         })

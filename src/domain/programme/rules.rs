@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::tiers::{self, Tier, TierPolicy};
 use crate::domain::quantity::Quantity;
 
 /// Most earn rules of a programme: one bit of a machine word pair for each.
@@ -20,7 +21,7 @@ const POINTS_PER_MINOR_MAX: u64 = 10_000;
 const FIXED_POINTS_MAX: u32 = 1_000_000;
 const POINTS_PER_ITEM_MAX: u32 = 1_000;
 const PENDING_DAYS_MAX: u16 = 365;
-const MINOR_MAX: i64 = 1_000_000_000_000;
+pub(super) const MINOR_MAX: i64 = 1_000_000_000_000;
 const NAMES_MAX: usize = 10_000;
 
 /// A programme as it is written and stored; compiled to a [`super::Programme`] when loaded.
@@ -61,6 +62,12 @@ pub struct Rules {
     /// What a point is worth when it pays.
     #[serde(default)]
     pub redeem: RedemptionRate,
+    /// How tiers are earned and kept; absent: within a year, without grace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tier_policy: Option<TierPolicy>,
+    /// What customers reach by spending, the lowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<Tier>,
     /// What earns more than the base rate.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rules: Vec<EarnRule>,
@@ -126,6 +133,9 @@ pub struct EarnRule {
     /// The articles themselves, as tills name them.
     #[serde(default, deserialize_with = "some", skip_serializing_if = "Vec::is_empty")]
     pub skus: Vec<String>,
+    /// Tiers that the customer holds before the transaction.
+    #[serde(default, deserialize_with = "some", skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<String>,
     /// Stores, by id.
     #[serde(default, deserialize_with = "some", skip_serializing_if = "Vec::is_empty")]
     pub stores: Vec<String>,
@@ -296,6 +306,8 @@ impl Default for Rules {
             excluded_skus: Vec::new(),
             earn: BaseRate { points: 1, per_minor: 100 },
             redeem: RedemptionRate::default(),
+            tier_policy: None,
+            tiers: Vec::new(),
             rules: Vec::new(),
         }
     }
@@ -362,6 +374,7 @@ impl Rules {
         require(in_range, &"/redeem/points", "must lie within 1 and 1000000");
         let in_range = value_minor <= 1_000_000;
         require(in_range, &"/redeem/value_minor", "must lie within 0 and 1000000");
+        tiers::require(self, |holds, pointer, problem| require(holds, &pointer, problem));
         let few = self.rules.len() <= RULES_MAX;
         require(few, &"/rules", "at most 128: put what earns alike into the lists of one rule");
         let few = self.names().len() <= NAMES_MAX;

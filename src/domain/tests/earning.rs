@@ -9,6 +9,7 @@ use super::programme::{
 };
 use crate::domain::programme::earning::Sold;
 use crate::domain::programme::rules::{Dates, Hours, TimeOfDay, Weekday};
+use crate::domain::programme::tiers::Tier;
 use crate::domain::programme::{BaseRate, EarnRule, Rules};
 use crate::domain::quantity::Quantity;
 
@@ -16,6 +17,14 @@ use crate::domain::quantity::Quantity;
 const COMPARED: u64 = 100_000;
 /// Baskets for each generated programme.
 const BASKETS: u64 = 50;
+
+/// Tiers of each of them.
+const TIERS: u8 = 3;
+
+/// A tier by its number.
+fn tier(tier_no: u8) -> Tier {
+    Tier { name: format!("l{tier_no}"), threshold_minor: i64::from(tier_no) * 10_000 }
+}
 
 /// Numbers that look drawn, the same in each run.
 struct Random(u64);
@@ -60,6 +69,7 @@ impl Random {
         rule.brands = given(5, 'b', 4);
         rule.skus = given(8, 's', 40);
         rule.stores = given(4, 'w', 4);
+        rule.tiers = given(4, 'l', TIERS.into());
         if self.one_in(4) {
             rule.minimum_minor = i64::from(self.small(8_000));
         }
@@ -96,6 +106,7 @@ impl Random {
         let count = self.index(9);
         let mut rules = Rules {
             earn: BaseRate { points: self.small(12), per_minor: self.small(250) + 1 },
+            tiers: (1..=TIERS).map(tier).collect(),
             rules: (0..count).map(|at| self.rule(at)).collect(),
             ..Rules::default()
         };
@@ -115,7 +126,8 @@ impl Random {
     }
 
     fn basket(&mut self) -> (When, Vec<Sold>) {
-        let when = When::at(self.day(), self.below(1_700).cast_signed(), self.small(4) + 1);
+        let mut when = When::at(self.day(), self.below(1_700).cast_signed(), self.small(4) + 1);
+        when.tier_no = u8::try_from(self.below(u64::from(TIERS) + 1)).expect("a tier");
         let count = self.below(8) + 1;
         let line = |_| {
             let net_minor = i64::from(self.small(3_000)) - 100;
@@ -179,6 +191,7 @@ fn holds(rule: &EarnRule, when: When, eligible_minor: i64) -> bool {
     let dates = rule.dates.unwrap_or(Dates { from: None, until: None });
     hours
         && (rule.weekdays.is_empty() || rule.weekdays.contains(&weekday))
+        && (rule.tiers.is_empty() || named(&rule.tiers, 'l', when.tier_no.into()))
         && (rule.stores.is_empty() || named(&rule.stores, 'w', when.store_no))
         && dates.from.unwrap_or(Date::MIN) <= when.business_date
         && when.business_date <= dates.until.unwrap_or(Date::MAX)

@@ -6,6 +6,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::{a_name, a_product, a_quantity, a_swipe};
+use crate::domain::account::{Account, State};
 use crate::domain::basket::{LineKind, Swipe};
 use crate::domain::card::{CardFormat, check_digit};
 use crate::domain::codec::{DecodeError, Reader, Writer, date_of, days};
@@ -13,6 +14,7 @@ use crate::domain::name::{SwipeName, parse_date};
 use crate::domain::payment_card::{self, Field};
 use crate::domain::quantity::Quantity;
 use crate::domain::record;
+use crate::domain::swipe::Decision;
 
 proptest! {
     #[test]
@@ -69,7 +71,14 @@ proptest! {
         differs in any::<bool>(),
     ) {
         let decided = &products[..swipe.lines.len()];
-        let encoded = record::encode(&swipe, decided, differs);
+        let (articles, line_points): (Vec<_>, Vec<_>) = decided.iter().copied().unzip();
+        let nobody = Account::new(256, State::House);
+        let decision = Decision {
+            line_points,
+            value_differs: differs,
+            ..Decision::without_points(nobody, vec![])
+        };
+        let encoded = record::encode(&swipe, &articles, &decision);
         let record = record::decode(&encoded).expect("just encoded");
         let lines = swipe.lines.iter().zip(decided).zip(&record.lines);
         for ((line, (product, points)), back) in lines {
@@ -104,8 +113,11 @@ proptest! {
     ) {
         bytes[0] = 1;
         let _ = record::decode(&bytes);
-        let decided = vec![Default::default(); swipe.lines.len()];
-        let mut damaged = record::encode(&swipe, &decided, false);
+        let products = vec![Default::default(); swipe.lines.len()];
+        let mut decision = Decision::without_points(Account::new(256, State::House), vec![]);
+        decision.line_points = vec![0; swipe.lines.len()];
+        decision.line_qualifying = vec![7; swipe.lines.len()];
+        let mut damaged = record::encode(&swipe, &products, &decision);
         let at = at.index(damaged.len());
         damaged[at] = byte;
         let _ = record::decode(&damaged);

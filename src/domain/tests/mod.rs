@@ -14,6 +14,7 @@ mod programme;
 mod selection;
 mod spending;
 mod swipe;
+mod tiers;
 
 use jiff::Timestamp;
 use jiff::civil::Date;

@@ -46,6 +46,8 @@ pub(super) struct When {
     pub(super) business_date: Date,
     pub(super) occurred_at: Timestamp,
     pub(super) store_no: u32,
+    /// The customer's tier before.
+    pub(super) tier_no: u8,
 }
 
 impl When {
@@ -53,15 +55,15 @@ impl When {
     pub(super) fn at(business_date: Date, minutes: i64, store_no: u32) -> Self {
         let midnight = TimeZone::UTC.to_timestamp(business_date.at(0, 0, 0, 0)).expect("a time");
         let minutes = minutes - i64::from(ZONE_HOURS) * 60;
-        Self { business_date, occurred_at: midnight + minutes.minutes(), store_no }
+        Self { business_date, occurred_at: midnight + minutes.minutes(), store_no, tier_no: 0 }
     }
 }
 
 pub(super) fn earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64>) {
     let zone = TimeZone::fixed(Offset::constant(ZONE_HOURS));
     let place = Place { store_no: when.store_no, time_zone: Some(&zone) };
-    let When { business_date, occurred_at, .. } = when;
-    let occasion = Occasion { business_date, occurred_at, place };
+    let When { business_date, occurred_at, tier_no, .. } = when;
+    let occasion = Occasion { business_date, occurred_at, place, tier_no };
     let mut points = vec![0; lines.len()];
     let numbered = lines.iter().enumerate().map(|(at, line)| Sold { at, ..*line });
     let programme = compiled(rules);
@@ -226,7 +228,7 @@ fn stored_rules_of_before_load_and_mean_what_they_meant() {
     let lot = LotKey { expires_on: date(2027, 3, 31), available_from: date(2026, 3, 1) };
     assert_eq!((programme.lot_of(SATURDAY), programme.value_minor_of(9)), (lot, 4));
     assert_eq!(programme.takes_at_most(-5), i64::MAX);
-    assert!(serde_json::from_str::<Rules>(&stored.replace("redeem", "tiers")).is_err());
+    assert!(serde_json::from_str::<Rules>(&stored.replace("redeem", "levels")).is_err());
 }
 
 #[test]
@@ -256,7 +258,7 @@ fn a_floor_lets_off_what_a_return_cannot_take_and_a_debt_does_not() {
     let lot = compiled(&Rules::default()).lot_of(SATURDAY);
     let known = |points| {
         let quantity = Quantity::from_thousandths(1_000).expect("in range");
-        Some(SoldLine { points, quantity, lot })
+        Some(SoldLine { points, quantity, lot, qualifying_minor: 0 })
     };
     // What there is, what is bought, what two known lines and an unknown one take back.
     for (balance, bought, back, floor, debt) in [

@@ -14,6 +14,7 @@ use crate::domain::programme::{Programme, RedemptionRate, Rules};
 use crate::domain::swipe::{
     Decision, Facts, SaleToVoid, decide, decide_for_house, decide_tombstone, decide_void,
 };
+use crate::domain::tally::Counted;
 
 const TODAY: Date = date(2026, 3, 14);
 
@@ -73,7 +74,9 @@ fn voided(account: &Account, swipe: &Swipe, sold: &Decision) -> Decision {
     let business_date = swipe.name.business_date;
     let lot = programme().lot_of(business_date);
     let (total_minor, entries) = (swipe.total_minor, sold.entries.as_slice());
-    decide_void(account, &SaleToVoid { business_date, total_minor, counted: true, entries, lot })
+    let tallied = &Counted::default();
+    let sale = SaleToVoid { business_date, total_minor, counted: true, entries, lot, tallied };
+    decide_void(account, &sale)
 }
 
 fn points_of(entries: &[Entry], kind: EntryKind) -> Vec<i64> {

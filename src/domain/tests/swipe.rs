@@ -16,6 +16,7 @@ use crate::domain::quantity::Quantity;
 use crate::domain::swipe::{
     Decision, Facts, SaleToVoid, SoldLine, decide, decide_for_house, decide_tombstone, decide_void,
 };
+use crate::domain::tally::Counted;
 
 /// A line with its article and, for a return, what is known of the line that it returns.
 type Known = (Line, Product, Option<SoldLine>);
@@ -72,6 +73,7 @@ fn a_sold_line() -> impl Strategy<Value = SoldLine> {
         points,
         quantity,
         lot,
+        qualifying_minor: points * 100,
     })
 }
 
@@ -194,7 +196,9 @@ proptest! {
         let lot = case.programme.lot_of(case.name.business_date);
         let lines = case.lines.iter().zip(&sold.line_points).map(|((line, product, _), points)| {
             let kind = LineKind::Return { sold_on: None };
-            let known = SoldLine { points: *points, quantity: line.quantity, lot };
+            let qualifying_minor = case.programme.qualifying_minor(product, line.net_minor());
+            let (points, quantity) = (*points, line.quantity);
+            let known = SoldLine { points, quantity, lot, qualifying_minor };
             (Line { kind, ..line.clone() }, *product, Some(known))
         });
         let back = Case { account: sold.account.clone(), lines: lines.collect(), ..case.clone() };
@@ -219,6 +223,7 @@ proptest! {
             counted: true,
             entries: &entries,
             lot: case.programme.lot_of(case.name.business_date),
+            tallied: &Counted::default(),
         };
         let void = decide_void(&sold.account, &sale);
         prop_assert_eq!(&void.account.lots, &case.lots_before());
@@ -250,6 +255,7 @@ proptest! {
             counted: true,
             entries: &entries,
             lot: case.programme.lot_of(case.name.business_date),
+            tallied: &Counted::default(),
         };
         let void = decide_void(&account, &sale);
         let expired = sum_of(&void.entries, EntryKind::Expire);
@@ -316,7 +322,7 @@ fn a_part_that_comes_back_takes_its_share_rounded_down() {
         (0, 1_000, 1_000, 0),
     ] {
         let quantity = Quantity::from_thousandths(sold).expect("in range");
-        let known = SoldLine { points, quantity, lot };
+        let known = SoldLine { points, quantity, lot, qualifying_minor: 0 };
         let back = line(LineKind::Return { sold_on: None }, 5_000, returned);
         let lines = vec![(back, Product::default(), Some(known))];
         let account = Account::new(256, State::Enrolled);

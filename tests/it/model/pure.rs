@@ -16,6 +16,7 @@ use tillside::domain::quantity::Quantity;
 use tillside::domain::swipe::{
     Facts, SaleToVoid, SoldLine, decide, decide_void, hand_on, standing,
 };
+use tillside::domain::tally::Counted;
 
 use super::account::{self as model, Kind, Standing};
 use super::chain::{self, Answer, Chain, Name, Purchase, Receipt, Way};
@@ -171,6 +172,7 @@ impl Domain {
             points: if sale.voided { 0 } else { sale.lines[line - 1] },
             quantity: quantity(sold.quantity),
             lot: self.programme.lot_of(name.business_date),
+            qualifying_minor: 0,
         })
     }
 
@@ -188,6 +190,7 @@ impl Domain {
             counted: true,
             entries: &entries,
             lot: self.programme.lot_of(name.business_date),
+            tallied: &Counted::default(),
         };
         let at = chain.named(name).and_then(|named| named.account).expect("it was booked");
         let mut decision = decide_void(&self.accounts[at].account, &sale);

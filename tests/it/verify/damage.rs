@@ -2,21 +2,26 @@
 
 use jiff::civil::Date;
 use tillside::domain::ledger::{LotKey, Lots, NEVER};
+use tillside::domain::tally::{Counted, Tally};
 
 use crate::support::service::card;
 
 /// Replaces `{name}` by what it stands for in these statements.
 pub(super) fn filled_in(damage: &str) -> String {
+    let hex = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     let lots = |points: i64, key: LotKey| {
         let mut lots = Lots::default();
         lots.replay_entry(points, key);
-        lots.encode().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        hex(lots.encode())
     };
+    let mut tally = Tally::default();
+    tally.count(&Counted { qualifying: vec![(24_314, 5)] });
     let available_from = "2026-02-01".parse().expect("a date");
     let key = |expires_on: Date| LotKey { expires_on, available_from };
     let of_card =
         |number: u64| format!("(SELECT account_id FROM card WHERE card = '{}')", card(number));
     damage
+        .replace("{tally}", &hex(tally.encode().expect("something was counted")))
         .replace("{negative}", &lots(-5, key(NEVER)))
         .replace("{expired}", &lots(5, key("2026-02-28".parse().expect("a date"))))
         .replace("{chain}", &of_card(1))
@@ -55,6 +60,10 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         &["clock-behind", "expiry-early"],
     ),
     ("UPDATE account SET clock = clock - 1 WHERE account_id = {chain}", &["clock-behind"]),
+    ("UPDATE account SET tally = '\\x01ff' WHERE account_id = {chain}", &["tally-damaged"]),
+    ("UPDATE account SET tally = '\\x{tally}' WHERE account_id = {chain}", &["tally-differs"]),
+    ("UPDATE account SET tally = '\\x{tally}' WHERE account_id = {house}", &["tally-differs"]),
+    ("UPDATE account SET tally = '\\x{tally}' WHERE state = 3", &["tally-differs"]),
     (
         "UPDATE account SET next_expiry = next_expiry + 1 WHERE account_id = {chain}",
         &["next-expiry-differs"],
