@@ -73,6 +73,7 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(office::http::list_quarantine))
         .routes(routes!(offer::http::list_offers, offer::http::create_offer))
         .routes(routes!(offer::http::get_offer))
+        .routes(routes!(offer::http::get_budgets))
         .routes(routes!(offer::http::end_offer))
         .routes(routes!(offer::coupons::http::issue))
         .routes(routes!(offer::coupons::http::look_up))

@@ -11,9 +11,10 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{AddError, State, Stored, sql};
+use super::{AddError, Standing, State, Stored, sql};
 use crate::app::App;
 use crate::domain::offer::{Definition, OfferError};
+use crate::error::Error;
 use crate::http::body::parse;
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
@@ -46,6 +47,15 @@ pub struct OffersOut<'a> {
     pub offers: Vec<OfferOut<'a>>,
     /// What `after` takes for the next page; null on the last one.
     pub next: Option<String>,
+}
+
+/// How the budgets of an offer stand.
+#[derive(Serialize, ToSchema)]
+#[schema(as = OfferBudgets)]
+pub struct BudgetsOut {
+    /// Those of the chain, and those that stores have drawn on; a manager sees the manager's own
+    /// stores. None when the offer has no budget.
+    pub budgets: Vec<Standing>,
 }
 
 /// Which offers.
@@ -139,6 +149,38 @@ async fn seen(
     let stored = super::find(&app.pool, &offer).await?;
     let seen = stored.filter(|stored| actor.sees(&stored.definition.stores));
     Ok(seen.ok_or(Slug::NotFound)?)
+}
+
+/// See how the budgets of an offer stand
+///
+/// How much of each was spent, and what tills and desks hold of it at this moment.
+#[utoipa::path(
+    get, path = "/v1/offers/{offer}/budgets", operation_id = "get_budgets", tag = "office",
+    params(("offer" = String, Path, example = "yoghurt-50")),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "The budgets", body = BudgetsOut),
+        (status = "4XX", description = "Refused", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn get_budgets(
+    Shared(app): Shared<Arc<App>>,
+    actor: Actor,
+    offer: Result<Path<String>, PathRejection>,
+) -> Result<Response, Problem> {
+    let stored = seen(&app, &actor, offer).await?;
+    let snapshot = app.catalogue.current();
+    // One that was stored this moment has spent nothing.
+    let offer = match snapshot.offer(stored.offer_no) {
+        Some(offer) => offer.clone(),
+        None => snapshot
+            .compile(stored.offer_no, stored.definition)
+            .map_err(|error| Error::Damaged(error.to_string()))?,
+    };
+    let mut budgets = super::budgets(&app.pool, &offer).await.map_err(Error::from)?;
+    budgets.retain(|budget| budget.store.as_ref().is_none_or(|store| actor.has_store(store)));
+    Ok(json(StatusCode::OK, to_bytes(&BudgetsOut { budgets })))
 }
 
 /// Create an offer

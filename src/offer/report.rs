@@ -1,6 +1,7 @@
 //! What offers have cost, and who pays for it; and how their budgets stand.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::sql;
 use crate::catalogue::Snapshot;
@@ -38,9 +39,10 @@ pub struct Report {
 }
 
 /// How a budget stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = OfferBudget)]
 pub struct Standing {
-    /// The store; none for the whole chain.
+    /// The store; null for the whole chain.
     pub store: Option<String>,
     /// `coupons`, or `value` in minor units.
     pub counts: &'static str,

@@ -82,6 +82,7 @@ pub const TABLE: &[Access] = &[
     row(Verb::Get, "/v1/offers", EVERYBODY, Stores::Filtered),
     row(Verb::Post, "/v1/offers", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Get, "/v1/offers/{offer}", EVERYBODY, Stores::Filtered),
+    row(Verb::Get, "/v1/offers/{offer}/budgets", EVERYBODY, Stores::Filtered),
     row(Verb::Post, "/v1/offers/{offer}/end", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Post, "/v1/coupons", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Get, "/v1/coupons/{code}", EVERYBODY, Stores::Chain),

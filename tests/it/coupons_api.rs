@@ -276,3 +276,26 @@ async fn the_life_of_a_coupon_is_told_and_only_what_no_till_has_taken_is_taken_b
     }
     verified(&service).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_gets_as_many_coupons_as_the_budget_has_and_the_rest_is_told_so() {
+    let (service, admin) = service().await;
+    let auditor = person(&service, Role::Auditor).await;
+    let mut few = forty("few", &[]);
+    few["budget"] = json!({ "coupons": 2 });
+    made(&service, &admin, few).await;
+    let cards: Vec<String> = (1..=3).map(card).collect();
+    let order = json!({ "offer": "few", "to": cards });
+    let first = body(&admin.post("/v1/coupons", "k", &order).await);
+    assert_eq!(outcomes(&first), ["issued", "issued", "budget-spent"]);
+    // A repetition is not an order of its own: nothing more is spent.
+    assert_eq!(body(&admin.post("/v1/coupons", "k", &order).await), first);
+    let budgets = body(&auditor.get("/v1/offers/few/budgets").await);
+    assert_eq!(
+        budgets["budgets"],
+        json!([{ "store": null, "counts": "coupons", "amount": 2, "spent": 2, "leased": 0 }])
+    );
+    assert_eq!(body(&auditor.get("/v1/offers/forty/budgets").await), json!({ "budgets": [] }));
+    assert_eq!(slug(&auditor.get("/v1/offers/none/budgets").await), "not-found");
+    verified(&service).await;
+}

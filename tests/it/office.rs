@@ -33,6 +33,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/offers", "amku"),
     ("POST /v1/offers", "amk"),
     ("GET /v1/offers/{offer}", "amku"),
+    ("GET /v1/offers/{offer}/budgets", "amku"),
     ("POST /v1/offers/{offer}/end", "amk"),
     ("GET /v1/programme", "amku"),
     ("POST /v1/programme", "a"),

@@ -108,6 +108,7 @@ async fn the_document_is_equal_to_the_router() {
         "/v1/exports/accounts",
         "/v1/offers",
         "/v1/offers/{offer}",
+        "/v1/offers/{offer}/budgets",
         "/v1/offers/{offer}/end",
         "/v1/programme",
         "/v1/programme/check",
