@@ -40,7 +40,7 @@ pub struct Report {
 
 /// How a budget stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[schema(as = OfferBudget)]
+#[schema(as = OfferBudgetStanding)]
 pub struct Standing {
     /// The store; null for the whole chain.
     pub store: Option<String>,
