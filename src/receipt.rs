@@ -10,10 +10,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::account::{Account, State};
-use crate::domain::programme::Programme;
-use crate::domain::programme::tiers::TierStanding;
 use crate::domain::coupon::Code;
 use crate::domain::offer::{Definition, Reward};
+use crate::domain::programme::Programme;
+use crate::domain::programme::tiers::TierStanding;
 use crate::domain::selection::showcase::Reason;
 use crate::domain::swipe::Standing;
 use crate::error::Error;

@@ -280,6 +280,7 @@ pub(super) async fn find_coupons(
                 .ok_or_else(|| Error::Damaged(format!("coupon in state {state}")))?;
             let coupon = Coupon {
                 code,
+                account_id: row.get("account_id"),
                 holder: row.get("account_id"),
                 offer_no: row.get("offer_no"),
                 state,

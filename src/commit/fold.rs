@@ -201,8 +201,7 @@ impl Fold<'_> {
             _ => Vec::new(),
         };
         let programme = &epoch.programme;
-        let answer =
-            receipt_of(swipe, kind, &decision, &outcomes, &gifts, programme, self.now);
+        let answer = receipt_of(swipe, kind, &decision, &outcomes, &gifts, programme, self.now);
         let content = content::hash(swipe);
         match &route.recorded {
             None => {

@@ -122,6 +122,8 @@ impl State {
 pub struct Coupon {
     /// Its code.
     pub code: Code,
+    /// The account that it was issued to.
+    pub account_id: i64,
     /// Whose it is: the account that it was issued to, or the one that this was merged into.
     pub holder: i64,
     /// What it is for.

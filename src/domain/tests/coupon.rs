@@ -54,6 +54,7 @@ fn issued() -> Coupon {
     Coupon {
         issued_version: 1,
         code: Code::new(2, 77),
+        account_id: 0,
         holder: ACCOUNT,
         offer_no: 1,
         state: State::Issued,
