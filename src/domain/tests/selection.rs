@@ -245,7 +245,7 @@ fn whether_a_coupon_may_be_chosen_is_asked_only_for_what_would_be_chosen() {
 #[test]
 fn a_profile_takes_little_room() {
     let mut profile = Profile::default();
-    let mut drawn = 1_u64;
+    let (mut drawn, mut new) = (1_u64, 0_u64);
     let mut day = date(2026, 1, 1);
     for _ in 0..104 {
         day = day.saturating_add(jiff::Span::new().days(3));
@@ -253,8 +253,8 @@ fn a_profile_takes_little_room() {
         for _ in 0..14 {
             drawn = drawn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             // A few articles are bought again and again, most once or twice.
-            let (wide, often) = ((drawn >> 33) % 350, (drawn >> 45) % 25);
-            let nth = if drawn >> 63 == 0 { wide } else { often };
+            let nth = if drawn >> 63 == 0 { new % 350 } else { (drawn >> 45) % 25 };
+            new += drawn >> 63 ^ 1;
             let product_no = u32::try_from(nth * 197 + 1).expect("small");
             let type_no = u32::try_from(nth % 176 * 13 + 1).expect("small");
             let taxa = Taxa { type_no, category_no: type_no / 60 + 1, ..Taxa::default() };
