@@ -300,6 +300,6 @@ mod tests {
         let at = COLUMNS.map(|name| json.find(&format!("\"{name}\":")).expect(name));
         assert!(at.is_sorted(), "{json}");
         let cells = cells(line);
-        assert_eq!((&*cells[2], &*cells[14]), ("-5", "'=x"));
+        assert_eq!((&*cells[2], &*cells[15]), ("-5", "'=x"));
     }
 }
