@@ -227,12 +227,15 @@ impl Metrics {
                 "tillside_points_value_differs_total",
                 "Swipes whose till gave something else for points than the programme says.",
             ),
-            leases: counters(
-                &registry,
-                "tillside_leases_total",
-                "Leases of budgets: taken, refused as nothing is left, returned, reclaimed after they \
-                 ran out, lost under a statement.",
-                &["event"],
+            leases: from_zero(
+                counters(
+                    &registry,
+                    "tillside_leases_total",
+                    "Leases of budgets: taken, refused as nothing is left, returned, reclaimed after they \
+                     ran out, lost under a statement.",
+                    &["event"],
+                ),
+                &["taken", "refused", "returned", "reclaimed", "lost"],
             ),
             redeemed_over_budget: counter(
                 &registry,
@@ -299,6 +302,14 @@ fn counter(registry: &Registry, name: &str, help: &str) -> IntCounter {
 
 fn counters(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> IntCounterVec {
     registered(registry, IntCounterVec::new(Opts::new(name, help), labels))
+}
+
+/// The same with a series for each of these values of its label before anything happens.
+fn from_zero(counters: IntCounterVec, values: &[&str]) -> IntCounterVec {
+    for value in values {
+        counters.with_label_values(&[value]);
+    }
+    counters
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> IntGauge {

@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use super::batch::{Batch, CouponChange, CouponIssue};
 use super::committer::Connection;
+use super::coupon_facts;
 use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, settled, write};
 use super::leases::{self, Purse, Spending, Want};
 use super::{facts, sql};
@@ -251,7 +252,7 @@ async fn issue_all(
     let (under_lock, loaded, before) = tokio::try_join!(
         account_of(connection, &order.whose),
         load(connection, snapshot, &account_ids),
-        facts::find_coupons(connection, &earlier),
+        coupon_facts::find_coupons(connection, &earlier),
     )?;
     let before = before.values().find(|coupon| line.contains(&coupon.holder));
     let refused = match (loaded.get(&account_id), before, offer, validity) {
@@ -363,7 +364,7 @@ async fn revoke(
     user_no: Option<i32>,
     now: Timestamp,
 ) -> Result<Option<Ordered>, Error> {
-    let found = facts::find_coupons(connection, &[code]).await?;
+    let found = coupon_facts::find_coupons(connection, &[code]).await?;
     let Some(coupon) = found.get(&code) else { return Ok(Some(Ordered::NoSuchCoupon)) };
     let whose = Whose::Account(coupon.holder);
     let Some(account_id) = account_of(connection, &whose).await? else {
@@ -374,7 +375,7 @@ async fn revoke(
     let (under_lock, loaded, found) = tokio::try_join!(
         account_of(connection, &whose),
         load(connection, snapshot, &account_ids),
-        facts::find_coupons(connection, &codes),
+        coupon_facts::find_coupons(connection, &codes),
     )?;
     if under_lock != Some(account_id) {
         end(connection, "ROLLBACK").await?;

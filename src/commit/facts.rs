@@ -11,21 +11,19 @@ use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
 use super::batch::KeyRow;
-use super::{Connection, NameKey, Shared};
+use super::{Connection, NameKey, Shared, coupon_facts};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::{Account, CLOCK_START, State};
 use crate::domain::basket::LineKind;
 use crate::domain::bucket;
-use crate::domain::coupon::{self, Code, Coupon, Open};
 use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
 use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
 use crate::domain::swipe::SoldLine;
 use crate::domain::tally::Tally;
 use crate::error::Error;
-use crate::sabotage;
 
 /// A recorded name.
 #[derive(Clone, Debug)]
@@ -255,48 +253,6 @@ pub(super) async fn load_entries(
     Ok(entries)
 }
 
-/// Coupons by their codes.
-pub(super) type Coupons = HashMap<Code, Coupon>;
-
-/// The coupons that have these codes, as if nobody had been merged; those that were never issued
-/// are left out. One
-/// statement, none when nothing is wanted.
-pub(super) async fn find_coupons(
-    connection: &Connection,
-    codes: &[Code],
-) -> Result<Coupons, Error> {
-    if codes.is_empty() {
-        return Ok(Coupons::new());
-    }
-    let buckets: Vec<i16> = codes.iter().map(|code| i16::from(code.bucket())).collect();
-    let numbers: Vec<i64> = codes.iter().map(|code| code.number()).collect();
-    let statement = &connection.statements.find_coupons;
-    let client = connection.dedicated.client();
-    let rows = client.query(statement, &[&buckets, &numbers]).await.map_err(DbError::from)?;
-    rows.iter()
-        .map(|row| {
-            let (code, state) = (Code::from_number(row.get("code")), row.get("state"));
-            let state = coupon::State::from_code(state)
-                .ok_or_else(|| Error::Damaged(format!("coupon in state {state}")))?;
-            let coupon = Coupon {
-                code,
-                account_id: row.get("account_id"),
-                holder: row.get("account_id"),
-                offer_no: row.get("offer_no"),
-                state,
-                issued_version: row.get("issued_version"),
-                changed_version: row.get("changed_version"),
-                changed_by: row.get("changed_by"),
-                valid_from: row.get("valid_from"),
-                valid_until: row.get("valid_until"),
-                value_minor: row.get::<_, Option<i64>>("value_minor").unwrap_or(0),
-                over_budget: row.get("over_budget"),
-            };
-            Ok((code, sabotage::coupon(coupon)))
-        })
-        .collect()
-}
-
 /// Changes names whose sale was voided, or came after its void.
 pub(super) async fn rekey(connection: &Connection, rows: &[KeyRow]) -> Result<(), Error> {
     let buckets: Vec<i16> = rows.iter().map(|row| i16::from(row.name.bucket)).collect();
@@ -468,21 +424,7 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
     let cards = row.get::<_, Option<Vec<&str>>>("cards").unwrap_or_default();
     let cards = cards.into_iter().map(Box::from).collect();
     let profile = profile.encode().into();
-    Ok(Some(Hot { account, cards, profile, open: open_of(row), tail_since }))
-}
-
-/// The coupons that the account of a row can redeem.
-fn open_of(row: &Row) -> Arc<[Open]> {
-    let codes = row.get::<_, Option<Vec<i64>>>("codes").unwrap_or_default();
-    let offers = row.get::<_, Option<Vec<i32>>>("offers").unwrap_or_default();
-    let last_days = row.get::<_, Option<Vec<Date>>>("last_days").unwrap_or_default();
-    let coupons = codes.into_iter().zip(offers).zip(last_days);
-    coupons
-        .map(|((code, offer_no), valid_until)| {
-            let code = Code::from_number(code);
-            Open { code, offer_no, valid_until }
-        })
-        .collect()
+    Ok(Some(Hot { account, cards, profile, open: coupon_facts::open_of(row), tail_since }))
 }
 
 fn columns_of(places: &[Place]) -> (Vec<i16>, Vec<i64>, Vec<i64>) {

@@ -10,7 +10,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::batch::{Batch, KeyRow, Kind, SwipeRow};
-use super::facts::{Coupons, SoldLines, SwipeFact};
+use super::coupon_facts::Coupons;
+use super::facts::{SoldLines, SwipeFact};
 use super::leases::Purse;
 use super::pass::Route;
 use super::{Command, Job, NameKey, Outcome};

@@ -14,6 +14,7 @@ mod admission;
 mod batch;
 mod cards;
 mod committer;
+mod coupon_facts;
 mod coupons;
 mod desk;
 mod expiries;

@@ -23,7 +23,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::facts::{self, Coupons, NameFact, SoldLines, Wanted};
+use super::coupon_facts::{self, Coupons};
+use super::facts::{self, NameFact, SoldLines, Wanted};
 use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, name_of, sold_on};
 use super::leases::{Purse, Treasury, Want};
 use super::redeem::drawn_on;
@@ -309,7 +310,8 @@ impl Pass<'_> {
     }
 
     /// The coupons that tills took with swipes of these routes, and those that voided sales had
-    /// used or brought. Read after their accounts, and changed only with them: a version that moves proves
+    /// used or brought. Read after their accounts, and changed only with them: a version that
+    /// moves proves
     /// that they are still as they were read here.
     async fn coupons(
         &self,
@@ -329,7 +331,7 @@ impl Pass<'_> {
             codes.extend(receipt::coupons_on(&sale.receipt)?);
         }
         let codes: Vec<Code> = codes.into_iter().collect();
-        let mut coupons = facts::find_coupons(self.connection, &codes).await?;
+        let mut coupons = coupon_facts::find_coupons(self.connection, &codes).await?;
         self.hand_on(&mut coupons, jobs, routes).await?;
         Ok(coupons)
     }

@@ -86,10 +86,19 @@ impl Fold<'_> {
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
         let open = hot.open_on(basket.business_date).count();
         let most = self.limits.per_swipe.min(self.limits.open_max.saturating_sub(open));
-        let holds =
-            |offer| hot.open_on(basket.business_date).any(|coupon| coupon.offer_no == offer);
+        let account_id = hot.account.account_id;
+        // What was used with this very basket counts as held: it is not given back at once.
+        let used = |offer| {
+            self.coupons.values().any(|coupon| {
+                coupon.offer_no == offer
+                    && (coupon.changed_version, coupon.changed_by) == (version, account_id)
+            })
+        };
+        let holds = |offer| {
+            hot.open_on(basket.business_date).any(|coupon| coupon.offer_no == offer) || used(offer)
+        };
         let chosen = showcase.choose(profile, basket, holds, most, room);
-        let bucket = bucket::of_account(hot.account.account_id);
+        let bucket = bucket::of_account(account_id);
         let codes = job.random.into_iter().map(|random| Code::new(bucket, random));
         let mut gifts = Vec::with_capacity(chosen.len());
         for (code, choice) in codes.zip(chosen) {

@@ -129,7 +129,8 @@ WITH moved AS (
         over_value = i.over_value, value_minor = i.value_minor, over_budget = i.over_budget,
         changed_account = nullif(i.account_id, c.account_id)
     FROM (
-        SELECT held.place, m.account_id, ($55::bigint[])[g.n] AS version, ($56::smallint[])[g.n] AS state,
+        SELECT held.place, m.account_id, ($55::bigint[])[g.n] AS version,
+               ($56::smallint[])[g.n] AS state,
                ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value,
                ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget
         FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
@@ -243,7 +244,8 @@ CROSS JOIN LATERAL (
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
 /// is passed over and all sales are returned. The day on which those since begin, and that of the
 /// account's clock, spare the partitions before and after: the executor leaves them out account
-/// by account. The coupons that can still be redeemed come along. `cards` are those of the account's range of `$7` that point at it in this very
+/// by account. The coupons that can still be redeemed come along. `cards` are those of the
+/// account's range of `$7` that point at it in this very
 /// snapshot: a link that was read before the version proves nothing about it. They are looked up
 /// account by account: a join would compare every card with every account.
 pub(super) const LOAD_ACCOUNTS: &str = "

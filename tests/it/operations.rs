@@ -78,12 +78,13 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 24] = [
+const METRICS: [(&str, &str); 27] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
     ("tillside_cache_lookups_total", "counter"),
     ("tillside_committer_connections_total", "counter"),
+    ("tillside_coupons_issued_total", "counter"),
     ("tillside_expired_accounts_total", "counter"),
     ("tillside_expired_points_total", "counter"),
     ("tillside_expiry_damaged_total", "counter"),
@@ -91,6 +92,7 @@ const METRICS: [(&str, &str); 24] = [
     ("tillside_http_connections", "gauge"),
     ("tillside_http_connections_refused_total", "counter"),
     ("tillside_http_connections_timed_out_total", "counter"),
+    ("tillside_leases_total", "counter"),
     ("tillside_locked_passes_total", "counter"),
     ("tillside_outcomes_total", "counter"),
     ("tillside_phase_seconds", "histogram"),
@@ -101,6 +103,7 @@ const METRICS: [(&str, &str); 24] = [
     ("tillside_quarantined_total", "counter"),
     ("tillside_queue_depth", "gauge"),
     ("tillside_ready", "gauge"),
+    ("tillside_redeemed_over_budget_total", "counter"),
     ("tillside_request_seconds", "histogram"),
     ("tillside_stale_accounts_total", "counter"),
 ];

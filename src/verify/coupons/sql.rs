@@ -9,7 +9,8 @@ use crate::domain::budget::{Counts, Key};
 /// Each coupon for the version that issued it, and again for the one that changed it last.
 pub(in crate::verify) const COUPONS: &str = "
 -- verify::sql::coupons
-SELECT (v.account_id & 255)::smallint AS bucket, v.account_id, v.at, v.is_issue, c.code, c.state, c.redeemed_on, c.offer_no,
+SELECT (v.account_id & 255)::smallint AS bucket, v.account_id, v.at, v.is_issue, c.code, c.state,
+       c.redeemed_on, c.offer_no,
        c.value_minor, c.over_budget, o.offer_no IS NOT NULL AS has_offer,
        CASE WHEN c.changed_account IS NULL
             THEN c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0
