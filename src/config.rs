@@ -252,15 +252,23 @@ impl Default for Commit {
 
 /// Most coupons that a swipe can be given.
 pub const COUPONS_PER_SWIPE_MAX: usize = 4;
+/// Most open coupons that are loaded with an account.
+const COUPONS_OPEN_MAX: usize = 100;
 
 /// `[coupons]`: what tills give to customers.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Coupons {
-    /// Most coupons that one receipt carries; 0: the till chooses none.
+    /// Most coupons that one receipt carries, at most 4; 0: the till chooses none.
     pub per_swipe: usize,
-    /// A customer who can redeem so many is given no more.
+    /// A customer who can redeem so many is given no more; at most 100.
     pub open_max: usize,
+}
+
+impl Coupons {
+    fn is_sound(&self) -> bool {
+        self.per_swipe <= COUPONS_PER_SWIPE_MAX && self.open_max <= COUPONS_OPEN_MAX
+    }
 }
 
 impl Default for Coupons {
@@ -511,7 +519,7 @@ impl Config {
             self.commit.wait_max_ms > 0 && self.commit.lock_timeout_ms > 0,
             "commit.wait_max_ms and commit.lock_timeout_ms must not be 0",
         );
-        require(self.coupons.per_swipe <= COUPONS_PER_SWIPE_MAX, "coupons.per_swipe is at most 4");
+        require(self.coupons.is_sound(), "coupons.per_swipe is at most 4, open_max at most 100");
         require(
             (0..=400).contains(&self.ledger.expire_after_days),
             "ledger.expire_after_days must lie within 0 to 400",

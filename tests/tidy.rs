@@ -16,10 +16,8 @@ const WORD_MAX_BYTES: usize = 80;
 
 /// Beyond this many lines a file is looked at again: it is split, or stands here with a reason.
 const LINES_MAX: usize = 500;
-const LONG_FILES: &[(&str, &str)] = &[
-    ("src/config.rs", "one list of every setting with its words, default and checks"),
-    ("src/commit/sql.rs", "every statement of the committers, one after another"),
-];
+const LONG_FILES: &[(&str, &str)] =
+    &[("src/config.rs", "one list of every setting with its words, default and checks")];
 
 /// Folders of `src` that every flow may use: `office` says who asks, for every route of people.
 /// And the readers of files, which `replay` and the commands share. Every other folder is an

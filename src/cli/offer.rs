@@ -40,6 +40,7 @@ A file in JSON, or in TOML when its name ends with .toml:
     \"minimum_basket_minor\": 1000,
     \"stores\": [\"0367\"],
     \"until\": \"2026-12-31\",
+    \"at_the_till\": true,
     \"valid_days\": 14,
     \"discount_max_minor\": 200,
     \"funding\": { \"party\": \"dairy\", \"share_percent\": 60 },
@@ -47,6 +48,8 @@ A file in JSON, or in TOML when its name ends with .toml:
                 \"each_store\": { \"coupons\": 200 }, \"stores\": { \"0367\": { \"coupons\": 400 } } }
   }
 Rewards: percent-off (percent), amount-off (amount_minor), fixed-price (price_minor).
+With at_the_till the service chooses it, with a receipt, for customers whom it fits; without it
+only people issue it.
 Scope: departments, categories, types, brands, skus; without one it is for everything.")]
     Add {
         /// The file.

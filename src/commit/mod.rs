@@ -29,6 +29,7 @@ mod replace;
 mod route;
 mod siding;
 mod sql;
+mod statements;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -9,11 +9,6 @@
 //! the planner can neither reorder nor turn into joins, whatever it believes about the tables;
 //! [`SESSION`] leaves it only nested loops over indexes.
 
-use tokio_postgres::{Client, Statement};
-
-use crate::db::DbError;
-use crate::sabotage;
-
 /// Settings of the committers' sessions: plans that do not depend on statistics, and a commit
 /// that waits for the disk whatever the server's default is.
 pub(super) const SESSION: &[(&str, &str)] = &[
@@ -244,7 +239,8 @@ CROSS JOIN LATERAL (
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
 /// is passed over and all sales are returned. The day on which those since begin, and that of the
 /// account's clock, spare the partitions before and after: the executor leaves them out account
-/// by account. The coupons that can still be redeemed come along. `cards` are those of the
+/// by account. The coupons that can still be redeemed come along, the hundred
+/// that last longest: who has so many is given no more. `cards` are those of the
 /// account's range of `$7` that point at it in this very
 /// snapshot: a link that was read before the version proves nothing about it. They are looked up
 /// account by account: a join would compare every card with every account.
@@ -290,9 +286,13 @@ LEFT JOIN LATERAL (
     SELECT array_agg(c.code ORDER BY c.code) AS codes,
            array_agg(c.offer_no ORDER BY c.code) AS offers,
            array_agg(c.valid_until ORDER BY c.code) AS last_days
-    FROM coupon AS c
-    WHERE c.account_id = i.account_id AND c.bucket = i.bucket AND c.state = 0
-      AND c.valid_until >= a.clock
+    FROM (
+        SELECT c.code, c.offer_no, c.valid_until FROM coupon AS c
+        WHERE c.account_id = i.account_id AND c.bucket = i.bucket AND c.state = 0
+          AND c.valid_until >= a.clock
+        ORDER BY c.valid_until DESC
+        LIMIT 100
+    ) AS c
 ) AS o ON true";
 
 /// Locks accounts in the order of the arrays, which is sorted. What the lock protects must be
@@ -470,40 +470,3 @@ FROM (
     ORDER BY a.account_id
     LIMIT $4::bigint
 ) AS p";
-
-/// The statements of one connection, prepared.
-pub(super) struct Statements {
-    pub(super) commit_batch: Statement,
-    pub(super) rekey: Statement,
-    pub(super) resolve_cards: Statement,
-    pub(super) find_cards: Statement,
-    pub(super) load_accounts: Statement,
-    pub(super) lock_accounts: Statement,
-    pub(super) lock_free_accounts: Statement,
-    pub(super) find_heirs: Statement,
-    pub(super) find_names: Statement,
-    pub(super) load_swipes: Statement,
-    pub(super) load_entries: Statement,
-    pub(super) find_coupons: Statement,
-    pub(super) next_numbers: Statement,
-}
-
-impl Statements {
-    pub(super) async fn prepare(client: &Client) -> Result<Self, DbError> {
-        Ok(Self {
-            commit_batch: client.prepare(&sabotage::commit_batch(COMMIT_BATCH)).await?,
-            rekey: client.prepare(REKEY).await?,
-            resolve_cards: client.prepare(RESOLVE_CARDS).await?,
-            find_cards: client.prepare(FIND_CARDS).await?,
-            load_accounts: client.prepare(LOAD_ACCOUNTS).await?,
-            lock_accounts: client.prepare(LOCK_ACCOUNTS).await?,
-            lock_free_accounts: client.prepare(LOCK_FREE_ACCOUNTS).await?,
-            find_heirs: client.prepare(FIND_HEIRS).await?,
-            find_names: client.prepare(FIND_NAMES).await?,
-            load_swipes: client.prepare(LOAD_SWIPES).await?,
-            load_entries: client.prepare(LOAD_ENTRIES).await?,
-            find_coupons: client.prepare(FIND_COUPONS).await?,
-            next_numbers: client.prepare(NEXT_NUMBERS).await?,
-        })
-    }
-}

@@ -26,6 +26,7 @@ use crate::commit::{Command, Outcome};
 use crate::config::Database;
 use crate::db::DbError;
 use crate::db::pool::Pool;
+use crate::domain::offer::Definition;
 use crate::error::Error;
 use crate::import::{ImportError, Importer};
 
@@ -36,6 +37,8 @@ pub const PROGRAMME: &str = include_str!("programme.toml");
 const WINDOW: usize = 128;
 /// No basket waits this long unless the database is away.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+const OFFERS: &str = include_str!("offers.toml");
 
 /// Why there is no demo data, or only some of it. Seeding again for the same day finishes it.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +92,19 @@ pub async fn seed_reference(
     let households = households::households(&articles);
     importer.accounts(&households::records(&households, eve), eve, |_| ()).await?;
     Ok(())
+}
+
+/// What the demo's tills give to customers whom it fits.
+///
+/// # Panics
+/// Never: every demo that starts reads the file, which is part of the program.
+pub fn offers() -> Vec<Definition> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        offers: Vec<Definition>,
+    }
+    let file: File = toml::from_str(OFFERS).expect("every demo reads it");
+    file.offers
 }
 
 /// Records the history of the days before `today`, each basket once however often this is

@@ -159,7 +159,11 @@ async fn from_nothing_to_a_swipe_and_the_same_demo_after_a_stop() {
     }
     assert!(file["skus"][0]["price_minor"].is_i64());
     assert!(Path::new(text(&file["key_encryption_key_file"])).is_file());
-    connect(text(&file["database_url"])).await.query("SELECT 1", &[]).await.expect("a database");
+    let database = connect(text(&file["database_url"])).await;
+    let issued = "SELECT count(*), count(DISTINCT offer_no) FROM coupon WHERE reason > 0";
+    let issued = database.query_one(issued, &[]).await.expect("a database");
+    let (coupons, offers): (i64, i64) = (issued.get(0), issued.get(1));
+    assert!(coupons > 200 && offers > 6, "{coupons} coupons of {offers} offers");
 
     let card = text(&file["cards"][0]);
     let before = demo.balance(card).await;

@@ -42,9 +42,14 @@ async fn service(per_swipe: usize, open_max: usize) -> TestService {
 
 /// An offer of 50 % off some articles, which the till may choose.
 async fn offer_of(service: &TestService, name: &str, scope: Value) {
+    offer_within(service, name, scope, json!({})).await;
+}
+
+/// The same with a budget.
+async fn offer_within(service: &TestService, name: &str, scope: Value, budget: Value) {
     let definition: Definition = serde_json::from_value(json!({
         "offer": name, "headline": format!("Half off: {name}"), "delivery": "personal",
-        "valid_days": 14, "at_the_till": true, "scope": scope,
+        "valid_days": 14, "at_the_till": true, "scope": scope, "budget": budget,
         "reward": { "kind": "percent-off", "percent": 50 },
         "funding": { "party": "chain", "share_percent": 100 },
     }))
@@ -158,6 +163,41 @@ async fn nobody_is_given_more_than_the_settings_allow() {
         given.push(bring(&till, &on(bought(sequence, &["6"]), LATER)).await.len());
     }
     assert_eq!(given, [1, 1, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tills_give_what_the_budget_has_room_for_and_no_more() {
+    let service = service(2, 12).await;
+    let replica = service.replica().await;
+    let tills = [service.till(), replica.till("0406", "01")];
+    offer_within(&service, "bread", of_skus(&["4"]), json!({ "coupons": 5 })).await;
+    until("both know", async || replica.app.catalogue.current().offer_named("bread").is_some())
+        .await;
+    for customer in 1..=12 {
+        enrol(&tills[0], &json!({ "card": card(customer) })).await;
+        let mut first = bought(customer.cast_signed(), &["4"]);
+        first["card"] = card(customer).into();
+        bring(&tills[0], &first).await;
+    }
+    // A till that has no lease in hand gives nothing and asks for one: everybody comes often.
+    let mut sequence = 100;
+    let mut round = async || {
+        for customer in 1..=12 {
+            for (till, store, workstation) in [(&tills[0], "0367", "03"), (&tills[1], "0406", "01")]
+            {
+                sequence += 1;
+                let mut milk = on(bought(sequence, &["3"]), LATER);
+                milk["card"] = card(customer).into();
+                (milk["store_id"], milk["workstation_id"]) = (store.into(), workstation.into());
+                bring(till, &milk).await;
+            }
+        }
+        service.count("SELECT count(*) FROM coupon").await
+    };
+    until("everything is given", async || round().await >= 5).await;
+    assert_eq!(round().await, 5);
+    audit(&service).await;
+    verified(&service).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

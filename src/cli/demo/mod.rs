@@ -28,9 +28,12 @@ use self::words::Ready;
 use super::demo_file::{DemoFile, DemoSku};
 use super::serve::Service;
 use super::{Outcome, print};
+use crate::catalogue::load_for_audit;
 use crate::config::{Chain, Config, Database, Secret, Secrets};
-use crate::db::pool::connect_pool;
+use crate::db::DbError;
+use crate::db::pool::{Pool, connect_pool};
 use crate::db::private::{PrivatePostgres, PrivateSettings};
+use crate::offer::{self, AddError};
 use crate::programme::file::File;
 use crate::programme::{ProgrammeError, Programmes, Start};
 use crate::sealing::Sealer;
@@ -188,6 +191,7 @@ impl Demo<'_> {
         if let Some(day) = seed_for {
             demo::seed_reference(&config.database, day, now).await?;
             publish(&config.database, demo::eve(day), now).await?;
+            store_offers(&pool, now).await?;
         }
         // A file that is lost or damaged is made anew, with new keys.
         let known = DemoFile::read(&self.folder.path).ok();
@@ -258,4 +262,16 @@ async fn publish(settings: &Database, on: Date, now: Timestamp) -> Outcome {
         Ok(_) | Err(ProgrammeError::InForce { .. }) => Ok(()),
         Err(error) => Err(error.into()),
     }
+}
+
+/// Stores the demo's offers, those that are not there yet.
+async fn store_offers(pool: &Pool, now: Timestamp) -> Outcome {
+    let snapshot = load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
+    for definition in demo::offers() {
+        match offer::add(pool, &snapshot, definition, now).await {
+            Ok(()) | Err(AddError::NameTaken(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
 }

@@ -15,7 +15,22 @@ pub(super) struct Answer {
     account: Option<String>,
     points: Points,
     tier: Option<Tier>,
+    #[serde(default)]
+    coupons: Vec<Coupon>,
     messages: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Coupon {
+    coupon: String,
+    headline: String,
+    valid_until: String,
+    reason: Reason,
+}
+
+#[derive(Deserialize)]
+struct Reason {
+    text: String,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +125,13 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
     for message in &answer.messages {
         paper.text(message);
     }
+    for Coupon { coupon, headline, valid_until, reason } in &answer.coupons {
+        paper.rule();
+        paper.text(headline);
+        paper.text(&reason.text);
+        paper.pair("Until", valid_until);
+        paper.pair("Coupon", coupon);
+    }
     if replayed {
         paper.rule();
         paper.text("This transaction was recorded before; nothing has changed.");
@@ -202,6 +224,9 @@ mod tests {
                 "tier":{"name":"Silver","to_next_minor":12050},
                 "points":{"earned":4,"pending":0,"spent":300,"short":20,"reversed":1,"balance":120,
                           "spendable":120,"next_expiry":{"points":55,"on":"2026-06-30"}},
+                "coupons":[{"coupon":"07K2M9QXA4TRB3","headline":"50 % off yoghurt",
+                            "valid_until":"2026-03-27",
+                            "reason":{"code":"due-again","text":"A favourite of yours is on offer."}}],
                 "messages":["A sentence that does not fit on one line of this paper."]}"#,
         )
         .expect("a receipt");
@@ -234,6 +259,11 @@ mod tests {
         ------------------------------------------
         A sentence that does not fit on one line
         of this paper.
+        ------------------------------------------
+        50 % off yoghurt
+        A favourite of yours is on offer.
+        Until                           2026-03-27
+        Coupon                      07K2M9QXA4TRB3
         ");
     }
 }
