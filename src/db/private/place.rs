@@ -186,16 +186,14 @@ fn make(wanted: &Path, identity: &Identity) -> Result<(), PrivateError> {
     let name = wanted.file_name().unwrap_or(wanted.as_os_str());
     let here = parent.join(name);
     let Some(blocking) = identity.first_barrier(&here) else {
-        return mkdir(&here);
+        return mkdir(&here, 0o700);
     };
     let elsewhere = Path::new(ELSEWHERE).join(fingerprint(&here));
     make_parents(&elsewhere)?;
     if identity.first_barrier(&elsewhere).is_some() {
         return Err(PrivateError::Unreachable { folder: here, blocking });
     }
-    if !elsewhere.exists() {
-        mkdir(&elsewhere)?;
-    }
+    mkdir(&elsewhere, 0o700)?;
     tracing::info!(wanted = %here.display(), data = %elsewhere.display(),
         closed = %blocking.display(), "the private PostgreSQL keeps its data elsewhere");
     symlink(&elsewhere, &here).map_err(PrivateError::io("linking", &here))
@@ -206,15 +204,19 @@ fn make_parents(path: &Path) -> Result<(), PrivateError> {
     let mut missing: Vec<&Path> = path.ancestors().skip(1).take_while(|p| !p.exists()).collect();
     missing.reverse();
     for parent in missing {
-        mkdir(parent)?;
+        mkdir(parent, 0o711)?;
         fs::set_permissions(parent, Permissions::from_mode(0o711))
             .map_err(PrivateError::io("opening", parent))?;
     }
     Ok(())
 }
 
-fn mkdir(path: &Path) -> Result<(), PrivateError> {
-    DirBuilder::new().mode(0o700).create(path).map_err(PrivateError::io("creating", path))
+/// Makes a folder, unless another process that starts in the same moment was first.
+fn mkdir(path: &Path, mode: u32) -> Result<(), PrivateError> {
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        made => made.map_err(PrivateError::io("creating", path)),
+    }
 }
 
 /// Gives the folder to the server's user alone.
@@ -275,4 +277,32 @@ fn fingerprint(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt as _;
     let hash = Sha256::digest(path.as_os_str().as_bytes());
     hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn servers_that_start_in_the_same_moment_make_the_same_parents() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        for round in 0..100 {
+            let parent = temporary.path().join(round.to_string()).join("of").join("all");
+            let together = Barrier::new(8);
+            thread::scope(|scope| {
+                for number in 0..8 {
+                    let (parent, together) = (&parent, &together);
+                    scope.spawn(move || {
+                        together.wait();
+                        make_parents(&parent.join(number.to_string())).expect("they are there");
+                    });
+                }
+            });
+            let mode = fs::metadata(&parent).expect("it is there").mode();
+            assert_eq!(mode & 0o777, 0o711);
+        }
+    }
 }
