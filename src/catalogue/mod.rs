@@ -7,7 +7,7 @@
 
 mod sql;
 
-pub(crate) use sql::load_for_audit;
+pub use sql::load_for_audit;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;

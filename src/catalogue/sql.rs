@@ -105,7 +105,10 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
 }
 
 /// Everything but the terminals' keys, in the transaction that the client is in.
-pub(crate) async fn load_for_audit(client: &Client) -> Result<Snapshot, Error> {
+///
+/// # Errors
+/// When the database fails or holds what cannot be.
+pub async fn load_for_audit(client: &Client) -> Result<Snapshot, Error> {
     load_with(client, None, &Snapshot::default(), 0).await
 }
 

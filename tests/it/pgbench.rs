@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use jiff::civil::date;
+use tillside::config::Coupons;
 use tillside_load::load::{Basket, Load, Pick, Protocol, Shape, Target, drive};
 use tillside_load::pgbench::{Ledger, Pgbench, Sample, Script, Side, differences, find};
 use tillside_load::stock::{self, Past, Stock};
@@ -26,16 +27,16 @@ async fn pgbench_writes_for_a_swipe_what_the_service_writes() {
     let ours = Side { accounts: id(0)..id(CUSTOMERS), today };
     let theirs = Side { accounts: id(CUSTOMERS)..id(2 * CUSTOMERS), today };
     let mut before = Ledger::read(&client, &theirs).await.expect("counted");
-    let ours_before = Ledger::read(&client, &ours).await.expect("counted");
-
     // A replica that knows the articles.
-    let replica = service.replica().await;
+    let coupons = Coupons { per_swipe: 1, open_max: 1 };
+    let replica = service.replica_with(|config| config.coupons = coupons).await;
     let address = replica.base_url.trim_start_matches("http://").parse().expect("an address");
     let target = Target {
         addresses: vec![address],
         tills: tills.into(),
         cards: loaded.cards[..CUSTOMERS].into(),
         today,
+        wallets: Arc::default(),
     };
     let load = Load {
         shape: Shape::Closed { connections: 16 },
@@ -48,13 +49,17 @@ async fn pgbench_writes_for_a_swipe_what_the_service_writes() {
         seed: 1,
         skus: stock::skus().collect::<Arc<[String]>>(),
     };
-    let measured = drive(&target, &load, 1_000_000_000).await.expect("driven");
-    assert!(measured.is_clean(), "{measured:?}");
+    // Once so that everybody has a coupon, and once so that each redeemed is followed by another.
+    let first = drive(&target, &load, 1_000_000_000).await.expect("driven");
+    let ours_before = Ledger::read(&client, &ours).await.expect("counted");
+    let measured = drive(&target, &load, first.next_sequence_number).await.expect("driven");
+    assert!(first.is_clean() && measured.is_clean(), "{first:?}, {measured:?}");
     let written = Ledger::read(&client, &ours).await.expect("counted").since(&ours_before);
     assert_eq!(written.rows[..4], [1.0; 4], "{written}");
-    assert!(written.rows[4] > 0.0, "{written}");
+    assert!(written.rows[4..].iter().all(|rows| *rows > 0.0), "{written}");
 
-    let sample = Sample::read(&client, &ours).await.expect("every kind of row is there");
+    let sample = Sample::read(&client, &ours, &written).await;
+    let sample = sample.expect("every kind of row is there");
     let folder = tempfile::tempdir().expect("a folder");
     let url = service.config.database.url.reveal();
     let program = find(&client).await.expect("it lies beside the server");
@@ -79,6 +84,8 @@ async fn pgbench_writes_for_a_swipe_what_the_service_writes() {
 async fn without_the_services_own_rows_there_is_no_script() {
     let service = TestService::start().await;
     let side = Side { accounts: 0..1, today: date(2026, 3, 14) };
-    let nothing = Sample::read(&service.sql().await, &side).await.expect_err("nothing is there");
+    let client = service.sql().await;
+    let nothing = Ledger::default().since(&Ledger::default());
+    let nothing = Sample::read(&client, &side, &nothing).await.expect_err("nothing is there");
     assert!(nothing.to_string().contains("drive it for longer"), "{nothing}");
 }

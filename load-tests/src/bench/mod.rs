@@ -30,7 +30,7 @@ pub use self::report::Report;
 use self::row::Promise::{AtLeast, AtMost, Nothing};
 pub use self::row::{Promise, Row, Value};
 use self::saturation::Saturated;
-use self::stand::{Ground, Stand};
+use self::stand::{COUPONS_OPEN, Ground, Stand};
 use crate::error::HarnessError;
 use crate::stock::{Past, Stock};
 
@@ -226,7 +226,9 @@ impl Bench<'_> {
             let mut side = self.side().await?;
             let service = self.stand.serve(&side, None).await?;
             let customers = side.customers(0, side.cards.len() / 2);
-            side.get_to_know(&service, &customers).await?;
+            for _ in 0..COUPONS_OPEN {
+                side.get_to_know(&service, &customers).await?;
+            }
             (self.tell)(format!("{} customers known to the service", customers.len()));
             if is_wanted(Group::Saturation) || is_wanted(Group::Alone) {
                 let outcome = saturation::measure(self, &mut side, &service).await;

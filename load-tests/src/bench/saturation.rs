@@ -133,7 +133,17 @@ impl<'a> Contest<'a> {
         let sides = sides.map(|accounts| Side { accounts, today: side.today });
         let postmaster = bench.stand.postmaster()?;
         let (connections, _) = calibrate(bench, side, service, &customers).await?;
-        let sample = Sample::read(&side.client, &sides[OURS]).await?;
+        // By now they hold as many coupons as they may: what is given follows what is redeemed.
+        let looked = Ledger::read(&side.client, &sides[OURS]).await?;
+        let drive = Drive {
+            shape: Shape::Closed { connections },
+            pick: Pick::Uniform,
+            warm_up_s: 0.0,
+            seconds: float(bench.scale.try_s),
+        };
+        side.drive(&[service], &customers, drive).await?;
+        let lately = Ledger::read(&side.client, &sides[OURS]).await?.since(&looked);
+        let sample = Sample::read(&side.client, &sides[OURS], &lately).await?;
         let mut pgbench = Pgbench::new(
             pgbench::find(&side.client).await?,
             &side.url,

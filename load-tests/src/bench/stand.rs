@@ -12,14 +12,14 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use nix::sys::statvfs::statvfs;
-use tillside::config::{Config, Secret};
+use tillside::config::{Config, Coupons, Secret};
 use tillside::db::private::{PrivatePostgres, PrivateSettings};
 use tillside::sealing::Sealer;
 use tillside::verify::Audit;
 use tokio_postgres::Client;
 
 use crate::error::HarnessError;
-use crate::load::{self, Basket, Load, Measured, Pick, Protocol, Shape, Target};
+use crate::load::{self, Basket, Load, Measured, Pick, Protocol, Shape, Target, Wallets};
 use crate::stock::copy::{connect, run};
 use crate::stock::{self, Past, Stock};
 use crate::usage;
@@ -52,6 +52,9 @@ const FIRST_SEQUENCE_NUMBER: u64 = 1_000_000_000_000;
 const DISCARDED_MAX: usize = 3;
 /// Lines of a basket.
 const LINES: u16 = 10;
+/// A customer of a stand holds so many coupons, and is given another one for each that is
+/// redeemed: few, so that everybody has them after as many visits and the load stays the same.
+pub(super) const COUPONS_OPEN: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The server and the folder.
@@ -80,6 +83,7 @@ pub(super) struct Ground {
     tills: Arc<[Workstation]>,
     skus: Arc<[String]>,
     config: Config,
+    wallets: Arc<Wallets>,
     next_number: u64,
     discarded: Discarded,
 }
@@ -179,6 +183,7 @@ impl Stand {
         run(&admin, &format!("CREATE DATABASE {name}")).await?;
         let mut config = Config::default();
         config.secrets.key_encryption_key_file = self.folder.join("key");
+        config.coupons = Coupons { per_swipe: 1, open_max: COUPONS_OPEN };
         let url = self.postgres.url_for(name);
         config.database.url = Secret::new(&*url);
         let tills = world::prepare(&config, TILLS + COMPETITORS).await?;
@@ -201,6 +206,7 @@ impl Stand {
             tills: tills[..TILLS].into(),
             skus: stock::skus().collect(),
             config,
+            wallets: Arc::default(),
             next_number: FIRST_SEQUENCE_NUMBER,
             discarded: Arc::clone(&self.discarded),
         })
@@ -342,6 +348,7 @@ impl Ground {
             tills: Arc::clone(&self.tills),
             cards: Arc::clone(cards),
             today: self.today,
+            wallets: Arc::clone(&self.wallets),
         };
         let load = Load {
             shape,

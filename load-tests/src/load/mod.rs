@@ -17,6 +17,7 @@ mod swipe;
 #[cfg(test)]
 mod tests;
 mod tills;
+mod wallets;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use tokio::task::LocalSet;
 
 pub use self::measured::{Latency, Measured, Slice};
 pub(crate) use self::swipe::{SHELF, SHELF_STRIDE};
+pub use self::wallets::Wallets;
 use crate::error::HarnessError;
 use crate::world::Workstation;
 
@@ -44,6 +46,8 @@ pub struct Target {
     pub cards: Arc<[String]>,
     /// The business date of every swipe.
     pub today: Date,
+    /// What the customers were given, in this run and before.
+    pub wallets: Arc<Wallets>,
 }
 
 /// What decides when a swipe is sent.

@@ -99,6 +99,7 @@ async fn prepare(
         tills: world.workstations.clone().into(),
         cards: loaded.cards,
         today,
+        wallets: Arc::default(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! The bytes of a swipe. They follow from the seed and the number alone, so a run can be had
-//! again; written without a tree of values between, because there are thousands a second.
+//! again, but for coupons: those are what receipts gave. Written without a tree of values between,
+//! because there are thousands a second.
 
 use fastrand::Rng;
 
@@ -22,6 +23,11 @@ const JOURNEY_LARGEST: [u16; 10] = [59, 61, 63, 65, 67, 70, 73, 78, 84, 100];
 pub(crate) const SHELF: usize = 350;
 pub(crate) const SHELF_STRIDE: usize = 7_919;
 
+/// One in so many swipes redeems a coupon, where the customer has one.
+const REDEEMS_ONE_IN: u8 = 5;
+/// Less than any coupon of the stock is worth.
+const DISCOUNT_MINOR: u64 = 10;
+
 /// Writes swipes.
 pub(super) struct Swipes {
     target: Target,
@@ -37,13 +43,15 @@ impl Swipes {
         Self { today: target.today.to_string(), target, load, picker }
     }
 
-    /// Writes the swipe of a number, made at a till, over what `body` held.
-    pub(super) fn write(&self, body: &mut Vec<u8>, till: &Workstation, number: u64) {
+    /// Writes the swipe of a number, made at a till, over what `body` held; whose it is.
+    pub(super) fn write(&self, body: &mut Vec<u8>, till: &Workstation, number: u64) -> &str {
         // Neighbouring seeds must not give similar baskets.
         let mixed = number.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let mut rng = Rng::with_seed(self.load.seed.wrapping_add(mixed));
         let customer = self.picker.card(&mut rng, number);
         let card = &self.target.cards[customer];
+        let redeems = || rng.u8(..REDEEMS_ONE_IN) == 0;
+        let coupon = self.target.wallets.take_if(card, redeems);
         // People buy what they bought before: a shelf of their own.
         let shelf = customer.wrapping_mul(SHELF_STRIDE) % self.load.skus.len();
         let shelf_length = self.load.skus.len().min(SHELF);
@@ -64,7 +72,11 @@ impl Swipes {
         body.extend(b",\"lines\":[");
         let mut total_minor = 0;
         for line in 1..=lines {
-            let sku = &self.load.skus[(shelf + rng.usize(..shelf_length)) % self.load.skus.len()];
+            let mut sku =
+                &self.load.skus[(shelf + rng.usize(..shelf_length)) % self.load.skus.len()];
+            if let Some(coupon) = coupon.as_ref().filter(|_| line == 1) {
+                sku = &coupon.sku;
+            }
             let amount_minor = rng.u64(50..2_000);
             let discount_minor = if rng.u8(..5) == 0 { amount_minor / 10 } else { 0 };
             body.extend(if line == 1 { b"{\"line\":".as_slice() } else { b",{\"line\":" });
@@ -80,9 +92,17 @@ impl Swipes {
             body.push(b'}');
             total_minor += amount_minor - discount_minor;
         }
+        if let Some(coupon) = coupon {
+            body.extend(b"],\"redemptions\":[{\"coupon\":\"");
+            body.extend(coupon.code.as_bytes());
+            body.extend(b"\",\"discount_minor\":");
+            push_number(body, DISCOUNT_MINOR);
+            body.push(b'}');
+        }
         body.extend(b"],\"total_minor\":");
         push_number(body, total_minor);
         body.push(b'}');
+        card
     }
 }
 
@@ -108,6 +128,7 @@ fn journey(rng: &mut Rng) -> u16 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::sync::Arc;
 
     use jiff::civil::date;
     use serde_json::Value;
@@ -127,6 +148,7 @@ mod tests {
             tills: [till].into(),
             cards: ["2990000000019".to_owned(), "2990000000026".to_owned()].into(),
             today: date(2026, 3, 14),
+            wallets: Arc::default(),
         };
         let load = Load {
             shape: Shape::Open { per_s: 1.0 },

@@ -59,6 +59,7 @@ impl Service {
             tills: (0..4).map(till).collect(),
             cards: ["2990000000019".to_owned()].into(),
             today: date(2026, 3, 14),
+            wallets: Arc::default(),
         }
     }
 }

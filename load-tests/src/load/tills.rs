@@ -187,7 +187,7 @@ async fn work(tills: Rc<Tills>, place: usize, connection: Connection) {
         let number = tills.first_number + due.slot;
         let till = tills.till(place, due.turn);
         tills.under_way.set(tills.under_way.get() + 1);
-        tills.swipes.write(&mut body, till, number);
+        let card = tills.swipes.write(&mut body, till, number);
         let Place { address, authority, .. } = &tills.places[place];
         if free_since.elapsed() > IDLE_MAX {
             connection = None;
@@ -221,6 +221,9 @@ async fn work(tills: Rc<Tills>, place: usize, connection: Connection) {
         tills.under_way.set(tills.under_way.get() - 1);
         free_since = Instant::now();
         let answered = answer.is_some();
+        if let Some(coupon) = answer.as_ref().and_then(|answer| answer.coupon.clone()) {
+            tills.target.wallets.put(card, coupon);
+        }
         tills.notes.borrow_mut().take(due.at, free_since, answer);
         if !answered {
             sleep(AFTER_FAILURE).await;

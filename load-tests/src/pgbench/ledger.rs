@@ -30,8 +30,15 @@ pub struct Ledger {
 }
 
 /// The tables, `swipe` first, which counts the swipes.
-const TABLES: [&str; 5] = ["swipe", "swipe_key", "entry", "account", "profile"];
+const TABLES: [&str; 7] =
+    ["swipe", "swipe_key", "entry", "account", "profile", "coupon", "coupon redeemed"];
+const ENTRY: usize = 2;
 const PROFILE: usize = 4;
+const COUPON: usize = 5;
+const REDEEMED: usize = 6;
+/// How far the coupons may lie apart. How many there are is chance on both sides, and is told to
+/// pgbench as a share that was measured before.
+const COUPON_TOLERANCE: f64 = 0.1;
 
 /// What was written between two looks, for each swipe.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,7 +60,7 @@ impl Ledger {
     pub async fn read(client: &Client, side: &Side) -> Result<Self, HarnessError> {
         let mut ledger = Self::default();
         for (at, table) in TABLES.into_iter().enumerate() {
-            let size = sizes(client, table).await?;
+            let size = sizes(client, table.split(' ').next().unwrap_or(table)).await?;
             let mine = "t.account_id >= $1 AND t.account_id < $2";
             let sql = match table {
                 "account" => format!(
@@ -65,6 +72,15 @@ impl Ledger {
                     "SELECT coalesce(sum(version / 16), 0)::float8,
                             coalesce(avg({size}) FILTER (WHERE $3::date IS NOT NULL), 0)::float8
                      FROM profile AS t WHERE {mine}"
+                ),
+                "coupon" => format!(
+                    "SELECT count(*)::float8,
+                            coalesce(avg({size}) FILTER (WHERE state = 1), 0)::float8
+                     FROM coupon AS t WHERE {mine} AND valid_from = $3"
+                ),
+                "coupon redeemed" => format!(
+                    "SELECT count(*)::float8, 0::float8 FROM coupon AS t
+                     WHERE {mine} AND redeemed_on = $3"
                 ),
                 _ => format!(
                     "SELECT count(*)::float8, coalesce(avg({size}), 0)::float8
@@ -79,11 +95,19 @@ impl Ledger {
         Ok(ledger)
     }
 
-    /// What was written since an earlier look.
+    /// What was written since an earlier look. Rows that never change are measured by themselves;
+    /// of the others, whose size is that of today, all are.
     pub fn since(&self, earlier: &Self) -> Written {
         let swipes = self.rows[0] - earlier.rows[0];
         let rows = std::array::from_fn(|at| (self.rows[at] - earlier.rows[at]) / swipes);
-        Written { swipes, rows, bytes: self.bytes }
+        let bytes = |at: usize| {
+            let all = |look: &Self| look.rows[at] * look.bytes[at];
+            match at {
+                ..=ENTRY => (all(self) - all(earlier)) / (self.rows[at] - earlier.rows[at]),
+                _ => self.bytes[at],
+            }
+        };
+        Written { swipes, rows, bytes: std::array::from_fn(bytes) }
     }
 }
 
@@ -101,7 +125,8 @@ async fn sizes(client: &Client, table: &str) -> Result<String, HarnessError> {
 /// A checkpoint of a profile is one row for sixteen swipes, so two things are chance. How many
 /// fall due in a round with random accounts: for their number three standard deviations are
 /// allowed where that is more. And how much the customers have bought by then: for their bytes
-/// a hundredth of everything that a swipe writes.
+/// a hundredth of everything that a swipe writes. Of coupons a tenth is allowed, which is less
+/// than that.
 pub fn differences(ours: &Written, theirs: &Written) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: String, ours: f64, theirs: f64, tolerance: f64| {
@@ -118,6 +143,8 @@ pub fn differences(ours: &Written, theirs: &Written) -> Vec<String> {
             let variance = |side: &Written| 1.0 / (side.swipes * side.rows[at]).max(1.0);
             let chance = 3.0 * (variance(ours) + variance(theirs)).sqrt();
             (TOLERANCE.max(chance) * rows, TOLERANCE * bytes / rows)
+        } else if at >= COUPON {
+            (COUPON_TOLERANCE * rows, COUPON_TOLERANCE * row_bytes)
         } else {
             (TOLERANCE * rows, TOLERANCE * row_bytes)
         };
@@ -131,6 +158,19 @@ pub fn differences(ours: &Written, theirs: &Written) -> Vec<String> {
 }
 
 impl Written {
+    /// In a thousand swipes, how many coupons were given and how many were redeemed.
+    pub(super) fn coupons_of_a_thousand(&self) -> [u32; 2] {
+        [COUPON, REDEEMED].map(|table| {
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "at most a few to a swipe"
+            )]
+            let rounded = (self.rows[table] * 1_000.0).round() as u32;
+            rounded
+        })
+    }
+
     fn bytes_of_a_swipe(&self) -> f64 {
         self.rows.iter().zip(&self.bytes).map(|(rows, bytes)| rows * bytes).sum()
     }
@@ -152,8 +192,8 @@ mod tests {
 
     const OURS: Written = Written {
         swipes: 100_000.0,
-        rows: [1.0, 1.0, 1.0, 1.0, 0.0625],
-        bytes: [700.0, 70.0, 60.0, 120.0, 2_500.0],
+        rows: [1.0, 1.0, 1.0, 1.0, 0.0625, 0.2, 0.2],
+        bytes: [700.0, 70.0, 60.0, 120.0, 2_500.0, 100.0, 0.0],
     };
 
     #[test]
@@ -172,6 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn of_coupons_a_tenth_more_or_less_is_the_same_and_none_are_not() {
+        let mut theirs = OURS;
+        (theirs.rows[5], theirs.rows[6]) = (0.21, 0.19);
+        assert!(differences(&OURS, &theirs).is_empty());
+        (theirs.rows[5], theirs.rows[6]) = (0.15, 0.0);
+        assert_eq!(differences(&OURS, &theirs).len(), 2);
+    }
+
+    #[test]
     fn chance_is_allowed_for_checkpoints_within_a_hundredth_of_all_bytes() {
         let mut theirs = OURS;
         // 6,250 on each side: one standard deviation of the difference is 1.8 %.
@@ -179,7 +228,7 @@ mod tests {
         assert!(differences(&OURS, &theirs).is_empty());
         theirs.rows[4] = 0.0625 * 1.08;
         assert_eq!(differences(&OURS, &theirs).len(), 2, "their number, and so the bytes in all");
-        // A swipe is 950 + 2,500 / 16 = 1,106 bytes; 9 of them lie within a hundredth, 12 do not.
+        // A swipe is 970 + 2,500 / 16 = 1,126 bytes; 9 of them lie within a hundredth, 12 do not.
         theirs = OURS;
         theirs.bytes[4] = 2_644.0;
         assert!(differences(&OURS, &theirs).is_empty());
@@ -189,10 +238,12 @@ mod tests {
 
     #[test]
     fn what_was_written_is_what_came_on_top() {
-        let before = Ledger { rows: [10.0, 10.0, 9.0, 110.0, 4.0], bytes: [0.0; 5] };
-        let after = Ledger { rows: [30.0, 30.0, 19.0, 130.0, 5.0], bytes: [700.0; 5] };
+        let before = Ledger { rows: [10.0, 10.0, 9.0, 110.0, 4.0, 3.0, 1.0], bytes: [0.0; 7] };
+        let after = Ledger { rows: [30.0, 30.0, 19.0, 130.0, 5.0, 8.0, 4.0], bytes: [600.0; 7] };
         let written = after.since(&before);
-        assert_eq!(written.rows, [1.0, 1.0, 0.5, 1.0, 0.05]);
-        assert_eq!((written.swipes, written.bytes), (20.0, [700.0; 5]));
+        assert_eq!(written.rows, [1.0, 1.0, 0.5, 1.0, 0.05, 0.25, 0.15]);
+        let bytes = [900.0, 900.0, 1_140.0, 600.0, 600.0, 600.0, 600.0];
+        assert_eq!((written.swipes, written.bytes), (20.0, bytes));
+        assert_eq!(written.coupons_of_a_thousand(), [250, 150]);
     }
 }

@@ -128,6 +128,7 @@ impl Pgbench {
             define("first_number", &(self.side.accounts.start >> 8)),
             define("last_number", &((self.side.accounts.end >> 8) - 1)),
             define("first_workstation", &self.first_workstation),
+            define("held", &0),
         ] {
             command.args(["--define", &definition]);
         }

@@ -3,7 +3,7 @@
 
 use tokio_postgres::Client;
 
-use super::ledger::Side;
+use super::ledger::{Side, Written};
 use crate::error::HarnessError;
 
 /// Literals, each as SQL.
@@ -24,12 +24,31 @@ pub struct Sample {
     pub(super) tally: String,
     pub(super) encoding: i16,
     pub(super) profile: String,
+    pub(super) coupon: Coupon,
 }
 
-/// `$1` and `$2` bound the accounts, `$3` is today.
+/// A coupon that a till gave, and how often that is.
+#[derive(Clone, Debug)]
+pub(super) struct Coupon {
+    pub(super) offer_no: i32,
+    pub(super) valid_until: String,
+    pub(super) actor: String,
+    pub(super) reason: i16,
+    pub(super) value_minor: i64,
+    /// In a thousand swipes.
+    pub(super) given: u32,
+    pub(super) redeemed: u32,
+    /// Of a swipe that redeems one and gives one.
+    pub(super) record: String,
+    pub(super) receipt: String,
+}
+
+/// `$1` and `$2` bound the accounts, `$3` is today. Swipes without coupons.
 const SWIPE: &str = "
 WITH s AS MATERIALIZED (
-    SELECT * FROM swipe WHERE business_date = $3 AND account_id >= $1 AND account_id < $2
+    SELECT * FROM swipe AS s WHERE business_date = $3 AND account_id >= $1 AND account_id < $2
+        AND NOT EXISTS (SELECT FROM coupon AS c WHERE c.account_id = s.account_id
+                        AND s.version IN (c.issued_version, c.changed_version))
     LIMIT 50000
 ), mean AS (
     SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt,
@@ -44,6 +63,25 @@ SELECT (SELECT max(epoch) FROM s), mean.total_minor, mean.earned_points,
        (SELECT quote_literal(k.content_hash::text) FROM swipe_key k
         WHERE k.business_date = $3 AND k.account_id >= $1 AND k.account_id < $2 LIMIT 1)
 FROM mean WHERE mean.total_minor IS NOT NULL";
+
+/// Swipes that redeem a coupon and give another.
+const WITH_COUPONS: &str = "
+WITH s AS MATERIALIZED (
+    SELECT record, receipt FROM swipe AS s
+    WHERE business_date = $3 AND account_id >= $1 AND account_id < $2
+        AND EXISTS (SELECT FROM coupon AS c WHERE c.account_id = s.account_id
+                    AND c.changed_version = s.version AND c.state = 1)
+        AND EXISTS (SELECT FROM coupon AS c WHERE c.account_id = s.account_id
+                    AND c.issued_version = s.version)
+    LIMIT 50000
+), mean AS (
+    SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt FROM s
+)
+SELECT (SELECT quote_literal(record::text) FROM s
+        ORDER BY abs(pg_column_size(s.record) - mean.record) LIMIT 1),
+       (SELECT quote_literal(receipt::text) FROM s
+        ORDER BY abs(pg_column_size(s.receipt) - mean.receipt) LIMIT 1)
+FROM mean WHERE mean.record IS NOT NULL";
 
 const ENTRY: &str = "
 SELECT quote_literal(lot_available::text), quote_literal(lot_expires::text) FROM entry
@@ -66,12 +104,21 @@ WITH p AS MATERIALIZED (
 SELECT encoding, quote_literal(data::text) FROM p
 ORDER BY abs(pg_column_size(data) - (SELECT avg(pg_column_size(data)) FROM p)) LIMIT 1";
 
+const COUPON: &str = "
+SELECT offer_no, quote_literal(valid_until::text), quote_literal(actor), reason, value_minor
+FROM coupon WHERE account_id >= $1 AND account_id < $2 AND valid_from = $3 AND state = 1 LIMIT 1";
+
 impl Sample {
-    /// Reads what the service has written for a side's accounts today.
+    /// Reads what the service has written for a side's accounts today. `lately` is what it wrote
+    /// in a while that is like every other one: how many coupons there are to a swipe.
     ///
     /// # Errors
     /// When it has not yet written each kind of row at least once.
-    pub async fn read(client: &Client, side: &Side) -> Result<Self, HarnessError> {
+    pub async fn read(
+        client: &Client,
+        side: &Side,
+        lately: &Written,
+    ) -> Result<Self, HarnessError> {
         let one = async |sql: &str| {
             let (from, to) = (side.accounts.start, side.accounts.end);
             let today = side.today;
@@ -87,6 +134,8 @@ impl Sample {
         };
         let (swipe, entry) = (one(SWIPE).await?, one(ENTRY).await?);
         let (account, profile) = (one(ACCOUNT).await?, one(PROFILE).await?);
+        let (coupon, with_coupons) = (one(COUPON).await?, one(WITH_COUPONS).await?);
+        let [given, redeemed] = lately.coupons_of_a_thousand();
         Ok(Self {
             business_date: format!("'{}'", side.today),
             content_hash: swipe.get(5),
@@ -102,6 +151,17 @@ impl Sample {
             tally: account.get(2),
             encoding: profile.get(0),
             profile: profile.get(1),
+            coupon: Coupon {
+                offer_no: coupon.get(0),
+                valid_until: coupon.get(1),
+                actor: coupon.get(2),
+                reason: coupon.get(3),
+                value_minor: coupon.get(4),
+                given,
+                redeemed,
+                record: with_coupons.get(0),
+                receipt: with_coupons.get(1),
+            },
         })
     }
 }

@@ -1,5 +1,8 @@
-//! What the shops of a stock sell: articles with a place in the hierarchy, numbered by rule.
+//! What the shops of a stock sell: articles with a place in the hierarchy, numbered by rule, and
+//! the offers from which tills give coupons.
 
+use tillside::domain::budget::Budget;
+use tillside::domain::offer::{Articles, Definition, Delivery, Funding, Reward};
 use tillside::import::CatalogueFile;
 use tillside::import::catalogue::{Given, ProductRecord};
 
@@ -13,6 +16,10 @@ const OF_A_TYPE: u32 = 2;
 const OF_A_CATEGORY: u32 = 25;
 const OF_A_DEPARTMENT: u32 = 500;
 const BRANDS: u32 = 97;
+/// Every fifth type is on offer: 35 of those of a customer.
+const TYPES_PER_OFFER: usize = 5;
+/// The name of an offer is this and an article that it is for.
+pub(crate) const OFFER_PREFIX: &str = "for-";
 
 /// The articles that people buy, as tills name them.
 pub fn skus() -> impl Iterator<Item = String> {
@@ -21,6 +28,36 @@ pub fn skus() -> impl Iterator<Item = String> {
 
 pub(super) fn sku(article: u32) -> String {
     (1_000_000 + article * 7).to_string()
+}
+
+/// Half of the price of whatever is of a type.
+pub(super) fn offers() -> impl Iterator<Item = Definition> {
+    let first_of_a_type = (0..SOLD).step_by(OF_A_TYPE as usize);
+    first_of_a_type.step_by(TYPES_PER_OFFER).map(|article| {
+        let kind = type_name(article);
+        Definition {
+            offer: format!("{OFFER_PREFIX}{}", sku(article)),
+            headline: format!("50 % off {kind}"),
+            delivery: Delivery::Personal,
+            reward: Reward::PercentOff { percent: 50 },
+            scope: Articles { types: vec![kind], ..Articles::default() },
+            except: Articles::default(),
+            minimum_basket_minor: 0,
+            minimum_quantity: 0,
+            stores: Vec::new(),
+            since: None,
+            until: None,
+            at_the_till: true,
+            valid_days: 14,
+            discount_max_minor: None,
+            funding: Funding { party: "chain".to_owned(), share_percent: 100 },
+            budget: Budget::default(),
+        }
+    })
+}
+
+fn type_name(article: u32) -> String {
+    format!("Type {}", article / OF_A_TYPE)
 }
 
 pub(super) fn file() -> CatalogueFile {
@@ -41,7 +78,7 @@ pub(super) fn file() -> CatalogueFile {
         name: format!("Article {article}"),
         department: Some(format!("Department {}", article / OF_A_DEPARTMENT)),
         category: Some(format!("Category {}", article / OF_A_CATEGORY)),
-        kind: Some(format!("Type {}", article / OF_A_TYPE)),
+        kind: Some(type_name(article)),
         brand: Some(format!("Brand {}", article % BRANDS)),
         package_size: None,
         price_minor: None,

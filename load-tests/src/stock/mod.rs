@@ -1,4 +1,5 @@
-//! A database with a past: as many accounts and swipes as a chain has after years, loaded by COPY.
+//! A database with a past: as many accounts and swipes as a chain has after years, loaded by COPY,
+//! and offers from which tills give coupons from now on.
 //!
 //! What stands in it is what the service would have written: every history is folded by the
 //! service's own rules, and `tillside verify` passes on it. The same plan and the same day give the
@@ -13,6 +14,7 @@ pub(crate) mod copy;
 mod customer;
 mod rows;
 
+use std::error::Error;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,11 +22,15 @@ use std::time::Instant;
 
 use jiff::civil::Date;
 use jiff::{Timestamp, ToSpan as _};
+use tillside::catalogue::load_for_audit;
 use tillside::config::Database;
+use tillside::db::pool::connect_pool;
 use tillside::domain::bucket;
 use tillside::import::Importer;
+use tillside::offer;
 use tokio::task::spawn_blocking;
 
+pub(crate) use self::articles::OFFER_PREFIX;
 pub use self::articles::skus;
 use self::copy::Loader;
 use self::customer::Shop;
@@ -127,6 +133,7 @@ pub async fn load(
     let outcome = importer.catalogue(&articles::file(), first_day, "stock", |_| ()).await;
     outcome.map_err(HarnessError::doing("bringing in articles"))?;
     drop(importer);
+    store_offers(database, now).await.map_err(HarnessError::doing("storing offers"))?;
 
     let loader = Loader::begin(database.url.reveal(), first_day).await?;
     let shop = Shop::load(loader.client(), tills, first_day, last_day).await?;
@@ -170,6 +177,18 @@ pub async fn load(
         Past::Outcome => 0,
     };
     Ok(Loaded { cards: (0..stock.accounts).map(card).collect(), swipes, rows, seconds })
+}
+
+async fn store_offers(
+    database: &Database,
+    now: Timestamp,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let pool = connect_pool(database)?;
+    let snapshot = load_for_audit(&*pool.get().await?).await?;
+    for definition in articles::offers() {
+        offer::add(&pool, &snapshot, definition, now).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

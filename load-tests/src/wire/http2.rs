@@ -9,7 +9,7 @@ use http::{Method, Request, Version};
 use tillside::http::signature::{Unsigned, sign};
 use tokio::net::TcpStream;
 
-use super::{Answer, PATH, slug};
+use super::{Answer, PATH, coupon, slug};
 use crate::world::Workstation;
 
 /// Of each direction: more than all answers under way.
@@ -63,6 +63,7 @@ impl Line {
             status,
             retry_after_s: retry_after_s.and_then(|it| it.parse().ok()),
             slug: slug(status, &text).unwrap_or_default().to_owned(),
+            coupon: coupon(status, &text),
             keeps: true,
         })
     }

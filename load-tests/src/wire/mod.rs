@@ -1,5 +1,6 @@
 //! One keep-alive connection, and the least of HTTP/1.1 that a till needs: thousands of requests
-//! a second must leave the machine to the service. Must never understand a receipt.
+//! a second must leave the machine to the service. Of a receipt it understands the first coupon
+//! and nothing else.
 
 pub(crate) mod http2;
 
@@ -26,8 +27,18 @@ pub(crate) struct Answer {
     pub(crate) retry_after_s: Option<u64>,
     /// The last part of the problem's type; empty when it is none.
     pub(crate) slug: String,
+    /// What a receipt gives the customer to take home, the first of it.
+    pub(crate) coupon: Option<Given>,
     /// Whether the connection may be used again.
     pub(crate) keeps: bool,
+}
+
+/// A coupon of an offer of the stock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) code: String,
+    /// An article that it is for.
+    pub(crate) sku: String,
 }
 
 /// A connection that carries one request after the other.
@@ -104,6 +115,7 @@ fn answer_in(bytes: &[u8]) -> io::Result<Option<(Answer, usize)>> {
         status,
         retry_after_s: header("retry-after").and_then(|text| text.parse().ok()),
         slug: slug(status, body).unwrap_or_default().to_owned(),
+        coupon: coupon(status, body),
         keeps: header("connection").is_none_or(|text| !text.eq_ignore_ascii_case("close")),
     };
     Ok(Some((answer, length)))
@@ -116,6 +128,17 @@ fn slug(status: u16, body: &[u8]) -> Option<&str> {
     }
     let (_, rest) = std::str::from_utf8(body).ok()?.split_once("/problems/")?;
     rest.split('"').next()
+}
+
+/// The first coupon of a new receipt, where its offer is one of [`crate::stock::offers`].
+fn coupon(status: u16, body: &[u8]) -> Option<Given> {
+    if status != 201 {
+        return None;
+    }
+    let (_, rest) = std::str::from_utf8(body).ok()?.split_once("\"coupons\":[{\"coupon\":\"")?;
+    let (code, rest) = rest.split_once("\",\"offer\":\"")?;
+    let (sku, _) = rest.strip_prefix(crate::stock::OFFER_PREFIX)?.split_once('"')?;
+    Some(Given { code: code.to_owned(), sku: sku.to_owned() })
 }
 
 #[cfg(test)]
@@ -135,7 +158,18 @@ mod tests {
         }
         let (answer, taken) = answer_in(whole.as_bytes()).expect("well-formed").expect("whole");
         assert_eq!((answer.status, answer.retry_after_s, taken), (503, Some(3), length));
-        assert_eq!(answer.slug, "overloaded");
+        assert_eq!((&*answer.slug, answer.coupon), ("overloaded", None));
         assert!(answer.keeps);
+    }
+
+    #[test]
+    fn of_a_new_receipt_the_first_coupon_is_taken() {
+        let receipt = br#"{"swipe":"1","redemptions":[],"coupons":[{"coupon":"07K2M9QXA4TRB3",
+            "offer":"for-1000014"},{"coupon":"17K2M9QXA4TRB3","offer":"for-1000028"}]}"#;
+        let receipt: Vec<u8> = receipt.iter().copied().filter(|byte| *byte > b' ').collect();
+        let (code, sku) = ("07K2M9QXA4TRB3".to_owned(), "1000014".to_owned());
+        assert_eq!(coupon(201, &receipt), Some(Given { code, sku }));
+        assert_eq!(coupon(200, &receipt), None, "it has been taken home already");
+        assert_eq!(coupon(201, br#"{"coupons":[]}"#), None);
     }
 }
