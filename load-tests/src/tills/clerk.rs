@@ -28,19 +28,21 @@ const KILLED_MAX: u32 = 3;
 /// Works until the floor closes and what was begun is answered.
 pub(super) async fn work(floor: Arc<Floor>, mut rng: Rng) {
     // First of all, so that the shortest run has seen it.
-    adjust(&floor, &mut rng).await;
+    adjust(&floor, &mut rng, true).await;
     while !*floor.closing.borrow() {
         if rng.u8(0..5) == 0 {
             // Whatever becomes of it: the walk after the run finds what it has left.
             run(&floor, &mut rng, &["account", "expire", "--json"], true).await;
         } else {
-            adjust(&floor, &mut rng).await;
+            let insists = rng.u8(0..4) > 0;
+            adjust(&floor, &mut rng, insists).await;
         }
         sleep(Duration::from_millis(rng.u64(PAUSE_MS))).await;
     }
 }
 
-async fn adjust(floor: &Floor, rng: &mut Rng) {
+/// `insists`: whether it is asked again until there is an answer.
+async fn adjust(floor: &Floor, rng: &mut Rng, insists: bool) {
     let id = floor.next_id.fetch_add(1, Ordering::Relaxed);
     let card = floor.shop.old_card(rng);
     let points = rng.i64(1..300) * if rng.bool() { 1 } else { -1 };

@@ -105,6 +105,7 @@ impl Simulator {
     async fn work(mut self) {
         // What is rare comes first, so that the shortest run has seen it.
         self.remember_the_forgotten().await;
+        self.join_a_family().await;
         self.enrol().await;
         while !*self.desk.floor.closing.borrow() {
             match self.rng.u8(0..100) {
@@ -141,6 +142,22 @@ impl Simulator {
             self.present(sale).await;
         }
         let link_to = (self.rng.u8(0..3) > 0).then(|| floor.shop.family_card(&mut self.rng));
+        self.enrol_with(card, link_to).await;
+    }
+
+    /// Somebody has shopped with a card and joins an account that is there.
+    async fn join_a_family(&mut self) {
+        let floor = Arc::clone(&self.desk.floor);
+        let (card, family) = (floor.shop.new_card(), floor.shop.family_card(&mut self.rng));
+        for holder in [&card, &family] {
+            let sale = self.next_sale(Buyer::Holder(holder));
+            self.present(sale).await;
+        }
+        self.enrol_with(card, Some(family)).await;
+    }
+
+    async fn enrol_with(&mut self, card: String, link_to: Option<String>) {
+        let floor = Arc::clone(&self.desk.floor);
         let enrolment = self.desk.enrolment(&card, link_to);
         let mut rng = self.rng.fork();
         let desk = Arc::clone(&self.desk);
