@@ -58,13 +58,13 @@ async fn pgbench_writes_for_a_swipe_what_the_service_writes() {
     assert_eq!(written.rows[..4], [1.0; 4], "{written}");
     assert!(written.rows[4..].iter().all(|rows| *rows > 0.0), "{written}");
 
-    let sample = Sample::read(&client, &ours, &written).await;
-    let sample = sample.expect("every kind of row is there");
+    let sample = Sample::read(&client, &ours).await.expect("every kind of row is there");
     let folder = tempfile::tempdir().expect("a folder");
     let url = service.config.database.url.reveal();
     let program = find(&client).await.expect("it lies beside the server");
     let mut pgbench =
         Pgbench::new(program, url, folder.path(), &sample, theirs.clone(), 100).expect("there");
+    pgbench.follow(&written);
     for (script, with_latencies) in [(Script::Txn, false), (Script::Stmt, true)] {
         let ran = pgbench.run(script, 4, 1, with_latencies).await.expect("it ran");
         assert_eq!(ran.latencies_us.is_empty(), !with_latencies);
@@ -84,8 +84,6 @@ async fn pgbench_writes_for_a_swipe_what_the_service_writes() {
 async fn without_the_services_own_rows_there_is_no_script() {
     let service = TestService::start().await;
     let side = Side { accounts: 0..1, today: date(2026, 3, 14) };
-    let client = service.sql().await;
-    let nothing = Ledger::default().since(&Ledger::default());
-    let nothing = Sample::read(&client, &side, &nothing).await.expect_err("nothing is there");
+    let nothing = Sample::read(&service.sql().await, &side).await.expect_err("nothing is there");
     assert!(nothing.to_string().contains("drive it for longer"), "{nothing}");
 }

@@ -37,7 +37,7 @@ pub(super) async fn measure(
     // Most of everybody is not in the cache: half of what the other rows call half could be more
     // than the large one can do then, and would measure a queue.
     let (_, can) = saturation::calibrate(bench, large, &in_large, &everybody).await?;
-    let per_s = bench.half_per_s(&mut small).await?.min(can / 2.0);
+    let per_s = bench.half_per_s(&mut small, &in_small).await?.min(can / 2.0);
     let (mut small_ms, mut few_ms, mut everybody_ms) = (vec![], vec![], vec![]);
     let drive = Drive {
         shape: Shape::Open { per_s },

@@ -24,7 +24,7 @@ pub(super) async fn measure(
     side: &mut Ground,
     service: &Service,
 ) -> Result<Vec<Figure>, HarnessError> {
-    let per_s = bench.half_per_s(side).await?;
+    let per_s = bench.half_per_s(side, service).await?;
     let customers = side.customers(0, side.cards.len() / 2);
     let open = |per_s, warm_up_s, seconds| Drive {
         shape: Shape::Open { per_s },

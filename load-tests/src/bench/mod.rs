@@ -30,7 +30,7 @@ pub use self::report::Report;
 use self::row::Promise::{AtLeast, AtMost, Nothing};
 pub use self::row::{Promise, Row, Value};
 use self::saturation::Saturated;
-use self::stand::{COUPONS_OPEN, Ground, Stand};
+use self::stand::{COUPONS_OPEN, Ground, Service, Stand};
 use crate::error::HarnessError;
 use crate::stock::{Past, Stock};
 
@@ -305,12 +305,18 @@ impl Bench<'_> {
         }
     }
 
-    /// Half of what can be done, from what was measured or from a look at this database.
-    async fn half_per_s(&mut self, ground: &mut Ground) -> Result<f64, HarnessError> {
+    /// Half of what can be done: from what was measured, or from a look at this service, beside
+    /// which there must be no other that knows the same customers.
+    async fn half_per_s(
+        &mut self,
+        ground: &mut Ground,
+        service: &Service,
+    ) -> Result<f64, HarnessError> {
         if self.saturated.is_none() {
-            let saturated = saturation::look(self, ground).await?;
-            (self.tell)(format!("{} at saturation, for want of a measurement", saturated.per_s));
-            self.saturated = Some(saturated);
+            let customers = ground.customers(0, ground.cards.len() / 2);
+            let (_, per_s) = saturation::calibrate(self, ground, service, &customers).await?;
+            (self.tell)(format!("{per_s:.0}/s at saturation, for want of a measurement"));
+            self.saturated = Some(Saturated { per_s, pgbench: None });
         }
         Ok(self.saturated.as_ref().map_or(0.0, |saturated| saturated.per_s / 2.0))
     }

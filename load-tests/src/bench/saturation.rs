@@ -69,20 +69,6 @@ const OURS: usize = 0;
 const THEIRS: usize = 1;
 const SCRIPTS: [Script; 2] = [Script::Txn, Script::Stmt];
 
-/// Measures what a service can do on a database, without anybody beside it.
-pub(super) async fn look(
-    bench: &mut Bench<'_>,
-    ground: &mut Ground,
-) -> Result<Saturated, HarnessError> {
-    let service = bench.stand.serve(ground, None).await?;
-    let half = ground.cards.len() / 2;
-    let customers = ground.customers(0, half.min(50_000));
-    ground.get_to_know(&service, &customers).await?;
-    let (_, per_s) = calibrate(bench, ground, &service, &customers).await?;
-    service.end().await?;
-    Ok(Saturated { per_s, pgbench: None })
-}
-
 pub(super) async fn measure(
     bench: &mut Bench<'_>,
     side: &mut Ground,
@@ -143,7 +129,7 @@ impl<'a> Contest<'a> {
         };
         side.drive(&[service], &customers, drive).await?;
         let lately = Ledger::read(&side.client, &sides[OURS]).await?.since(&looked);
-        let sample = Sample::read(&side.client, &sides[OURS], &lately).await?;
+        let sample = Sample::read(&side.client, &sides[OURS]).await?;
         let mut pgbench = Pgbench::new(
             pgbench::find(&side.client).await?,
             &side.url,
@@ -152,6 +138,7 @@ impl<'a> Contest<'a> {
             sides[THEIRS].clone(),
             workstation_after_tills(side).await?,
         )?;
+        pgbench.follow(&lately);
         let mut clients = [0; 2];
         for (script, best) in SCRIPTS.into_iter().zip(&mut clients) {
             let mut best_per_s = 0.0;
@@ -210,6 +197,7 @@ impl<'a> Contest<'a> {
             self.used.postgres.push(postgres_used * 1e6 / written.swipes);
             self.used.generator.push(measured.generator_cpu_us);
             self.us.per_s.push(measured.per_s());
+            self.pgbench.follow(&written);
             self.us.written.push(written);
             return Ok(());
         }

@@ -36,6 +36,8 @@ pub struct Pgbench {
     stmt: PathBuf,
     side: Side,
     first_workstation: i32,
+    /// In a thousand transactions, how many coupons are given and how many are redeemed.
+    coupons: [u32; 2],
     runs: u64,
 }
 
@@ -99,8 +101,14 @@ impl Pgbench {
             stmt: write(Script::Stmt, "stmt.pgbench")?,
             side,
             first_workstation,
+            coupons: [0; 2],
             runs: 0,
         })
+    }
+
+    /// From now on coupons are given and redeemed as often as the service did lately.
+    pub fn follow(&mut self, lately: &Written) {
+        self.coupons = lately.coupons_of_a_thousand();
     }
 
     /// Runs a script for so many seconds.
@@ -129,6 +137,8 @@ impl Pgbench {
             define("last_number", &((self.side.accounts.end >> 8) - 1)),
             define("first_workstation", &self.first_workstation),
             define("held", &0),
+            define("given", &self.coupons[0]),
+            define("redeemed", &self.coupons[1]),
         ] {
             command.args(["--define", &definition]);
         }

@@ -3,7 +3,7 @@
 
 use tokio_postgres::Client;
 
-use super::ledger::{Side, Written};
+use super::ledger::Side;
 use crate::error::HarnessError;
 
 /// Literals, each as SQL.
@@ -27,7 +27,7 @@ pub struct Sample {
     pub(super) coupon: Coupon,
 }
 
-/// A coupon that a till gave, and how often that is.
+/// A coupon that a till gave.
 #[derive(Clone, Debug)]
 pub(super) struct Coupon {
     pub(super) offer_no: i32,
@@ -35,9 +35,6 @@ pub(super) struct Coupon {
     pub(super) actor: String,
     pub(super) reason: i16,
     pub(super) value_minor: i64,
-    /// In a thousand swipes.
-    pub(super) given: u32,
-    pub(super) redeemed: u32,
     /// Of a swipe that redeems one and gives one.
     pub(super) record: String,
     pub(super) receipt: String,
@@ -109,16 +106,11 @@ SELECT offer_no, quote_literal(valid_until::text), quote_literal(actor), reason,
 FROM coupon WHERE account_id >= $1 AND account_id < $2 AND valid_from = $3 AND state = 1 LIMIT 1";
 
 impl Sample {
-    /// Reads what the service has written for a side's accounts today. `lately` is what it wrote
-    /// in a while that is like every other one: how many coupons there are to a swipe.
+    /// Reads what the service has written for a side's accounts today.
     ///
     /// # Errors
     /// When it has not yet written each kind of row at least once.
-    pub async fn read(
-        client: &Client,
-        side: &Side,
-        lately: &Written,
-    ) -> Result<Self, HarnessError> {
+    pub async fn read(client: &Client, side: &Side) -> Result<Self, HarnessError> {
         let one = async |sql: &str| {
             let (from, to) = (side.accounts.start, side.accounts.end);
             let today = side.today;
@@ -135,7 +127,6 @@ impl Sample {
         let (swipe, entry) = (one(SWIPE).await?, one(ENTRY).await?);
         let (account, profile) = (one(ACCOUNT).await?, one(PROFILE).await?);
         let (coupon, with_coupons) = (one(COUPON).await?, one(WITH_COUPONS).await?);
-        let [given, redeemed] = lately.coupons_of_a_thousand();
         Ok(Self {
             business_date: format!("'{}'", side.today),
             content_hash: swipe.get(5),
@@ -157,8 +148,6 @@ impl Sample {
                 actor: coupon.get(2),
                 reason: coupon.get(3),
                 value_minor: coupon.get(4),
-                given,
-                redeemed,
                 record: with_coupons.get(0),
                 receipt: with_coupons.get(1),
             },

@@ -1,7 +1,8 @@
 //! The two scripts. Names and coupons' codes come from a counter of each client on a workstation of
 //! its own, the version from the account's row; everything else is a literal of the sample, so
 //! that a statement carries fewer bytes than a real client's would. As often as the service's
-//! customers do, whoever comes redeems a coupon, the one that this client gave last, and gets one.
+//! customers did lately, whoever comes redeems a coupon, the one that this client gave last, and
+//! gets one.
 
 use super::sample::{Coupon, Sample};
 
@@ -60,10 +61,10 @@ impl Values {
         let Sample { business_date, content_hash, epoch, total_minor, earned_points, .. } = sample;
         let Sample { record, receipt, lot_available, lot_expires, lots, .. } = sample;
         let Sample { next_expiry, tally, encoding, profile, coupon, .. } = sample;
-        let Coupon { offer_no, valid_until, actor, reason, value_minor, redeemed, .. } = coupon;
+        let Coupon { offer_no, valid_until, actor, reason, value_minor, .. } = coupon;
         let either = |with: &str, without: &str| {
             format!(
-                "CASE WHEN :luck::integer < {redeemed} THEN {with}::bytea ELSE {without}::bytea END"
+                "CASE WHEN :luck::integer < :redeemed::integer THEN {with}::bytea ELSE {without}::bytea END"
             )
         };
         let (record, receipt) = (either(&coupon.record, record), either(&coupon.receipt, receipt));
@@ -107,7 +108,6 @@ impl Values {
 impl Script {
     /// The script, as `pgbench` reads it.
     pub fn text(self, sample: &Sample) -> String {
-        let Coupon { given, redeemed: taken, .. } = sample.coupon;
         let version = match self {
             Self::Txn => ":version::bigint",
             Self::Stmt => "version",
@@ -128,10 +128,10 @@ impl Script {
                  \\if :version % 16 = 0\n\
                  INSERT INTO profile ({PROFILE_COLUMNS}) VALUES ({profile}) {LEARN};\n\
                  \\endif\n\
-                 \\if :luck < {taken}\n\
+                 \\if :luck < :redeemed\n\
                  UPDATE coupon SET {redeemed} WHERE {HELD};\n\
                  \\endif\n\
-                 \\if :luck < {given}\n\
+                 \\if :luck < :given\n\
                  INSERT INTO coupon ({COUPON_COLUMNS}) VALUES ({coupon});\n\
                  {KEEP}\
                  \\endif\n\
@@ -150,12 +150,12 @@ impl Script {
                  SELECT {profile} FROM moved WHERE version % 16 = 0\n{LEARN}\n\
                  ), redeemed AS (\n\
                  UPDATE coupon SET {redeemed} FROM moved\n\
-                 WHERE :luck::integer < {taken} AND {HELD}\n\
+                 WHERE :luck::integer < :redeemed::integer AND {HELD}\n\
                  ), issued AS (\n\
                  INSERT INTO coupon ({COUPON_COLUMNS})\n\
-                 SELECT {coupon} FROM moved WHERE :luck::integer < {given}\n\
+                 SELECT {coupon} FROM moved WHERE :luck::integer < :given::integer\n\
                  ) SELECT version FROM moved;\n\
-                 \\if :luck < {given}\n\
+                 \\if :luck < :given\n\
                  {KEEP}\
                  \\endif\n"
             ),

@@ -46,7 +46,6 @@ async fn adjust(floor: &Floor, rng: &mut Rng, insists: bool) {
     let id = floor.next_id.fetch_add(1, Ordering::Relaxed);
     let card = floor.shop.old_card(rng);
     let points = rng.i64(1..300) * if rng.bool() { 1 } else { -1 };
-    let insists = rng.u8(0..4) > 0;
     let name = format!("adjustment-{id}");
     let asked = Asked::Adjust { card: card.clone(), points, insists };
     let body = Hash::of(name.as_bytes());
