@@ -165,7 +165,8 @@ fn show(life: &Life, as_json: bool) -> Outcome {
     if let Some(swipe) = &life.redeemed_by {
         let over = if life.over_value { ", for more than it is worth" } else { "" };
         let beyond = if life.over_budget { ", over the offer's budget" } else { "" };
-        print(&format_args!("redeemed    by {swipe}{over}{beyond}"));
+        let many = if life.over_limit { ", more than the offer allows" } else { "" };
+        print(&format_args!("redeemed    by {swipe}{over}{beyond}{many}"));
     }
     Ok(())
 }

@@ -125,6 +125,7 @@ struct ChangeColumns {
     over_value: Vec<bool>,
     value_minor: Vec<Option<i64>>,
     over_budget: Vec<bool>,
+    over_limit: Vec<bool>,
 }
 
 #[derive(Default)]
@@ -166,6 +167,8 @@ pub(super) struct CouponChange {
     pub(super) value_minor: Option<i64>,
     /// Whether that does not fit into the budgets of its offer.
     pub(super) over_budget: bool,
+    /// Whether it is more than its offer allows.
+    pub(super) over_limit: bool,
     /// What it draws on the budgets of its offer.
     pub(super) spending: Spending,
 }
@@ -301,6 +304,7 @@ impl Batch {
             columns.over_value[at] = row.over_value;
             columns.value_minor[at] = row.value_minor;
             columns.over_budget[at] = row.over_budget;
+            columns.over_limit[at] = row.over_limit;
             return;
         }
         columns.code.push(row.code.number());
@@ -310,6 +314,7 @@ impl Batch {
         columns.over_value.push(row.over_value);
         columns.value_minor.push(row.value_minor);
         columns.over_budget.push(row.over_budget);
+        columns.over_limit.push(row.over_limit);
     }
 
     /// A coupon that this account is given.
@@ -357,7 +362,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 72] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 73] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         let Self { changes, issues, spends, .. } = self;
@@ -434,6 +439,7 @@ impl Batch {
             &spends.amount, // $70
             &a.tally,       // $71
             &issues.reason,
+            &changes.over_limit, // $73
         ]
     }
 

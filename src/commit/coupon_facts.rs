@@ -9,12 +9,14 @@ use tokio_postgres::Row;
 
 use super::Connection;
 use crate::db::DbError;
-use crate::domain::coupon::{self, Code, Coupon, Open};
+use crate::domain::coupon::{self, Code, Coupon, Open, Used};
 use crate::error::Error;
 use crate::sabotage;
 
 /// Coupons by their codes.
 pub(super) type Coupons = HashMap<Code, Coupon>;
+/// What was redeemed of an offer, of all coupons that were issued to an account.
+pub(super) type Uses = HashMap<(i64, i32), Vec<Used>>;
 
 /// The coupons that have these codes, as if nobody had been merged; those that were never issued
 /// are left out. One statement, none when nothing is wanted.
@@ -22,15 +24,27 @@ pub(super) async fn find_coupons(
     connection: &Connection,
     codes: &[Code],
 ) -> Result<Coupons, Error> {
+    Ok(find_with_uses(connection, codes, &[]).await?.0)
+}
+
+/// As [`find_coupons`]; with those of these offers comes what was redeemed of them before.
+pub(super) async fn find_with_uses(
+    connection: &Connection,
+    codes: &[Code],
+    offers: &[i32],
+) -> Result<(Coupons, Uses), Error> {
     if codes.is_empty() {
-        return Ok(Coupons::new());
+        return Ok((Coupons::new(), Uses::new()));
     }
     let buckets: Vec<i16> = codes.iter().map(|code| i16::from(code.bucket())).collect();
     let numbers: Vec<i64> = codes.iter().map(|code| code.number()).collect();
     let statement = &connection.statements.find_coupons;
     let client = connection.dedicated.client();
-    let rows = client.query(statement, &[&buckets, &numbers]).await.map_err(DbError::from)?;
-    rows.iter()
+    let rows = client.query(statement, &[&buckets, &numbers, &offers]).await;
+    let rows = rows.map_err(DbError::from)?;
+    let mut uses = Uses::new();
+    let coupons = rows
+        .iter()
         .map(|row| {
             let (code, state) = (Code::from_number(row.get("code")), row.get("state"));
             let state = coupon::State::from_code(state)
@@ -49,9 +63,21 @@ pub(super) async fn find_coupons(
                 value_minor: row.get::<_, Option<i64>>("value_minor").unwrap_or(0),
                 over_budget: row.get("over_budget"),
             };
+            let used = used_of(row);
+            if !used.is_empty() {
+                uses.insert((coupon.account_id, coupon.offer_no), used);
+            }
             Ok((code, sabotage::coupon(coupon)))
         })
-        .collect()
+        .collect::<Result<Coupons, Error>>()?;
+    Ok((coupons, uses))
+}
+
+fn used_of(row: &Row) -> Vec<Used> {
+    let codes = row.get::<_, Option<Vec<i64>>>("used_codes").unwrap_or_default();
+    let days = row.get::<_, Option<Vec<Date>>>("used_on").unwrap_or_default();
+    let used = codes.into_iter().zip(days);
+    used.map(|(code, on)| Used { code: Code::from_number(code), on }).collect()
 }
 
 /// The coupons that the account of a row can redeem.

@@ -398,6 +398,7 @@ async fn revoke(
                 over_value: false,
                 value_minor: None,
                 over_budget: false,
+                over_limit: false,
                 spending: Spending::default(),
             });
             batch.account(account.version, &after, None, None);

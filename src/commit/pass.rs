@@ -23,7 +23,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::coupon_facts::{self, Coupons};
+use super::coupon_facts::{self, Coupons, Uses};
 use super::facts::{self, NameFact, SoldLines, Wanted};
 use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, name_of, sold_on};
 use super::leases::{Purse, Treasury, Want};
@@ -123,7 +123,7 @@ impl Pass<'_> {
         let accounts = self.accounts(jobs, &mut routes).await?;
         let sold = self.sold_lines(jobs, &routes).await?;
         let sales = self.sales_to_void(jobs, &routes).await?;
-        let coupons = self.coupons(jobs, &routes, &sales).await?;
+        let (coupons, uses) = self.coupons(jobs, &routes, &sales).await?;
         let heirs = self.heirs(heirs).await?;
         self.fetch_leases(jobs, &routes, &coupons, &mut workbench.purse).await;
         let metrics = &self.shared.metrics;
@@ -139,6 +139,7 @@ impl Pass<'_> {
             sold_here: None,
             sales,
             coupons,
+            uses,
             heirs,
             batch: Batch::new(self.now),
             decided: Vec::with_capacity(routes.len()),
@@ -185,7 +186,8 @@ impl Pass<'_> {
             }
             if moved.contains(&decided.account_id) {
                 metrics.points_value_differs.inc_by(decided.value_differs.into());
-                metrics.redeemed_over_budget.inc_by(decided.over_budget);
+                metrics.redeemed_over_budget.inc_by(decided.over.budget);
+                metrics.redeemed_over_limit.inc_by(decided.over.limit);
                 decided.answer(jobs);
             } else if sabotage::is(Fault::CacheTrustedForRefusals) {
                 jobs[decided.job].answer(Ok(Outcome::NameReused));
@@ -318,7 +320,7 @@ impl Pass<'_> {
         jobs: &[Job],
         routes: &[Route],
         sales: &SalesToVoid,
-    ) -> Result<Coupons, Error> {
+    ) -> Result<(Coupons, Uses), Error> {
         let mut codes: HashSet<Code> = HashSet::new();
         for route in routes {
             if let Command::Record(swipe) = &jobs[route.job].command {
@@ -331,9 +333,11 @@ impl Pass<'_> {
             codes.extend(receipt::coupons_on(&sale.receipt)?);
         }
         let codes: Vec<Code> = codes.into_iter().collect();
-        let mut coupons = coupon_facts::find_coupons(self.connection, &codes).await?;
+        let limited = self.snapshot.limited_offers();
+        let found = coupon_facts::find_with_uses(self.connection, &codes, limited).await;
+        let (mut coupons, uses) = found?;
         self.hand_on(&mut coupons, jobs, routes).await?;
-        Ok(coupons)
+        Ok((coupons, uses))
     }
 
     /// Coupons of merged accounts are their heirs'. Only those are looked after that nobody has

@@ -109,6 +109,7 @@ impl SampleBatch {
                     over_value: false,
                     value_minor: Some(40),
                     over_budget: false,
+                    over_limit: false,
                     spending: Spending { leases: [Some(1), Some(2)], amount: 40 },
                 });
                 batch.issue_coupon(CouponIssue {

@@ -2,8 +2,13 @@
 //! opens again or takes back, with what they draw on the budgets of their offers. `domain::coupon`
 //! and `domain::selection` decide; here they meet leases and columns.
 
+use std::cmp::Reverse;
+
+use jiff::civil::Date;
+
 use super::Job;
 use super::batch::{CouponChange, CouponIssue};
+use super::coupon_facts::Uses;
 use super::facts::NameFact;
 use super::fold::{Fold, Workbench};
 use super::leases::Spending;
@@ -11,11 +16,30 @@ use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::domain::account::State;
 use crate::domain::basket::{Redemption, Swipe};
+use crate::domain::boost::Boost;
 use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
-use crate::domain::coupon::{self, Code, Coupon, Open};
-use crate::domain::offer::Basket;
+use crate::domain::coupon::{self, Code, Coupon, Open, Used};
+use crate::domain::offer::{Basket, Earlier, Offer};
 use crate::domain::selection::showcase::Choice;
+
+/// What became of the coupons of a swipe.
+pub(super) struct Taken {
+    /// In the till's order.
+    pub(super) outcomes: Vec<coupon::Outcome>,
+    pub(super) over: Over,
+    /// The points that they give.
+    pub(super) boosts: Vec<Boost>,
+}
+
+/// How many coupons were redeemed although they are too many.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Over {
+    /// They did not fit into the budgets of their offers.
+    pub(super) budget: u64,
+    /// They were more than their offers allow.
+    pub(super) limit: u64,
+}
 
 impl Fold<'_> {
     /// Whether a coupon of this swipe is changed in this batch by another account, as by the void
@@ -25,49 +49,83 @@ impl Fold<'_> {
         codes.into_iter().any(|code| self.batch.is_changed_elsewhere(code))
     }
 
-    /// What becomes of the coupons that a till took, in its order: each sees what the ones
-    /// before it have done, in this swipe and in those before it. With them, how many did not fit
-    /// into the budgets of their offers: the till has given the money, so they count all the same.
+    /// What becomes of the coupons that a till took, those of the highest priority first, and else
+    /// in its order: each sees what the ones before it have done, in this swipe and in those
+    /// before it. What did not fit into the budgets or limits of its offer counts all the same:
+    /// the till has given the money.
     pub(super) fn redeem(
         &mut self,
         hot: &mut Hot,
         version: i64,
         swipe: &Swipe,
         basket: &Basket<'_>,
-    ) -> (Vec<coupon::Outcome>, u64) {
-        let mut outcomes = Vec::with_capacity(swipe.redemptions.len());
-        let mut over = 0;
-        for Redemption { coupon, discount_minor } in &swipe.redemptions {
+    ) -> Taken {
+        let outcomes = vec![coupon::Outcome::Unknown; swipe.redemptions.len()];
+        let mut taken = Taken { outcomes, over: Over::default(), boosts: Vec::new() };
+        let mut before: Vec<(&Offer, bool)> = Vec::new();
+        for at in self.by_priority(&swipe.redemptions) {
+            let Redemption { coupon, discount_minor } = &swipe.redemptions[at];
             let mut coupon = Code::parse(coupon).and_then(|code| self.coupons.get_mut(&code));
             let offer = coupon.as_ref().and_then(|coupon| self.snapshot.offer(coupon.offer_no));
             let (known, account_id) = (coupon.as_deref(), hot.account.account_id);
-            let outcome = coupon::decide(known, offer, account_id, basket, *discount_minor);
-            if let Some(coupon) = coupon.as_mut().filter(|_| outcome.uses()) {
-                // An offer that is not known here has no budget that could be asked.
-                let value = (*discount_minor).max(0);
-                let budgets = offer
-                    .map(|it| it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value));
-                let purse = &mut self.workbench.purse;
-                let spending = budgets.and_then(|budgets| purse.plan(&budgets, value));
-                coupon.state = coupon::State::Redeemed;
-                (coupon.changed_version, coupon.changed_by) = (version, account_id);
-                hot.lose(coupon.code);
-                (coupon.value_minor, coupon.over_budget) = (value, spending.is_none());
-                over += u64::from(coupon.over_budget);
-                self.batch.change_coupon(&CouponChange {
-                    code: coupon.code,
-                    version,
-                    state: coupon.state,
-                    redeemed_on: Some(basket.business_date),
-                    over_value: outcome == coupon::Outcome::OverValue,
-                    value_minor: Some(value),
-                    over_budget: coupon.over_budget,
-                    spending: spending.unwrap_or_default(),
-                });
+            let earlier = match (known, offer) {
+                (Some(coupon), Some(offer)) => {
+                    earlier(&self.uses, coupon, offer, basket.business_date, &before)
+                }
+                _ => Earlier::default(),
+            };
+            let gave = *discount_minor;
+            let outcome = coupon::decide(known, offer, account_id, basket, &earlier, gave);
+            taken.outcomes[at] = outcome;
+            let Some(coupon) = coupon.as_mut().filter(|_| outcome.uses()) else { continue };
+            // An offer that is not known here has no budget that could be asked.
+            let value = gave.max(0);
+            let budgets =
+                offer.map(|it| it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value));
+            let purse = &mut self.workbench.purse;
+            let spending = budgets.and_then(|budgets| purse.plan(&budgets, value));
+            coupon.state = coupon::State::Redeemed;
+            (coupon.changed_version, coupon.changed_by) = (version, account_id);
+            hot.lose(coupon.code);
+            (coupon.value_minor, coupon.over_budget) = (value, spending.is_none());
+            taken.over.budget += u64::from(coupon.over_budget);
+            taken.over.limit += u64::from(outcome.is_over_limit());
+            if let Some(offer) = offer {
+                before.push((offer, outcome.counts()));
+                let boost = offer.boost(basket, at).filter(|_| outcome.counts());
+                taken.boosts.extend(boost);
             }
-            outcomes.push(outcome);
+            let used = self.uses.entry((coupon.account_id, coupon.offer_no)).or_default();
+            used.push(Used { code: coupon.code, on: basket.business_date });
+            self.batch.change_coupon(&CouponChange {
+                code: coupon.code,
+                version,
+                state: coupon.state,
+                redeemed_on: Some(basket.business_date),
+                over_value: outcome == coupon::Outcome::OverValue,
+                value_minor: Some(value),
+                over_budget: coupon.over_budget,
+                over_limit: outcome.is_over_limit(),
+                spending: spending.unwrap_or_default(),
+            });
         }
-        (outcomes, over)
+        // In the till's order again, whatever the priorities are.
+        taken.boosts.sort_by_key(|boost| boost.redemption);
+        taken
+    }
+
+    /// Places of redemptions, in the order in which they are decided.
+    fn by_priority(&self, redemptions: &[Redemption]) -> Vec<usize> {
+        let priority = |at: &usize| {
+            let code = Code::parse(&redemptions[*at].coupon)?;
+            let offer_no = self.coupons.get(&code)?.offer_no;
+            Some(self.snapshot.offer(offer_no)?.priority())
+        };
+        let mut places: Vec<usize> = (0..redemptions.len()).collect();
+        if places.len() > 1 {
+            places.sort_by_key(|at| Reverse(priority(at).unwrap_or_default()));
+        }
+        places
     }
 
     /// Coupons that an enrolled customer gets with a basket, each for an offer whose budgets have
@@ -154,6 +212,8 @@ impl Fold<'_> {
             }
         }
         for (coupon, spending) in undone {
+            let used = self.uses.get_mut(&(coupon.account_id, coupon.offer_no));
+            used.into_iter().for_each(|used| used.retain(|it| it.code != coupon.code));
             let Coupon { code, offer_no, valid_until, .. } = *coupon;
             if coupon.state == coupon::State::Redeemed {
                 coupon.state = coupon::State::Issued;
@@ -174,10 +234,29 @@ impl Fold<'_> {
                 over_value: false,
                 value_minor: None,
                 over_budget: false,
+                over_limit: false,
                 spending,
             });
         }
         true
+    }
+}
+
+/// What was redeemed before a coupon: by its account, as far as its offer asks, and in this very
+/// swipe, of whose coupons is known whether they count.
+fn earlier(
+    uses: &Uses,
+    coupon: &Coupon,
+    offer: &Offer,
+    business_date: Date,
+    before: &[(&Offer, bool)],
+) -> Earlier {
+    let used = uses.get(&(coupon.account_id, coupon.offer_no)).map_or(&[][..], Vec::as_slice);
+    Earlier {
+        by_account: used.len(),
+        on_day: used.iter().filter(|used| used.on == business_date).count(),
+        in_swipe: before.iter().filter(|(other, _)| other.offer_no == offer.offer_no).count(),
+        of_group: before.iter().any(|(other, counts)| *counts && offer.excludes(other)),
     }
 }
 

@@ -122,12 +122,14 @@ WITH moved AS (
     UPDATE coupon AS c
     SET state = i.state, changed_version = i.version, redeemed_on = i.redeemed_on,
         over_value = i.over_value, value_minor = i.value_minor, over_budget = i.over_budget,
+        over_limit = i.over_limit,
         changed_account = nullif(i.account_id, c.account_id)
     FROM (
         SELECT held.place, m.account_id, ($55::bigint[])[g.n] AS version,
                ($56::smallint[])[g.n] AS state,
                ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value,
-               ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget
+               ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget,
+               ($73::boolean[])[g.n] AS over_limit
         FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM coupon AS h
@@ -164,16 +166,25 @@ WITH moved AS (
 SELECT account_id FROM moved
 WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1";
 
-/// Coupons by their codes; those that were never issued are left out.
+/// Coupons by their codes; those that were never issued are left out. With those of the offers in
+/// `$3`, whose limits look back, comes what was redeemed of the offer of all coupons that were
+/// issued to the same account.
 pub(super) const FIND_COUPONS: &str = "
 -- commit::find_coupons
 SELECT c.code, c.account_id, c.offer_no, c.state, c.issued_version, c.changed_version,
        c.valid_from, c.valid_until, c.value_minor, c.over_budget,
-       coalesce(c.changed_account, c.account_id) AS changed_by
+       coalesce(c.changed_account, c.account_id) AS changed_by,
+       u.codes AS used_codes, u.days AS used_on
 FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, code)
 CROSS JOIN LATERAL (
     SELECT * FROM coupon AS c WHERE c.bucket = i.bucket AND c.code = i.code LIMIT 1
-) AS c";
+) AS c
+LEFT JOIN LATERAL (
+    SELECT array_agg(u.code) AS codes, array_agg(u.redeemed_on) AS days
+    FROM coupon AS u
+    WHERE u.account_id = c.account_id AND u.offer_no = c.offer_no AND u.state = 1
+      AND c.offer_no = ANY($3::integer[])
+) AS u ON true";
 
 /// Names whose sale was voided, or came after its void. Only under the lock of their accounts,
 /// and only when all of those have moved.

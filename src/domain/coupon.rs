@@ -7,7 +7,7 @@ use std::fmt;
 
 use jiff::civil::Date;
 
-use super::offer::{Basket, Offer};
+use super::offer::{Basket, Earlier, Offer};
 
 /// The code of a coupon: the bucket of its account in the high 8 bits, so that a code leads to
 /// its row by itself, and 56 random ones.
@@ -146,6 +146,15 @@ pub struct Coupon {
     pub over_budget: bool,
 }
 
+/// A coupon that was redeemed, as the limits of its offer count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Its code.
+    pub code: Code,
+    /// The business date of the transaction.
+    pub on: Date,
+}
+
 /// What an account keeps in mind of a coupon that it can redeem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
@@ -173,12 +182,20 @@ pub enum Outcome {
     NotYetValid,
     /// Its last day is past.
     Expired,
+    /// It counts on other days of the week.
+    WrongDay,
     /// It counts in other stores.
     WrongStore,
     /// Nothing that was sold is what it is for.
     NotInBasket,
     /// Less was bought than it asks for.
     BelowMinimum,
+    /// As many count as the offer allows, or an offer that excludes it; the till gave nothing.
+    LimitReached,
+    /// Redeemed, but as many counted already as the offer allows.
+    OverLimit,
+    /// Redeemed, but beside an offer of its group, of which only one counts in a transaction.
+    NotCombinable,
     /// Redeemed, but the till gave more for it than it is worth.
     OverValue,
     /// Redeemed.
@@ -187,16 +204,20 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in order of precedence.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Unknown,
         Self::NotYours,
         Self::Revoked,
         Self::AlreadyRedeemed,
         Self::NotYetValid,
         Self::Expired,
+        Self::WrongDay,
         Self::WrongStore,
         Self::NotInBasket,
         Self::BelowMinimum,
+        Self::LimitReached,
+        Self::OverLimit,
+        Self::NotCombinable,
         Self::OverValue,
         Self::Redeemed,
     ];
@@ -210,9 +231,13 @@ impl Outcome {
             Self::AlreadyRedeemed => "already-redeemed",
             Self::NotYetValid => "not-yet-valid",
             Self::Expired => "expired",
+            Self::WrongDay => "wrong-day",
             Self::WrongStore => "wrong-store",
             Self::NotInBasket => "not-in-basket",
             Self::BelowMinimum => "below-minimum",
+            Self::LimitReached => "limit-reached",
+            Self::OverLimit => "over-limit",
+            Self::NotCombinable => "not-combinable",
             Self::OverValue => "over-value",
             Self::Redeemed => "redeemed",
         }
@@ -220,12 +245,24 @@ impl Outcome {
 
     /// Whether it uses the coupon up.
     pub fn uses(self) -> bool {
+        self.counts() || self.is_over_limit()
+    }
+
+    /// Whether it is within what its offer allows: it gives its points, and excludes others.
+    pub fn counts(self) -> bool {
         matches!(self, Self::Redeemed | Self::OverValue)
+    }
+
+    /// Whether it was redeemed beyond what its offer allows.
+    pub fn is_over_limit(self) -> bool {
+        matches!(self, Self::OverLimit | Self::NotCombinable)
     }
 }
 
 /// What becomes of a coupon that a till took for `discount_minor` from a customer of
 /// `account_id`. The sale happened, so nothing is refused; what does not count is an outcome.
+/// Beyond a limit a coupon is used up where the till gave something for it, which is marked; where
+/// it gave nothing, as for points, the customer keeps it.
 ///
 /// An offer that is not known here, such as one made within the last second, cannot say what
 /// the coupon is worth: it is redeemed, and anything that was given for it is over its value.
@@ -234,6 +271,7 @@ pub fn decide(
     offer: Option<&Offer>,
     account_id: i64,
     basket: &Basket<'_>,
+    earlier: &Earlier,
     discount_minor: i64,
 ) -> Outcome {
     let Some(coupon) = coupon else { return Outcome::Unknown };
@@ -251,12 +289,19 @@ pub fn decide(
     if basket.business_date > coupon.valid_until {
         return Outcome::Expired;
     }
+    let gave = discount_minor > 0;
     let worth_minor = match offer {
         None => 0,
-        Some(offer) if !offer.counts_in(basket.store_no) => return Outcome::WrongStore,
-        Some(offer) if !offer.is_for(basket) => return Outcome::NotInBasket,
-        Some(offer) if !offer.has_enough(basket) => return Outcome::BelowMinimum,
-        Some(offer) => offer.worth_minor(basket),
+        Some(it) if !it.counts_on(basket.business_date) => return Outcome::WrongDay,
+        Some(it) if !it.counts_in(basket.store_no) => return Outcome::WrongStore,
+        Some(it) if !it.is_for(basket) => return Outcome::NotInBasket,
+        Some(it) if !it.has_enough(basket) => return Outcome::BelowMinimum,
+        Some(it) => match (it.is_within_limits(earlier), earlier.of_group) {
+            (true, false) => it.worth_minor(basket),
+            _ if !gave => return Outcome::LimitReached,
+            (false, _) => return Outcome::OverLimit,
+            (true, true) => return Outcome::NotCombinable,
+        },
     };
     if discount_minor > worth_minor { Outcome::OverValue } else { Outcome::Redeemed }
 }

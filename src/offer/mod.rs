@@ -20,6 +20,10 @@ use crate::error::Error;
 use crate::office::{Settle, Trace};
 pub use report::{Report, Standing, budgets, report};
 
+/// Why an offer that names such articles is not chosen at the till.
+const RESTRICTED: &str = "at_the_till must be left out: the scope names articles of a department \
+                          that the programme restricts by age, for which people issue coupons";
+
 /// Why an offer was not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum AddError {
@@ -63,6 +67,8 @@ pub struct Life {
     pub over_value: bool,
     /// Whether that did not fit into the budgets of its offer.
     pub over_budget: bool,
+    /// Whether it was more than its offer allows.
+    pub over_limit: bool,
 }
 
 /// An offer as it is stored.
@@ -139,7 +145,11 @@ pub async fn create(
     settle: Option<Settle<'_, Stored>>,
     now: Timestamp,
 ) -> Result<Stored, AddError> {
-    let definition = snapshot.compile(0, definition)?.definition;
+    let offer = snapshot.compile(0, definition)?;
+    if offer.definition.at_the_till && snapshot.is_age_restricted(&offer) {
+        return Err(OfferError::Limit(RESTRICTED).into());
+    }
+    let definition = offer.definition;
     let stored = sql::add(pool, &definition, by, settle, now).await?;
     stored.ok_or(AddError::NameTaken(definition.offer))
 }

@@ -59,7 +59,7 @@ ORDER BY offer_no DESC LIMIT $2";
 const LIFE: &str = "
 -- offer::life
 SELECT c.account_id, o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
-       c.over_value, c.over_budget,
+       c.over_value, c.over_budget, c.over_limit,
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'
                || s.sequence_number
         FROM swipe AS s JOIN workstation AS w USING (workstation_no)
@@ -76,6 +76,9 @@ SELECT offer_no, count(*) AS issued, count(*) FILTER (WHERE state = 1) AS redeem
        coalesce(sum(value_minor) FILTER (WHERE state = 1), 0)::bigint AS value_minor,
        count(*) FILTER (WHERE state = 1 AND over_value) AS over_value,
        count(*) FILTER (WHERE state = 1 AND over_budget) AS over_budget,
+       count(*) FILTER (WHERE state = 1 AND over_limit) AS over_limit,
+       coalesce(sum(value_minor) FILTER (WHERE state = 1 AND over_limit), 0)::bigint
+           AS over_limit_minor,
        coalesce(sum(value_minor) FILTER (WHERE state = 1 AND over_budget), 0)::bigint
            AS over_budget_minor
 FROM coupon GROUP BY offer_no";
@@ -191,6 +194,7 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         redeemed_by: row.get("redeemed_by"),
         over_value: row.get("over_value"),
         over_budget: row.get("over_budget"),
+        over_limit: row.get("over_limit"),
     }))
 }
 
@@ -209,6 +213,8 @@ pub(super) async fn count(pool: &Pool) -> Result<HashMap<i32, Report>, DbError> 
         over_value: row.get("over_value"),
         over_budget: row.get("over_budget"),
         over_budget_minor: row.get("over_budget_minor"),
+        over_limit: row.get("over_limit"),
+        over_limit_minor: row.get("over_limit_minor"),
         ..Report::default()
     };
     Ok(rows.iter().map(|row| (row.get("offer_no"), report(row))).collect())

@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::{Row, RowStream};
 
-use super::coupons::sql::{BudgetRow, COUPONS, CouponRow, coupon_row, load_budgets};
+use super::coupons::sql::{
+    BudgetRow, COUPONS, CouponRow, UsedRow, coupon_row, load_budgets, load_used,
+};
 use crate::catalogue::{self, Snapshot};
 use crate::config::Database;
 use crate::db::DbError;
@@ -203,6 +205,8 @@ pub(super) struct Streams {
     pub(super) adjustments: Rows<AdjustmentRow>,
     pub(super) coupons: Rows<CouponRow>,
     pub(super) budgets: Vec<BudgetRow>,
+    /// Accounts that have redeemed more of an offer than it allows.
+    pub(super) beyond: Vec<UsedRow>,
     /// Holds the snapshot while the others begin.
     _first: Dedicated,
 }
@@ -229,6 +233,7 @@ impl Streams {
         let from = From { settings, snapshot: row.get(0), buckets };
         let reference = catalogue::load_for_audit(client).await?;
         let budgets = load_budgets(client).await?;
+        let beyond = load_used(client, &reference).await?;
         let [from_bucket, to_bucket] = &buckets;
         let row = client.query_one(COUNT_ACCOUNTS, &[from_bucket, to_bucket]).await;
         let accounts_count = row.map_err(DbError::from)?.get::<_, i64>(0).unsigned_abs();
@@ -258,6 +263,7 @@ impl Streams {
             adjustments,
             coupons,
             budgets,
+            beyond,
             _first: first,
         })
     }

@@ -104,6 +104,7 @@ const METRICS: [(&str, &str); 27] = [
     ("tillside_queue_depth", "gauge"),
     ("tillside_ready", "gauge"),
     ("tillside_redeemed_over_budget_total", "counter"),
+    ("tillside_redeemed_over_limit_total", "counter"),
     ("tillside_request_seconds", "histogram"),
     ("tillside_stale_accounts_total", "counter"),
 ];

@@ -6,12 +6,13 @@ pub(super) mod sql;
 
 use std::collections::{BTreeMap, HashSet};
 
-use self::sql::{BudgetRow, CouponRow};
+use self::sql::{BudgetRow, CouponRow, UsedRow};
 use super::accounts::History;
 use super::findings::{Findings, Kind};
 use super::sql::SwipeRow;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{Code, State};
+use crate::domain::offer::{Earlier, Offer};
 use crate::domain::{bucket, record, swipe};
 
 /// What coupons drew on budgets.
@@ -33,6 +34,7 @@ impl History<'_> {
             .flat_map(|record| record.redemptions)
             .filter_map(|redemption| Code::parse(&redemption.coupon))
             .collect();
+        self.limits(version, coupons);
         for coupon in coupons {
             self.draw(coupon, swipes);
             let code = Code::from_number(coupon.code);
@@ -76,6 +78,28 @@ impl History<'_> {
         }
     }
 
+    /// What one transaction redeemed is within what the offers allow of it, or marked.
+    fn limits(&mut self, version: i64, coupons: &[CouponRow]) {
+        let snapshot = &self.ledger.reference.snapshot;
+        let is_within = |coupon: &&CouponRow| {
+            let is_redeemed = State::from_code(coupon.state) == Some(State::Redeemed);
+            !coupon.is_issue && is_redeemed && !coupon.over_limit && !coupon.over_value
+        };
+        let within = coupons.iter().filter(is_within);
+        let within: Vec<&Offer> =
+            within.filter_map(|coupon| snapshot.offer(coupon.offer_no)).collect();
+        let beyond = within.iter().enumerate().find(|(at, offer)| {
+            let before = &within[..*at];
+            let same = before.iter().filter(|other| other.offer_no == offer.offer_no);
+            let of_group = before.iter().any(|other| offer.excludes(other));
+            let earlier = Earlier { in_swipe: same.count(), of_group, ..Earlier::default() };
+            of_group || !offer.is_within_limits(&earlier)
+        });
+        let beyond = beyond.map(|(_, offer)| offer.definition.offer.clone());
+        let detail = format_args!("offer {}", beyond.as_deref().unwrap_or_default());
+        self.require(beyond.is_none(), Kind::LimitExceeded, version, detail);
+    }
+
     /// What one coupon drew on budgets: by its issue, and by how it stands. Where: in the store of
     /// the transaction; people are in none.
     fn draw(&mut self, coupon: &CouponRow, swipes: &[SwipeRow]) {
@@ -96,6 +120,17 @@ impl History<'_> {
                 *ledger.drawn.entry(key).or_default() += amount;
             }
         }
+    }
+}
+
+/// Accounts that have redeemed more than their offers allow.
+pub(super) fn limits(beyond: &[UsedRow], findings: &mut Findings) {
+    for UsedRow { offer_no, account_id, on_day, in_all } in beyond {
+        findings.add(
+            Kind::LimitExceeded,
+            format_args!("account {account_id}"),
+            format_args!("{in_all} of offer {offer_no}, {on_day} of them on one day"),
+        );
     }
 }
 

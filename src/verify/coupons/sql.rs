@@ -3,15 +3,17 @@
 use jiff::civil::Date;
 use tokio_postgres::{Client, Row};
 
+use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::budget::{Counts, Key};
+use crate::domain::offer::Limits;
 
 /// Each coupon for the version that issued it, and again for the one that changed it last.
 pub(in crate::verify) const COUPONS: &str = "
 -- verify::sql::coupons
 SELECT (v.account_id & 255)::smallint AS bucket, v.account_id, v.at, v.is_issue, c.code, c.state,
        c.redeemed_on, c.offer_no,
-       c.value_minor, c.over_budget, o.offer_no IS NOT NULL AS has_offer,
+       c.value_minor, c.over_budget, c.over_limit, c.over_value, o.offer_no IS NOT NULL AS has_offer,
        CASE WHEN c.changed_account IS NULL
             THEN c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0
             ELSE a.merged_into IS NOT NULL END AS in_order
@@ -34,6 +36,29 @@ SELECT b.offer_no, b.store_no, b.counts, b.amount, b.leased,
 FROM budget AS b LEFT JOIN lease AS l USING (budget_no)
 GROUP BY b.budget_no";
 
+/// Of offers with limits by account or day, accounts for which more counted than that. What was
+/// redeemed while a replica did not know the offer counts for nothing: it is marked otherwise.
+const BEYOND: &str = "
+-- verify::sql::beyond
+SELECT i.offer_no, d.account_id, max(d.on_day) AS on_day, sum(d.on_day)::bigint AS in_all
+FROM unnest($1::integer[], $2::bigint[], $3::bigint[]) AS i (offer_no, per_account, per_day)
+JOIN (
+    SELECT c.offer_no, c.account_id, c.redeemed_on, count(*) AS on_day
+    FROM coupon AS c
+    WHERE c.state = 1 AND NOT c.over_limit AND NOT c.over_value AND c.offer_no = ANY($1)
+    GROUP BY 1, 2, 3
+) AS d USING (offer_no)
+GROUP BY i.offer_no, d.account_id, i.per_account, i.per_day
+HAVING max(d.on_day) > i.per_day OR sum(d.on_day) > i.per_account";
+
+/// An account that has redeemed more of an offer than it allows.
+pub(in crate::verify) struct UsedRow {
+    pub(super) offer_no: i32,
+    pub(super) account_id: i64,
+    pub(super) on_day: i64,
+    pub(super) in_all: i64,
+}
+
 pub(in crate::verify) struct CouponRow {
     pub(super) is_issue: bool,
     pub(super) code: i64,
@@ -44,6 +69,8 @@ pub(in crate::verify) struct CouponRow {
     pub(super) has_offer: bool,
     pub(super) value_minor: Option<i64>,
     pub(super) over_budget: bool,
+    pub(super) over_limit: bool,
+    pub(super) over_value: bool,
 }
 
 pub(in crate::verify) struct BudgetRow {
@@ -68,6 +95,8 @@ pub(in crate::verify) fn coupon_row(row: &Row) -> Result<(i64, CouponRow), tokio
         has_offer: row.try_get("has_offer")?,
         value_minor: row.try_get("value_minor")?,
         over_budget: row.try_get("over_budget")?,
+        over_limit: row.try_get("over_limit")?,
+        over_value: row.try_get("over_value")?,
     };
     Ok((row.try_get("at")?, value))
 }
@@ -93,4 +122,27 @@ pub(in crate::verify) async fn load_budgets(client: &Client) -> Result<Vec<Budge
         }
     };
     Ok(rows.iter().map(budget).collect())
+}
+
+/// See [`BEYOND`].
+pub(in crate::verify) async fn load_used(
+    client: &Client,
+    snapshot: &Snapshot,
+) -> Result<Vec<UsedRow>, DbError> {
+    let most = |most: Option<u16>| most.map_or(i64::MAX, i64::from);
+    let limited = snapshot.limited_offers();
+    let limits: Vec<Limits> = limited
+        .iter()
+        .filter_map(|offer_no| Some(snapshot.offer(*offer_no)?.definition.limits))
+        .collect();
+    let per_account: Vec<i64> = limits.iter().map(|limits| most(limits.per_account)).collect();
+    let per_day: Vec<i64> = limits.iter().map(|limits| most(limits.per_day)).collect();
+    let rows = client.query(BEYOND, &[&limited, &per_account, &per_day]).await?;
+    let used = |row: &Row| UsedRow {
+        offer_no: row.get("offer_no"),
+        account_id: row.get("account_id"),
+        on_day: row.get("on_day"),
+        in_all: row.get("in_all"),
+    };
+    Ok(rows.iter().map(used).collect())
 }
