@@ -91,6 +91,8 @@ pub struct Snapshot {
     taxa: HashMap<(i16, String), u32>,
     /// By number.
     offers: BTreeMap<i32, Arc<Offer>>,
+    /// Numbers of offers by the code that everybody uses.
+    shared_codes: HashMap<String, i32>,
     /// Numbers of those whose limits look back.
     limited_offers: Vec<i32>,
     showcase: Showcase,
@@ -115,6 +117,14 @@ impl Snapshot {
     /// An offer by number.
     pub fn offer(&self, offer_no: i32) -> Option<&Offer> {
         self.offers.get(&offer_no).map(Arc::as_ref)
+    }
+
+    /// The offer that has a shared code, however it is written.
+    pub fn offer_shared_as(&self, code: &str) -> Option<&Offer> {
+        if self.shared_codes.is_empty() {
+            return None;
+        }
+        self.offer(*self.shared_codes.get(&code.to_ascii_uppercase())?)
     }
 
     /// An offer by what people call it.

@@ -11,7 +11,7 @@ use super::{Epoch, Products, Snapshot, Workstation};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
-use crate::domain::offer::Offer;
+use crate::domain::offer::{Offer, SharedCode};
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
 use crate::domain::selection::offers;
@@ -207,6 +207,9 @@ async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Err
         });
         match compiled {
             Ok(offer) => {
+                if let Some(SharedCode { code, .. }) = &offer.definition.shared_code {
+                    snapshot.shared_codes.insert(code.clone(), offer_no);
+                }
                 if offer.definition.limits.look_back() {
                     snapshot.limited_offers.push(offer_no);
                 }

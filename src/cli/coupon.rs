@@ -142,6 +142,9 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
              `tillside offer show` says which"
             .into()),
         Ordered::NoSuchCoupon => Err("no such coupon was issued".into()),
+        Ordered::NotPersonal => Err("the offer has codes, and is issued to nobody: \
+             `tillside coupon codes` makes some"
+            .into()),
     }
 }
 
@@ -158,6 +161,7 @@ fn show(life: &Life, as_json: bool) -> Outcome {
     let Life { coupon, account, offer, state, issued_at, actor, .. } = life;
     print(&format_args!("coupon      {coupon}"));
     print(&format_args!("offer       {offer}"));
+    let account = account.as_deref().unwrap_or("nobody has used it yet");
     print(&format_args!("account     {account}"));
     print(&format_args!("issued      {issued_at} by {actor}"));
     print(&format_args!("valid       from {} to {}", life.valid_from, life.valid_until));

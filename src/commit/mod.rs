@@ -22,6 +22,8 @@ mod facts;
 mod fold;
 mod leases;
 mod pass;
+mod pools;
+mod presented;
 #[doc(hidden)]
 pub mod probe;
 mod redeem;
@@ -54,6 +56,7 @@ use coupons::random_bits;
 pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
+pub use pools::PoolOf;
 use leases::Treasury;
 pub use replace::{Replaced, Replacement};
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 use jiff::civil::Date;
 
+use super::bucket;
 use super::offer::{Basket, Earlier, Offer};
 
 /// The code of a coupon: the bucket of its account in the high 8 bits, so that a code leads to
@@ -24,6 +25,22 @@ impl Code {
     pub fn new(bucket: u8, random: u64) -> Self {
         let number = u64::from(bucket) << 56 | random & ((1 << 56) - 1);
         Self(number.cast_signed())
+    }
+
+    /// The code under which the use of a shared code is kept: made of the account and the version
+    /// that used it, and of its place among the redemptions. Nobody can redeem it, so it may be
+    /// guessed.
+    pub fn of_use(account_id: i64, version: i64, redemption: usize) -> Self {
+        // splitmix64 (Steele, Lea, Flood 2014), each number folded into what those before made.
+        let mixed = [account_id.cast_unsigned(), version.cast_unsigned(), redemption as u64]
+            .into_iter()
+            .fold(0_u64, |sum, number| {
+                let mut bits = (sum ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+                bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+                bits ^ bits >> 31
+            });
+        Self::new(bucket::of_account(account_id), mixed)
     }
 
     /// The code that a stored number stands for.
@@ -144,6 +161,51 @@ pub struct Coupon {
     pub value_minor: i64,
     /// Whether that did not fit into the budgets of its offer.
     pub over_budget: bool,
+    /// Whether it is the use of a shared code that had been used as often as it counts.
+    pub is_uncounted: bool,
+}
+
+impl Coupon {
+    /// A coupon that is issued to an account at this moment.
+    pub fn issued(
+        code: Code,
+        account_id: i64,
+        version: i64,
+        offer_no: i32,
+        (valid_from, valid_until): (Date, Date),
+    ) -> Self {
+        Self {
+            code,
+            account_id,
+            holder: account_id,
+            offer_no,
+            state: State::Issued,
+            issued_version: version,
+            changed_version: 0,
+            changed_by: account_id,
+            valid_from,
+            valid_until,
+            value_minor: 0,
+            over_budget: false,
+            is_uncounted: false,
+        }
+    }
+
+    /// Whether it is a code of a pool that nobody has used yet: whoever uses it has it.
+    pub fn is_unbound(&self) -> bool {
+        is_nobody(self.holder)
+    }
+
+    /// Whether it is one use of a shared code.
+    pub fn is_use(&self) -> bool {
+        self.issued_version > 0 && self.issued_version == self.changed_version
+    }
+}
+
+/// Whether an id stands for no account: codes of a pool are issued to the bucket that they lie
+/// in, and no account has a number that small.
+pub fn is_nobody(account_id: i64) -> bool {
+    (0..256).contains(&account_id)
 }
 
 /// A coupon that was redeemed, as the limits of its offer count it.
@@ -259,8 +321,8 @@ impl Outcome {
     }
 }
 
-/// What becomes of a coupon that a till took for `discount_minor` from a customer of
-/// `account_id`. The sale happened, so nothing is refused; what does not count is an outcome.
+/// What becomes of a coupon that a till took for `discount_minor` from the customer who has
+/// `account_id`; none where nobody is known to have bought. The sale happened, so nothing is refused; what does not count is an outcome.
 /// Beyond a limit a coupon is used up where the till gave something for it, which is marked; where
 /// it gave nothing, as for points, the customer keeps it.
 ///
@@ -269,13 +331,13 @@ impl Outcome {
 pub fn decide(
     coupon: Option<&Coupon>,
     offer: Option<&Offer>,
-    account_id: i64,
+    account_id: Option<i64>,
     basket: &Basket<'_>,
     earlier: &Earlier,
     discount_minor: i64,
 ) -> Outcome {
     let Some(coupon) = coupon else { return Outcome::Unknown };
-    if coupon.holder != account_id {
+    if account_id.is_none_or(|by| coupon.holder != by && !coupon.is_unbound()) {
         return Outcome::NotYours;
     }
     match coupon.state {

@@ -5,10 +5,11 @@
 
 use std::fmt;
 
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{ProgrammeError, Programmes, sql};
-use crate::catalogue;
+use crate::catalogue::{self, Snapshot};
 use crate::commit::NameKey;
 use crate::domain::basket::{self, LineKind};
 use crate::domain::boost::{self, Boost, Boosted};
@@ -16,7 +17,7 @@ use crate::domain::name::SwipeName;
 use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::programme::earning::{Occasion, Sold};
-use crate::domain::record::{self, RecordedLine};
+use crate::domain::record::{self, Record, RecordedLine};
 use crate::domain::swipe::Kind;
 use crate::error::Error;
 
@@ -161,37 +162,16 @@ pub async fn explain(
         let mut skus = snapshot.skus().filter(|(number, _)| *number == product_no);
         skus.next().map_or_else(String::new, |(_, sku)| sku.to_owned())
     };
-    let basket_lines: Vec<basket::Line> = record.lines.iter().map(as_line).collect();
-    let products: Vec<Product> = record.lines.iter().map(|line| line.product).collect();
-    let store_no = place.store_no;
-    let basket = Basket { business_date, store_no, lines: &basket_lines, products: &products };
-    let boosts = record.boosted.iter();
-    let boosts: Vec<Boost> = boosts
-        .filter_map(|it| snapshot.offer(it.offer_no)?.boost(&basket, it.redemption))
-        .collect();
-    let code_of = |redemption: usize| {
-        record.redemptions.get(redemption).map_or_else(String::new, |it| it.coupon.clone())
-    };
-    let mut shares = Vec::new();
-    let net_minor = |at: usize| basket_lines[at].net_minor();
-    let boosted = boost::apply(&boosts, net_minor, &mut points, |number, at, points| {
-        let rule = Some(format!("coupon {}", code_of(boosts[number].redemption)));
-        shares.push((at, Part { rule, thousandths: points * 1_000 }));
-    });
-    earned += boosted.iter().map(|it| it.points).sum::<i64>();
-    let coupon = |it: &Boosted| Coupon {
-        coupon: code_of(it.redemption),
-        offer: snapshot.offer(it.offer_no).map_or_else(String::new, |it| it.definition.offer.clone()),
-        points: it.points,
-    };
-    let coupons = boosted.iter().map(coupon).collect();
+    let given = Given::again(&snapshot, &record, business_date, place.store_no, &mut points);
+    let Given { earned: by_coupons, coupons, shares } = given;
+    earned += by_coupons;
     let lines: Vec<Line> = (0..)
         .zip(&record.lines)
         .zip(points)
         .map(|((at, line), points)| {
             let returned = line.kind != LineKind::Sale;
             let of_line = parts.iter().filter(|part| part.at == at && part.thousandths != 0);
-            let by_coupons = shares.iter().filter(|(of, _)| *of == at).map(|(_, it)| it.clone());
+            let shares = shares.iter().filter(|(of, _)| *of == at).map(|(_, it)| it.clone());
             let part = |part: &crate::domain::programme::earning::Part<'_>| Part {
                 rule: part.rule.map(str::to_owned),
                 thousandths: part.thousandths,
@@ -205,7 +185,7 @@ pub async fn explain(
                 excluded: !epoch.programme.earns(&line.product),
                 points: if returned { line.points } else { points },
                 recorded: line.points,
-                parts: of_line.map(part).chain(by_coupons).collect(),
+                parts: of_line.map(part).chain(shares).collect(),
             }
         })
         .collect();
@@ -223,6 +203,48 @@ pub async fn explain(
         coupons,
         lines,
     })
+}
+
+/// What coupons gave.
+struct Given {
+    earned: i64,
+    coupons: Vec<Coupon>,
+    /// Lines, counted from 0, with what each has of it.
+    shares: Vec<(usize, Part)>,
+}
+
+impl Given {
+    /// Gives it again, to lines that have what the rules give.
+    fn again(
+        snapshot: &Snapshot,
+        record: &Record,
+        business_date: Date,
+        store_no: u32,
+        line_points: &mut [i64],
+    ) -> Self {
+        let lines: Vec<basket::Line> = record.lines.iter().map(as_line).collect();
+        let products: Vec<Product> = record.lines.iter().map(|line| line.product).collect();
+        let basket = Basket { business_date, store_no, lines: &lines, products: &products };
+        let boost = |it: &Boosted| snapshot.offer(it.offer_no)?.boost(&basket, it.redemption);
+        let boosts: Vec<Boost> = record.boosted.iter().filter_map(boost).collect();
+        let code_of = |redemption: usize| {
+            record.redemptions.get(redemption).map_or_else(String::new, |it| it.coupon.clone())
+        };
+        let name_of = |offer_no| snapshot.offer(offer_no).map(|it| it.definition.offer.clone());
+        let mut shares = Vec::new();
+        let net_minor = |at: usize| lines[at].net_minor();
+        let boosted = boost::apply(&boosts, net_minor, line_points, |number, at, points| {
+            let rule = Some(format!("coupon {}", code_of(boosts[number].redemption)));
+            shares.push((at, Part { rule, thousandths: points * 1_000 }));
+        });
+        let coupon = |it: &Boosted| Coupon {
+            coupon: code_of(it.redemption),
+            offer: name_of(it.offer_no).unwrap_or_default(),
+            points: it.points,
+        };
+        let earned = boosted.iter().map(|it| it.points).sum();
+        Self { earned, coupons: boosted.iter().map(coupon).collect(), shares }
+    }
 }
 
 /// A line as the till sent it, as far as offers look at it.

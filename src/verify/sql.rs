@@ -16,7 +16,8 @@ use jiff::civil::Date;
 use tokio_postgres::{Row, RowStream};
 
 use super::coupons::sql::{
-    BudgetRow, COUPONS, CouponRow, UsedRow, coupon_row, load_budgets, load_used,
+    BudgetRow, COUPONS, CouponRow, PoolRow, UsedRow, coupon_row, load_budgets, load_pools,
+    load_used,
 };
 use crate::catalogue::{self, Snapshot};
 use crate::config::Database;
@@ -207,6 +208,8 @@ pub(super) struct Streams {
     pub(super) budgets: Vec<BudgetRow>,
     /// Accounts that have redeemed more of an offer than it allows.
     pub(super) beyond: Vec<UsedRow>,
+    /// Offers of which more codes are stored than were made.
+    pub(super) pools: Vec<PoolRow>,
     /// Holds the snapshot while the others begin.
     _first: Dedicated,
 }
@@ -233,7 +236,7 @@ impl Streams {
         let from = From { settings, snapshot: row.get(0), buckets };
         let reference = catalogue::load_for_audit(client).await?;
         let budgets = load_budgets(client).await?;
-        let beyond = load_used(client, &reference).await?;
+        let (beyond, pools) = tokio::try_join!(load_used(client, &reference), load_pools(client))?;
         let [from_bucket, to_bucket] = &buckets;
         let row = client.query_one(COUNT_ACCOUNTS, &[from_bucket, to_bucket]).await;
         let accounts_count = row.map_err(DbError::from)?.get::<_, i64>(0).unsigned_abs();
@@ -264,6 +267,7 @@ impl Streams {
             coupons,
             budgets,
             beyond,
+            pools,
             _first: first,
         })
     }

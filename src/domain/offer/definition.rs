@@ -21,6 +21,9 @@ pub struct Definition {
     pub headline: String,
     /// How it comes to customers.
     pub delivery: Delivery,
+    /// The code of a `shared-code`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shared_code: Option<SharedCode>,
     /// What it gives.
     pub reward: Reward,
     /// What it is for; nothing named: everything. Articles that the catalogue marks `no_discount`
@@ -79,6 +82,26 @@ pub struct Definition {
 pub enum Delivery {
     /// As a coupon for one account.
     Personal,
+    /// As codes for print or mail, each for one use. Whoever uses one first has it: should that
+    /// sale be voided, it is a coupon of that account.
+    CodePool,
+    /// As one code for everybody who has a card.
+    SharedCode,
+}
+
+/// A code that everybody uses.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = OfferSharedCode)]
+pub struct SharedCode {
+    /// 4 to 24 of A to Z and 0 to 9, and nothing that could be the code of a coupon. No other
+    /// offer ever has it. Tills may send it in small letters.
+    #[schema(example = "WELCOME10")]
+    pub code: String,
+    /// How often it counts in all, 1 to 1,000,000,000; absent: as often as it is used. The use of
+    /// a sale that is voided is given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_uses: Option<i64>,
 }
 
 /// What an offer gives.

@@ -10,11 +10,13 @@ use std::cmp::Reverse;
 use jiff::civil::Date;
 
 pub use self::definition::{
-    Articles, Definition, Delivery, Funding, Limits, OfferError, Reward, Stacking, Weekday,
+    Articles, Definition, Delivery, Funding, Limits, OfferError, Reward, SharedCode, Stacking,
+    Weekday,
 };
 use super::basket::{Line, LineKind};
 use super::boost::{Boost, Gives};
-use super::budget::Budgets;
+use super::budget::{Budget, Budgets, Counts};
+use super::coupon::Code;
 use super::product::Product;
 use super::programme::Level;
 use super::target::{Numbers, Target};
@@ -53,6 +55,8 @@ pub struct Earlier {
     pub in_swipe: usize,
     /// Whether another offer of its group counts in this transaction.
     pub of_group: bool,
+    /// Whether its shared code was used as often as it counts.
+    pub is_used_up: bool,
 }
 
 /// [`Articles`] by number.
@@ -155,7 +159,13 @@ impl Offer {
         let scope = (!definition.scope.is_empty()).then_some(scope);
         let target = Target { scope, except: resolved(&definition.except, &find)? };
         let stores = numbers(Level::Store, &definition.stores, &find)?;
-        let budgets = Budgets::compile(&definition.budget, &find)?;
+        let max_uses = definition.shared_code.as_ref().and_then(|shared| shared.max_uses);
+        let budget = Budget {
+            coupons: max_uses.or(definition.budget.coupons),
+            ..definition.budget.clone()
+        };
+        let budgets = Budgets::compile(&budget, &find)?;
+        delivery_is_sound(&definition, &budgets)?;
         Ok(Self { offer_no, definition, budgets, target, stores, weekdays, group })
     }
 
@@ -189,7 +199,7 @@ impl Offer {
             (per_swipe, earlier.in_swipe),
         ]
         .into_iter()
-        .all(|(most, before)| most.is_none_or(|most| before < usize::from(most)))
+        .all(|(most, before)| !earlier.is_used_up && most.is_none_or(|it| before < it.into()))
     }
 
     /// Whether of it and another only one counts in a transaction.
@@ -249,6 +259,11 @@ impl Offer {
         Some(Boost { redemption, offer_no: self.offer_no, gives, lines })
     }
 
+    /// Whether each use of it is a coupon of its own: it has one code for everybody.
+    pub fn is_shared(&self) -> bool {
+        self.definition.delivery == Delivery::SharedCode
+    }
+
     /// What it is for.
     pub fn target(&self) -> &Target {
         &self.target
@@ -268,6 +283,43 @@ impl Offer {
             })
             .map(|(at, (line, _))| (at, line))
     }
+}
+
+/// Whether what a definition says of its coupons can be said of how they come to customers.
+fn delivery_is_sound(definition: &Definition, budgets: &Budgets) -> Result<(), OfferError> {
+    let limit = |holds: bool, text| if holds { Ok(()) } else { Err(OfferError::Limit(text)) };
+    let Definition { delivery, shared_code, at_the_till, budget, .. } = definition;
+    limit(
+        !at_the_till || *delivery == Delivery::Personal,
+        "at_the_till must be left out: only personal coupons are chosen for customers",
+    )?;
+    limit(
+        shared_code.is_some() == (*delivery == Delivery::SharedCode),
+        "shared_code must be there for the delivery shared-code, and for no other",
+    )?;
+    if let Some(SharedCode { code, max_uses }) = shared_code {
+        let in_code = |letter: char| matches!(letter, 'A'..='Z' | '0'..='9');
+        limit(
+            (4..=24).contains(&code.len()) && code.chars().all(in_code),
+            "shared_code.code must be 4 to 24 of A to Z and 0 to 9",
+        )?;
+        limit(
+            Code::parse(code).is_none(),
+            "shared_code.code could be the code of a coupon: change a character",
+        )?;
+        limit(
+            max_uses.is_none_or(|most| (1..=MONEY_MAX).contains(&most)),
+            "shared_code.max_uses must lie within 1 to 1000000000",
+        )?;
+        limit(
+            budget.coupons.is_none(),
+            "budget.coupons must be left out: shared_code.max_uses says how often a code counts",
+        )?;
+    }
+    limit(
+        *delivery != Delivery::CodePool || !budgets.limits(Counts::Coupons),
+        "budget must not limit the coupons of a code pool: there are as many as codes are made",
+    )
 }
 
 fn reward_is_sound(reward: Reward) -> Result<(), OfferError> {

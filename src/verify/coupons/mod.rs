@@ -6,7 +6,7 @@ pub(super) mod sql;
 
 use std::collections::{BTreeMap, HashSet};
 
-use self::sql::{BudgetRow, CouponRow, UsedRow};
+use self::sql::{BudgetRow, CouponRow, PoolRow, UsedRow};
 use super::accounts::History;
 use super::findings::{Findings, Kind};
 use super::sql::SwipeRow;
@@ -32,7 +32,11 @@ impl History<'_> {
             .and_then(|row| record::decode(&row.record).ok())
             .into_iter()
             .flat_map(|record| record.redemptions)
-            .filter_map(|redemption| Code::parse(&redemption.coupon))
+            .enumerate()
+            .map(|(at, redemption)| {
+                let of_use = Code::of_use(self.account_id, version, at);
+                Code::parse(&redemption.coupon).unwrap_or(of_use)
+            })
             .collect();
         self.limits(version, coupons);
         for coupon in coupons {
@@ -104,7 +108,9 @@ impl History<'_> {
     /// the transaction; people are in none.
     fn draw(&mut self, coupon: &CouponRow, swipes: &[SwipeRow]) {
         let is_redeemed = State::from_code(coupon.state) == Some(State::Redeemed);
+        let is_revoked = State::from_code(coupon.state) == Some(State::Revoked);
         let (counts, amount) = match coupon.is_issue {
+            true if coupon.uncounted => return,
             true => (Counts::Coupons, 1),
             false if is_redeemed && !coupon.over_budget => {
                 (Counts::Value, coupon.value_minor.unwrap_or(0))
@@ -115,7 +121,9 @@ impl History<'_> {
         let sale = swipes.iter().find(|row| row.kind == swipe::Kind::Sale as i16);
         let workstation = sale.and_then(|it| ledger.reference.workstation(it.name.workstation_no));
         let store_no = workstation.map(|it| it.store_no);
-        if let Some(offer) = ledger.reference.snapshot.offer(coupon.offer_no) {
+        let offer = ledger.reference.snapshot.offer(coupon.offer_no);
+        // The void of a sale gives the use of a shared code back.
+        if let Some(offer) = offer.filter(|it| !(it.is_shared() && is_revoked)) {
             for (key, _) in offer.budgets.of(offer.offer_no, store_no, counts) {
                 *ledger.drawn.entry(key).or_default() += amount;
             }
@@ -130,6 +138,17 @@ pub(super) fn limits(beyond: &[UsedRow], findings: &mut Findings) {
             Kind::LimitExceeded,
             format_args!("account {account_id}"),
             format_args!("{in_all} of offer {offer_no}, {on_day} of them on one day"),
+        );
+    }
+}
+
+/// Codes of pools that nobody has made.
+pub(super) fn pools(astray: &[PoolRow], findings: &mut Findings) {
+    for PoolRow { offer_no, stored, made } in astray {
+        findings.add(
+            Kind::CouponAstray,
+            format_args!("codes of offer {offer_no}"),
+            format_args!("{stored} are stored, and {made} were made"),
         );
     }
 }
