@@ -61,7 +61,8 @@ impl Fold<'_> {
         let mut taken = Taken { outcomes, over: Over::default(), boosts: Vec::new() };
         let (snapshot, by) = (self.snapshot, hot.account.account_id);
         let customer = (hot.account.state != State::House).then_some(by);
-        let mut before: Vec<(&Offer, bool)> = Vec::new();
+        // Offers of those that count.
+        let mut before: Vec<&Offer> = Vec::new();
         for at in self.by_priority(&swipe.redemptions) {
             let Redemption { coupon: text, discount_minor } = &swipe.redemptions[at];
             let presented = self.presented(text, Code::of_use(by, version, at), (by, version), basket);
@@ -73,10 +74,9 @@ impl Fold<'_> {
             taken.outcomes[at] = outcome;
             let Some(coupon) = presented.filter(|_| outcome.uses()) else { continue };
             hot.lose(coupon.code);
-            if let Some(offer) = offer {
-                before.push((offer, outcome.counts()));
-                let boost = offer.boost(basket, at).filter(|_| outcome.counts());
-                taken.boosts.extend(boost);
+            if let Some(offer) = offer.filter(|_| outcome.counts()) {
+                before.push(offer);
+                taken.boosts.extend(offer.boost(basket, at));
             }
             let is_uncounted = earlier.is_used_up;
             let taking = Taking { by, version, outcome, value: gave.max(0), is_uncounted };
@@ -107,14 +107,14 @@ impl Fold<'_> {
         Some(Coupon::issued(of_use, by, version, offer.offer_no, validity))
     }
 
-    /// What was redeemed before a coupon of an offer: by the account, as far as the offer asks,
-    /// and in this very swipe, of whose coupons is known whether they count.
+    /// What counted before a coupon of an offer: by the account, as far as the offer asks, and in
+    /// this very swipe.
     fn earlier(
         &self,
         offer: &Offer,
         by: i64,
         basket: &Basket<'_>,
-        before: &[(&Offer, bool)],
+        before: &[&Offer],
     ) -> Earlier {
         let used = self.uses.get(&(by, offer.offer_no)).map_or(&[][..], Vec::as_slice);
         let is_of_day = |used: &&Used| used.on == basket.business_date;
@@ -122,8 +122,8 @@ impl Fold<'_> {
         Earlier {
             by_account: used.len(),
             on_day: used.iter().filter(is_of_day).count(),
-            in_swipe: before.iter().filter(|(other, _)| other.offer_no == offer.offer_no).count(),
-            of_group: before.iter().any(|(other, counts)| *counts && offer.excludes(other)),
+            in_swipe: before.iter().filter(|it| it.offer_no == offer.offer_no).count(),
+            of_group: before.iter().any(|other| offer.excludes(other)),
             is_used_up: !self.workbench.purse.covers(&counting, 1),
         }
     }
@@ -185,7 +185,9 @@ impl Fold<'_> {
                 spending,
             });
         }
-        self.uses.entry((by, offer_no)).or_default().push(Used { code, on });
+        if outcome.counts() {
+            self.uses.entry((by, offer_no)).or_default().push(Used { code, on });
+        }
         coupon.state = coupon::State::Redeemed;
         (coupon.changed_version, coupon.changed_by) = (version, by);
         (coupon.value_minor, coupon.over_budget) = (value, over_budget);

@@ -208,7 +208,7 @@ pub fn is_nobody(account_id: i64) -> bool {
     (0..256).contains(&account_id)
 }
 
-/// A coupon that was redeemed, as the limits of its offer count it.
+/// A coupon that was redeemed within the limits of its offer, as they count it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Used {
     /// Its code.

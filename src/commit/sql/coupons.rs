@@ -1,12 +1,12 @@
 //! Statements about coupons, but for the one that changes them with their accounts.
 
 /// Coupons by their codes; those that were never issued are left out. With those of the offers in
-/// `$3`, whose limits look back, comes what the account of `$4` has redeemed of the offer; a code
-/// that several accounts bring stands there for each of them.
+/// `$3`, whose limits look back, comes what the account of `$4` has redeemed of the offer within
+/// them; a code that several accounts bring stands there for each of them.
 pub(in crate::commit) const FIND_COUPONS: &str = "
 -- commit::find_coupons
-SELECT i.by_account, c.code, c.account_id, c.offer_no, c.uncounted, c.state, c.issued_version, c.changed_version,
-       c.valid_from, c.valid_until, c.value_minor, c.over_budget,
+SELECT i.by_account, c.code, c.account_id, c.offer_no, c.state, c.issued_version,
+       c.changed_version, c.valid_from, c.valid_until, c.value_minor, c.over_budget, c.uncounted,
        coalesce(c.changed_account, c.account_id) AS changed_by,
        u.codes AS used_codes, u.days AS used_on
 FROM unnest($1::smallint[], $2::bigint[], $4::bigint[]) AS i (bucket, code, by_account)
@@ -18,10 +18,11 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT o.code, o.redeemed_on FROM coupon AS o
         WHERE o.account_id = i.by_account AND o.offer_no = c.offer_no AND o.state = 1
-          AND o.changed_account IS NULL
+          AND NOT o.over_limit AND o.changed_account IS NULL
         UNION ALL
         SELECT o.code, o.redeemed_on FROM coupon AS o
         WHERE o.changed_account = i.by_account AND o.offer_no = c.offer_no AND o.state = 1
+          AND NOT o.over_limit
     ) AS u
     WHERE c.offer_no = ANY($3::integer[])
 ) AS u ON true";
@@ -34,6 +35,7 @@ FROM unnest($1::bigint[], $2::integer[]) AS i (account_id, offer_no)
 CROSS JOIN LATERAL (
     SELECT o.code, o.redeemed_on FROM coupon AS o
     WHERE o.account_id = i.account_id AND o.offer_no = i.offer_no AND o.state = 1
+      AND NOT o.over_limit
     OFFSET 0
 ) AS o";
 

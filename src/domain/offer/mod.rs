@@ -44,7 +44,7 @@ pub struct Offer {
     group: Option<u64>,
 }
 
-/// What was redeemed before a coupon, as far as it decides about it.
+/// What counted before a coupon, as far as it decides about it: what was beyond a limit did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Earlier {
     /// Coupons of its offer, by its account.

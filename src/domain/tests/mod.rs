@@ -9,6 +9,7 @@ mod desk;
 mod earning;
 mod encodings;
 mod ledger;
+mod offer;
 mod profile;
 mod programme;
 mod selection;
