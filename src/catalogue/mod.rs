@@ -187,8 +187,11 @@ impl Snapshot {
     /// Whether an offer is for articles that may not be sold to everybody, as the newest
     /// programme has it: the till gives no coupon of such a one.
     pub fn is_age_restricted(&self, offer: &Offer) -> bool {
-        let restricted = self.newest_articles().filter(|product| product.age_restricted);
-        restricted.into_iter().any(|product| offer.target().is_restricted(&product))
+        self.restricted_articles().any(|product| offer.target().is_restricted(&product))
+    }
+
+    fn restricted_articles(&self) -> impl Iterator<Item = Product> {
+        self.newest_articles().filter(|product| product.age_restricted)
     }
 
     /// Articles as the newest epoch has them.

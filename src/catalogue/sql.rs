@@ -220,7 +220,10 @@ async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Err
         }
     }
     let at_the_till = snapshot.offers.values().filter(|offer| offer.definition.at_the_till);
-    let at_the_till = at_the_till.filter(|offer| !snapshot.is_age_restricted(offer));
+    let restricted: Vec<Product> = snapshot.restricted_articles().collect();
+    let is_restricted =
+        |offer: &Offer| restricted.iter().any(|product| offer.target().is_restricted(product));
+    let at_the_till = at_the_till.filter(|offer| !is_restricted(offer));
     let at_the_till: Vec<Arc<Offer>> = at_the_till.cloned().collect();
     if !at_the_till.is_empty() {
         let articles = by_number(snapshot);

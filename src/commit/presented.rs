@@ -11,15 +11,15 @@ use super::redeem::{counted_on, counting, drawn_on};
 use super::{Command, Job, facts};
 use crate::domain::basket::Redemption;
 use crate::domain::budget::{Counts, Key};
-use crate::domain::coupon::{Code, Coupon, State};
+use crate::domain::coupon::{Code, Coupon, State, is_nobody};
 use crate::error::Error;
 use crate::receipt;
 
 impl Pass<'_> {
     /// The coupons that tills took with swipes of these routes, and those that voided sales had
-    /// used or brought. Read after their accounts, and changed only with them: a version that
-    /// moves proves
-    /// that they are still as they were read here.
+    /// used or brought, with what their accounts have redeemed of offers whose limits look back.
+    /// Read after their accounts, and changed only with them: a version that moves proves that
+    /// they are still as they were read here. Codes that nobody has prove it themselves.
     pub(super) async fn coupons(
         &self,
         jobs: &[Job],
@@ -77,8 +77,9 @@ impl Pass<'_> {
         let swipes = routes.iter().filter(is_swipe);
         let here: HashSet<i64> = swipes.map(|route| route.account_id).collect();
         while !here.is_empty() {
+            let is_stranger = |it: &i64| !here.contains(it) && !is_nobody(*it);
             let strangers: HashSet<i64> =
-                coupons.values().map(|it| it.holder).filter(|it| !here.contains(it)).collect();
+                coupons.values().map(|it| it.holder).filter(is_stranger).collect();
             if strangers.is_empty() {
                 return Ok(());
             }

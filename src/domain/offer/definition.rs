@@ -2,7 +2,7 @@
 //!
 //! Owns the form of a definition. What its words mean is compiled in [`super`] and applied there.
 
-use jiff::civil::{self, Date};
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -168,7 +168,7 @@ impl Weekday {
 
     /// The bit of a day.
     pub(super) fn bit_of(date: Date) -> u8 {
-        1 << civil::Weekday::to_monday_zero_offset(date.weekday())
+        1 << date.weekday().to_monday_zero_offset()
     }
 }
 
