@@ -51,6 +51,8 @@ Rewards: percent-off (percent), amount-off (amount_minor), fixed-price (price_mi
 cheapest-free (of), points-bonus (points), points-multiplier (times_percent; 200 is twice).
 Conditions: weekdays ([\"sat\", \"sun\"]), limits (per_account, per_day, per_swipe), stacking
 (group, priority): of the offers of a group one counts in a transaction.
+Deliveries: personal; code-pool, whose codes `tillside coupon codes` makes; shared-code, with
+shared_code ({ \"code\": \"WELCOME10\", \"max_uses\": 5000 }).
 With at_the_till the service chooses it, with a receipt, for customers whom it fits; without it
 only people issue it.
 Scope: departments, categories, types, brands, skus; without one it is for everything.")]

@@ -56,8 +56,8 @@ use coupons::random_bits;
 pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
-pub use pools::PoolOf;
 use leases::Treasury;
+pub use pools::PoolOf;
 pub use replace::{Replaced, Replacement};
 
 /// What a terminal wants written.

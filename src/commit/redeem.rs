@@ -65,7 +65,8 @@ impl Fold<'_> {
         let mut before: Vec<&Offer> = Vec::new();
         for at in self.by_priority(&swipe.redemptions) {
             let Redemption { coupon: text, discount_minor } = &swipe.redemptions[at];
-            let presented = self.presented(text, Code::of_use(by, version, at), (by, version), basket);
+            let presented =
+                self.presented(text, Code::of_use(by, version, at), (by, version), basket);
             let offer = presented.as_ref().and_then(|coupon| snapshot.offer(coupon.offer_no));
             let earlier = offer.map(|offer| self.earlier(offer, by, basket, &before));
             let (earlier, gave) = (earlier.unwrap_or_default(), *discount_minor);
@@ -109,13 +110,7 @@ impl Fold<'_> {
 
     /// What counted before a coupon of an offer: by the account, as far as the offer asks, and in
     /// this very swipe.
-    fn earlier(
-        &self,
-        offer: &Offer,
-        by: i64,
-        basket: &Basket<'_>,
-        before: &[&Offer],
-    ) -> Earlier {
+    fn earlier(&self, offer: &Offer, by: i64, basket: &Basket<'_>, before: &[&Offer]) -> Earlier {
         let used = self.uses.get(&(by, offer.offer_no)).map_or(&[][..], Vec::as_slice);
         let is_of_day = |used: &&Used| used.on == basket.business_date;
         let counting = counting(offer, basket.store_no);
@@ -140,9 +135,8 @@ impl Fold<'_> {
         let Taking { by, version, outcome, value, is_uncounted } = *taking;
         let purse = &mut self.workbench.purse;
         // An offer that is not known here has no budget that could be asked.
-        let of_value = |it: &Offer| {
-            it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value)
-        };
+        let of_value =
+            |it: &Offer| it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value);
         let spending = offer.and_then(|offer| purse.plan(&of_value(offer), value));
         let over_budget = spending.is_none();
         let (spending, on) = (spending.unwrap_or_default(), basket.business_date);
@@ -150,7 +144,8 @@ impl Fold<'_> {
         let over_limit = outcome.is_over_limit();
         let Coupon { code, offer_no, valid_from, valid_until, .. } = coupon;
         if coupon.issued_version == version {
-            let counted = offer.filter(|_| !is_uncounted).map(|offer| counting(offer, basket.store_no));
+            let counted =
+                offer.filter(|_| !is_uncounted).map(|offer| counting(offer, basket.store_no));
             let counted = counted.and_then(|budgets| purse.plan(&budgets, 1));
             self.batch.issue_coupon(CouponIssue {
                 code,

@@ -73,23 +73,27 @@ impl Budget {
     /// When it names what has no budget.
     pub fn with_amounts(&self, new: &Self) -> Result<Self, String> {
         let mut changed = self.clone();
-        let put = |old: &mut Option<i64>, new: Option<i64>, limited: bool, pointer: String| {
-            match new {
+        let put =
+            |old: &mut Option<i64>, new: Option<i64>, limited: bool, pointer: String| match new {
                 Some(_) if !limited => Err(pointer),
                 Some(amount) => {
                     *old = Some(amount);
                     Ok(())
                 }
                 None => Ok(()),
-            }
-        };
+            };
         let (is, place) = (self.coupons.is_some(), "/coupons".to_owned());
         put(&mut changed.coupons, new.coupons, is, place)?;
         let (is, place) = (self.value_minor.is_some(), "/value_minor".to_owned());
         put(&mut changed.value_minor, new.value_minor, is, place)?;
         let each = self.each_store;
         let place = "/each_store".to_owned();
-        put(&mut changed.each_store.coupons, new.each_store.coupons, each.coupons.is_some(), place)?;
+        put(
+            &mut changed.each_store.coupons,
+            new.each_store.coupons,
+            each.coupons.is_some(),
+            place,
+        )?;
         let (is, place) = (each.value_minor.is_some(), "/each_store".to_owned());
         put(&mut changed.each_store.value_minor, new.each_store.value_minor, is, place)?;
         for (store, amounts) in &new.stores {

@@ -318,7 +318,8 @@ pub async fn change_budget(
             Ok(None) => Err(Slug::NotFound.into()),
             Err(BudgetError::Failed(error)) => Err(error.into()),
             Err(BudgetError::NotLimited(pointer)) => {
-                let words = "nothing is limited here, and what was issued and given was not counted";
+                let words =
+                    "nothing is limited here, and what was issued and given was not counted";
                 Err(invalid(&pointer, words))
             }
             Err(BudgetError::Offer(OfferError::NoSuchName(..))) => {

@@ -204,10 +204,8 @@ pub async fn change_budget(
     let changed = |stored: &mut Stored| {
         let definition = &mut stored.definition;
         let max_uses = definition.shared_code.as_ref().and_then(|shared| shared.max_uses);
-        let before = Budget {
-            coupons: max_uses.or(definition.budget.coupons),
-            ..definition.budget.clone()
-        };
+        let before =
+            Budget { coupons: max_uses.or(definition.budget.coupons), ..definition.budget.clone() };
         let mut budget = before.with_amounts(amounts).map_err(BudgetError::NotLimited)?;
         if let Some(shared) = &mut definition.shared_code {
             shared.max_uses = budget.coupons.take();

@@ -167,21 +167,20 @@ fn check_programme(
     };
     let offer = |offer_no| reference.snapshot.offer(offer_no);
     let boosts = record.boosted.iter();
-    let boosts: Vec<Boost> = boosts
-        .filter_map(|it| offer(it.offer_no)?.boost(&basket, it.redemption))
-        .collect();
+    let boosts: Vec<Boost> =
+        boosts.filter_map(|it| offer(it.offer_no)?.boost(&basket, it.redemption)).collect();
     let decision = if history.is_house() {
         swipe::decide_for_house(&Account::new(0, State::House), swipe, true)
     } else {
         let nobody = Account::new(0, State::Enrolled);
         swipe::decide_from(&nobody, record.before, swipe, &facts, &boosts)
     };
-    let detail = format_args!("coupons gave {:?}", record.boosted);
-    let boosted = decision.boosted == record.boosted;
-    history.require(boosted, Kind::ProgrammeDiffers, version, detail);
     let names_a_sale = |kind: &LineKind| matches!(kind, LineKind::Return { sold_on: Some(_) });
     let all_decided =
         !programme.lets_off() && !record.lines.iter().any(|line| names_a_sale(&line.kind));
+    let detail = format_args!("coupons gave {:?}", record.boosted);
+    let boosted = decision.boosted == record.boosted;
+    history.require(boosted, Kind::ProgrammeDiffers, version, detail);
     let noted = record.value_differs;
     let detail = format_args!("{} for {} points", record.points_value_minor, record.points_spent);
     history.require(decision.value_differs == noted, Kind::ProgrammeDiffers, version, detail);

@@ -160,10 +160,8 @@ impl Offer {
         let target = Target { scope, except: resolved(&definition.except, &find)? };
         let stores = numbers(Level::Store, &definition.stores, &find)?;
         let max_uses = definition.shared_code.as_ref().and_then(|shared| shared.max_uses);
-        let budget = Budget {
-            coupons: max_uses.or(definition.budget.coupons),
-            ..definition.budget.clone()
-        };
+        let budget =
+            Budget { coupons: max_uses.or(definition.budget.coupons), ..definition.budget.clone() };
         let budgets = Budgets::compile(&budget, &find)?;
         delivery_is_sound(&definition, &budgets)?;
         Ok(Self { offer_no, definition, budgets, target, stores, weekdays, group })
@@ -327,17 +325,15 @@ fn reward_is_sound(reward: Reward) -> Result<(), OfferError> {
         Reward::PercentOff { percent } => {
             ((1..=100).contains(&percent), "reward.percent must lie within 1 to 100")
         }
-        Reward::AmountOff { amount_minor: amount } | Reward::FixedPrice { price_minor: amount } => (
-            (0..=MONEY_MAX).contains(&amount),
-            "reward: money must lie within 0 to 1000000000",
-        ),
+        Reward::AmountOff { amount_minor: amount } | Reward::FixedPrice { price_minor: amount } => {
+            ((0..=MONEY_MAX).contains(&amount), "reward: money must lie within 0 to 1000000000")
+        }
         Reward::CheapestFree { of } => {
             ((2..=100).contains(&of), "reward.of must lie within 2 to 100")
         }
-        Reward::PointsBonus { points } => (
-            (1..=1_000_000).contains(&points),
-            "reward.points must lie within 1 to 1000000",
-        ),
+        Reward::PointsBonus { points } => {
+            ((1..=1_000_000).contains(&points), "reward.points must lie within 1 to 1000000")
+        }
         Reward::PointsMultiplier { times_percent } => (
             (101..=10_000).contains(&times_percent),
             "reward.times_percent must lie within 101 to 10000: 200 is twice the points",
@@ -356,7 +352,8 @@ fn number_of_group(name: &str) -> u64 {
 
 /// What one of a line costs, rounded up; all of it when less than one was sold.
 fn price_of_one(line: &Line) -> i128 {
-    let (amount, thousandths) = (i128::from(line.amount_minor), line.quantity.thousandths().into());
+    let amount = i128::from(line.amount_minor);
+    let thousandths = i128::from(line.quantity.thousandths());
     if thousandths <= 1_000 { amount } else { (amount * 1_000 + thousandths - 1) / thousandths }
 }
 

@@ -201,11 +201,13 @@ fn a_coupon_counts_on_its_first_day_and_on_its_last() {
     ] {
         let basket =
             Basket { business_date: at(day), store_no: STORE, lines: &lines, products: &products };
-        assert_eq!(decide(Some(&issued()), Some(&offer), Some(ACCOUNT), &basket, &first(), 150), expected);
+        assert_eq!(
+            decide(Some(&issued()), Some(&offer), Some(ACCOUNT), &basket, &first(), 150),
+            expected
+        );
         // Of an offer that is not known here nobody can say what it is worth.
         let blind = decide(Some(&issued()), None, Some(ACCOUNT), &basket, &first(), 150);
         assert_eq!(blind.uses(), expected.uses());
         assert!(blind != Outcome::Redeemed);
     }
 }
-

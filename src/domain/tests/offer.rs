@@ -132,8 +132,10 @@ fn of_so_many_pieces_the_cheapest_is_free() {
         (vec![(420, 120), (1_350, 500)], 2, 120),
         (vec![(0, 0), (2_000, 600)], 2, 300),
     ] {
-        let pieces: Vec<Line> =
-            lines.iter().map(|(thousandths, amount)| line(LineKind::Sale, *thousandths, *amount)).collect();
+        let pieces: Vec<Line> = lines
+            .iter()
+            .map(|(thousandths, amount)| line(LineKind::Sale, *thousandths, *amount))
+            .collect();
         let products = vec![yoghurt(7); pieces.len()];
         let basket =
             Basket { business_date: at(15), store_no: 1, lines: &pieces, products: &products };
@@ -160,7 +162,10 @@ fn points_are_worth_no_money_and_go_to_the_lines_that_they_are_for() {
 }
 
 fn boosts() -> impl Strategy<Value = Vec<Boost>> {
-    let gives = prop_oneof![(1..100_000_u32).prop_map(Gives::Points), (101..900_u16).prop_map(Gives::Times)];
+    let gives = prop_oneof![
+        (1..100_000_u32).prop_map(Gives::Points),
+        (101..900_u16).prop_map(Gives::Times)
+    ];
     let lines = prop::sample::subsequence((0..6_usize).collect::<Vec<_>>(), 1..6);
     prop::collection::vec((gives, lines), 0..4).prop_map(|given| {
         let boost = |(redemption, (gives, lines))| Boost { redemption, offer_no: 1, gives, lines };
