@@ -100,7 +100,7 @@ fn products(basket: u32) -> Vec<Product> {
             type_no,
             brand_no: 3,
         };
-        Product { product_no, taxa, no_points: false, sensitive: false }
+        Product { product_no, taxa, ..Product::default() }
     };
     (0..u32::from(LINES)).map(article).collect()
 }

@@ -76,6 +76,8 @@ pub struct Metrics {
     pub leases: IntCounterVec,
     /// Coupons for which tills gave what did not fit into the budgets of their offers.
     pub redeemed_over_budget: IntCounter,
+    /// Coupons for which tills gave something although they were more than their offers allow.
+    pub redeemed_over_limit: IntCounter,
     /// Requests kept in the quarantine.
     pub quarantined: IntCounter,
     /// Coupons that receipts brought.
@@ -241,6 +243,11 @@ impl Metrics {
                 &registry,
                 "tillside_redeemed_over_budget_total",
                 "Coupons for which tills gave what did not fit into the budgets of their offers.",
+            ),
+            redeemed_over_limit: counter(
+                &registry,
+                "tillside_redeemed_over_limit_total",
+                "Coupons for which tills gave something although they were more than their offers allow.",
             ),
             expired_accounts: counter(
                 &registry,

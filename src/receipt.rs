@@ -101,9 +101,11 @@ impl Tier {
 pub struct RedemptionOutcome<'a> {
     /// Its code, as the till sent it.
     pub coupon: &'a str,
-    /// `redeemed`, or `over-value`: redeemed although more was given for it than it is worth.
-    /// Otherwise why it does not count: `unknown`, `not-yours`, `revoked`, `already-redeemed`,
-    /// `not-yet-valid`, `expired`, `wrong-store`, `not-in-basket` or `below-minimum`.
+    /// `redeemed`; or redeemed although the till should not have given for it what it gave:
+    /// `over-value` for more than it is worth, `over-limit` more of them than the offer allows,
+    /// `not-combinable` beside an offer of its group. Otherwise why it does not count: `unknown`,
+    /// `not-yours`, `revoked`, `already-redeemed`, `not-yet-valid`, `expired`, `wrong-day`,
+    /// `wrong-store`, `not-in-basket`, `below-minimum` or `limit-reached`.
     #[schema(example = "unknown")]
     pub outcome: &'static str,
     /// What the till gave for it, in minor units.

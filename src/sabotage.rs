@@ -150,8 +150,8 @@ fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
             ),
         ],
         Fault::BudgetInMemoryOnly | Fault::LeaseSpentAfterReclaim => &[(
-            "\nWHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1",
-            "",
+            "1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1",
+            "true",
         )],
         _ => &[],
     }

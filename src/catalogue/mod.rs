@@ -91,6 +91,10 @@ pub struct Snapshot {
     taxa: HashMap<(i16, String), u32>,
     /// By number.
     offers: BTreeMap<i32, Arc<Offer>>,
+    /// Numbers of offers by the code that everybody uses.
+    shared_codes: HashMap<String, i32>,
+    /// Numbers of those whose limits look back.
+    limited_offers: Vec<i32>,
     showcase: Showcase,
 }
 
@@ -98,6 +102,11 @@ impl Snapshot {
     /// Every offer, oldest first.
     pub fn offers(&self) -> impl Iterator<Item = &Offer> {
         self.offers.values().map(Arc::as_ref)
+    }
+
+    /// Offers of which must be known what an account has redeemed before.
+    pub fn limited_offers(&self) -> &[i32] {
+        &self.limited_offers
     }
 
     /// The offers that the till chooses from.
@@ -108,6 +117,14 @@ impl Snapshot {
     /// An offer by number.
     pub fn offer(&self, offer_no: i32) -> Option<&Offer> {
         self.offers.get(&offer_no).map(Arc::as_ref)
+    }
+
+    /// The offer that has a shared code, however it is written.
+    pub fn offer_shared_as(&self, code: &str) -> Option<&Offer> {
+        if self.shared_codes.is_empty() {
+            return None;
+        }
+        self.offer(*self.shared_codes.get(&code.to_ascii_uppercase())?)
     }
 
     /// An offer by what people call it.
@@ -159,11 +176,32 @@ impl Snapshot {
     }
 
     /// An article as an epoch has it; one without number or place when no catalogue has it.
-    pub fn product(&self, sku: &str, epoch: i32) -> Product {
-        self.products
-            .get(sku)
-            .and_then(|versions| versions.iter().rev().find(|(since, _)| *since <= epoch))
-            .map_or_else(Product::default, |(_, product)| *product)
+    pub fn product(&self, sku: &str, epoch: &Epoch) -> Product {
+        let versions = self.products.get(sku);
+        let found = versions
+            .and_then(|versions| versions.iter().rev().find(|(since, _)| *since <= epoch.epoch));
+        let Some((_, product)) = found else { return Product::default() };
+        Product { age_restricted: epoch.programme.is_age_restricted(product), ..*product }
+    }
+
+    /// Whether an offer is for articles that may not be sold to everybody, as the newest
+    /// programme has it: the till gives no coupon of such a one.
+    pub fn is_age_restricted(&self, offer: &Offer) -> bool {
+        self.restricted_articles().any(|product| offer.target().is_restricted(&product))
+    }
+
+    fn restricted_articles(&self) -> impl Iterator<Item = Product> {
+        self.newest_articles().filter(|product| product.age_restricted)
+    }
+
+    /// Articles as the newest epoch has them.
+    fn newest_articles(&self) -> impl Iterator<Item = Product> {
+        let programme = self.epochs.last().map(|epoch| &epoch.programme);
+        let newest = self.products.values().filter_map(|versions| Some(versions.last()?.1));
+        newest.map(move |product| {
+            let age_restricted = programme.is_some_and(|it| it.is_age_restricted(&product));
+            Product { age_restricted, ..product }
+        })
     }
 
     /// Every workstation, with the ids of its store and its own.

@@ -11,7 +11,7 @@ use super::{Epoch, Products, Snapshot, Workstation};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
-use crate::domain::offer::Offer;
+use crate::domain::offer::{Offer, SharedCode};
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
 use crate::domain::selection::offers;
@@ -57,7 +57,7 @@ SELECT offer_no, definition::text AS definition FROM offer ORDER BY offer_no";
 const PRODUCTS: &str = "
 -- catalogue::products
 SELECT p.sku, v.product_no, v.since_epoch, v.department_no, v.category_no, v.type_no, v.brand_no,
-       v.no_points, v.sensitive
+       v.no_points, v.sensitive, v.no_discount
 FROM product_version v JOIN product p USING (product_no)
 ORDER BY v.product_no, v.since_epoch";
 
@@ -178,6 +178,9 @@ async fn load_with(
                 },
                 no_points: row.get("no_points"),
                 sensitive: row.get("sensitive"),
+                no_discount: row.get("no_discount"),
+                // Depends on the programme: see `Snapshot::product`.
+                age_restricted: false,
             };
             products.entry(row.get("sku")).or_default().push((row.get("since_epoch"), product));
         }
@@ -207,6 +210,12 @@ async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Err
         });
         match compiled {
             Ok(offer) => {
+                if let Some(SharedCode { code, .. }) = &offer.definition.shared_code {
+                    snapshot.shared_codes.insert(code.clone(), offer_no);
+                }
+                if offer.definition.limits.look_back() {
+                    snapshot.limited_offers.push(offer_no);
+                }
                 snapshot.offers.insert(offer_no, Arc::new(offer));
             }
             // One bad row must not stop all tills; its coupons are redeemed unchecked and marked.
@@ -214,9 +223,13 @@ async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Err
         }
     }
     let at_the_till = snapshot.offers.values().filter(|offer| offer.definition.at_the_till);
+    let restricted: Vec<Product> = snapshot.restricted_articles().collect();
+    let is_restricted =
+        |offer: &Offer| restricted.iter().any(|product| offer.target().is_restricted(product));
+    let at_the_till = at_the_till.filter(|offer| !is_restricted(offer));
     let at_the_till: Vec<Arc<Offer>> = at_the_till.cloned().collect();
     if !at_the_till.is_empty() {
-        let articles = by_number(&snapshot.products);
+        let articles = by_number(snapshot);
         snapshot.showcase =
             Showcase::new(at_the_till.into_iter(), &articles, &[], offers::BUILT_IN);
     }
@@ -224,11 +237,10 @@ async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Err
 }
 
 /// Articles as the newest epoch has them, indexed by number.
-fn by_number(products: &Products) -> Vec<Product> {
-    let newest = || products.values().filter_map(|versions| Some(versions.last()?.1));
-    let last = newest().map(|product| product.product_no).max().unwrap_or_default();
-    let mut articles = vec![Product::default(); last as usize + 1];
-    for product in newest() {
+fn by_number(snapshot: &Snapshot) -> Vec<Product> {
+    let last = snapshot.newest_articles().map(|product| product.product_no).max();
+    let mut articles = vec![Product::default(); last.unwrap_or_default() as usize + 1];
+    for product in snapshot.newest_articles() {
         articles[product.product_no as usize] = product;
     }
     articles

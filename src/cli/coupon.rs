@@ -1,18 +1,25 @@
 //! `tillside coupon`: what people do with coupons. Issues and revokes through the desk of
 //! `commit`, under the same rules as everything else, and shows the life of one.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use serde_json::json;
+use tokio::sync::{Mutex, mpsc};
 
 use super::{Outcome, print};
 use crate::catalogue;
 use crate::commit::{Desk, ORDER_COUPONS_MAX, Order, Ordered, Whose};
 use crate::config::Config;
 use crate::db::DbError;
-use crate::db::pool::connect_pool;
+use crate::db::pool::{Pool, connect_pool};
 use crate::domain::coupon::Code;
 use crate::domain::payment_card::{self, Field};
+use crate::offer::codes::{self, CODES_MAX, Wanted};
 use crate::offer::{self, Life};
 use crate::receipt::{account_id, account_text};
 
@@ -52,6 +59,25 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// Make codes of an offer with the delivery code-pool, and write them to a file or to the
+    /// standard output: a line for each, after a first line with the name of the column.
+    #[command(after_help = "\
+Example:
+  tillside coupon codes --offer leaflet-10 --count 50000 --out leaflet.csv")]
+    Codes {
+        /// What the offer is called.
+        #[arg(long)]
+        offer: String,
+        /// How many.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(CODES_MAX)))]
+        count: u32,
+        /// The file; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// Who does it; shown to auditors.
+        #[arg(long, value_name = "NAME", default_value = "command-line")]
+        actor: String,
+    },
     /// Take a coupon back. Once a till has taken it, it stays redeemed.
     Revoke {
         /// Its code.
@@ -82,14 +108,12 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
             return Ok(());
         }
         Action::Revoke { code } => (Order::Revoke(parse(&code)?), false),
+        Action::Codes { offer, count, out, actor } => {
+            check_actor(&actor)?;
+            return codes(config, &pool, &offer, count, out.as_deref(), &actor, now).await;
+        }
         Action::Issue { card, account, offer, count, actor, json } => {
-            let length = actor.chars().count();
-            if !(1..=64).contains(&length) || actor.chars().any(char::is_control) {
-                return Err("--actor must be 1 to 64 printable characters".into());
-            }
-            if payment_card::found_in(&actor, Field::Text) {
-                return Err("--actor must not hold a payment card's number".into());
-            }
+            check_actor(&actor)?;
             let whose = match (&account, card) {
                 (Some(text), _) => Whose::Account(account_id(text).ok_or_else(|| {
                     format!("--account: {text} is not an account, such as acc_000000000A1KV")
@@ -142,6 +166,61 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
              `tillside offer show` says which"
             .into()),
         Ordered::NoSuchCoupon => Err("no such coupon was issued".into()),
+        Ordered::NotPersonal => Err("the offer has codes, and is issued to nobody: \
+             `tillside coupon codes` makes some"
+            .into()),
+    }
+}
+
+fn check_actor(actor: &str) -> Result<(), &'static str> {
+    let length = actor.chars().count();
+    if !(1..=64).contains(&length) || actor.chars().any(char::is_control) {
+        return Err("--actor must be 1 to 64 printable characters");
+    }
+    if payment_card::found_in(actor, Field::Text) {
+        return Err("--actor must not hold a payment card's number");
+    }
+    Ok(())
+}
+
+/// Makes a pool of codes and writes its file, a page at a time.
+async fn codes(
+    config: &Config,
+    pool: &Pool,
+    offer: &str,
+    count: u32,
+    out: Option<&Path>,
+    actor: &str,
+    now: Timestamp,
+) -> Outcome {
+    let mut file: Box<dyn Write + Send> = match out {
+        None => Box::new(std::io::stdout()),
+        Some(path) => {
+            let created = File::create_new(path);
+            Box::new(created.map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+    };
+    let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
+    let on = config.time_zone().to_datetime(now).date();
+    // Nobody asks for the same again: each run makes codes of its own.
+    let name = format!("c{:016x}", now.as_nanosecond());
+    let wanted = Wanted { pool: &name, offer, codes: count, on, actor, user_no: None };
+    let made = codes::make(pool, &snapshot, &wanted, now).await?.map_err(|no| no.to_string())?;
+    let desk = Mutex::new(Desk::new(&config.commit, &config.database));
+    let (sender, mut pages) = mpsc::channel::<Bytes>(2);
+    let writing = async move { codes::write_file(pool, &made, &desk, &sender).await };
+    // Moved in: should the file not take it, the writing ends too.
+    let taking = async move {
+        while let Some(page) = pages.recv().await {
+            file.write_all(&page)?;
+        }
+        file.flush()
+    };
+    let (written, taken) = tokio::join!(writing, taking);
+    taken?;
+    match written? {
+        true => Ok(()),
+        false => Err("the file is not whole: nobody took it, or the database failed".into()),
     }
 }
 
@@ -158,6 +237,7 @@ fn show(life: &Life, as_json: bool) -> Outcome {
     let Life { coupon, account, offer, state, issued_at, actor, .. } = life;
     print(&format_args!("coupon      {coupon}"));
     print(&format_args!("offer       {offer}"));
+    let account = account.as_deref().unwrap_or("nobody has used it yet");
     print(&format_args!("account     {account}"));
     print(&format_args!("issued      {issued_at} by {actor}"));
     print(&format_args!("valid       from {} to {}", life.valid_from, life.valid_until));
@@ -165,7 +245,8 @@ fn show(life: &Life, as_json: bool) -> Outcome {
     if let Some(swipe) = &life.redeemed_by {
         let over = if life.over_value { ", for more than it is worth" } else { "" };
         let beyond = if life.over_budget { ", over the offer's budget" } else { "" };
-        print(&format_args!("redeemed    by {swipe}{over}{beyond}"));
+        let many = if life.over_limit { ", more than the offer allows" } else { "" };
+        print(&format_args!("redeemed    by {swipe}{over}{beyond}{many}"));
     }
     Ok(())
 }

@@ -47,7 +47,12 @@ A file in JSON, or in TOML when its name ends with .toml:
     \"budget\": { \"coupons\": 10000, \"value_minor\": 500000,
                 \"each_store\": { \"coupons\": 200 }, \"stores\": { \"0367\": { \"coupons\": 400 } } }
   }
-Rewards: percent-off (percent), amount-off (amount_minor), fixed-price (price_minor).
+Rewards: percent-off (percent), amount-off (amount_minor), fixed-price (price_minor),
+cheapest-free (of), points-bonus (points), points-multiplier (times_percent; 200 is twice).
+Conditions: weekdays ([\"sat\", \"sun\"]), limits (per_account, per_day, per_swipe), stacking
+(group, priority): of the offers of a group one counts in a transaction.
+Deliveries: personal; code-pool, whose codes `tillside coupon codes` makes; shared-code, with
+shared_code ({ \"code\": \"WELCOME10\", \"max_uses\": 5000 }).
 With at_the_till the service chooses it, with a receipt, for customers whom it fits; without it
 only people issue it.
 Scope: departments, categories, types, brands, skus; without one it is for everything.")]
@@ -137,12 +142,14 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
                 let offer::Report { offer, party, share_percent, issued, redeemed, .. } = &it;
                 print(&format_args!(
                     "{offer}: {redeemed} of {issued} redeemed for {}; {party} pays {share_percent} % \
-                     = {}, the chain {}; over budget {} for {}",
+                     = {}, the chain {}; over budget {} for {}, over limit {} for {}",
                     it.value_minor,
                     it.party_minor,
                     it.chain_minor,
                     it.over_budget,
-                    it.over_budget_minor
+                    it.over_budget_minor,
+                    it.over_limit,
+                    it.over_limit_minor
                 ));
             }
         }

@@ -1,20 +1,21 @@
 //! The columns of one commit statement. Knows the shape of the statement and nothing else.
 
+mod coupons;
+
 use std::collections::HashSet;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::ToSql;
 
+use self::coupons::{ChangeColumns, IssueColumns, SpendColumns};
+pub(super) use self::coupons::{CouponChange, CouponIssue, CouponUse};
 use super::NameKey;
-use super::leases::Spending;
 use crate::domain::account::Account;
 use crate::domain::bucket;
 use crate::domain::content::ContentHash;
-use crate::domain::coupon::{Code, State};
 use crate::domain::ledger::Entry;
 use crate::domain::profile;
-use crate::domain::selection::showcase::Reason;
 pub(super) use crate::domain::swipe::Kind;
 use crate::sabotage::{self, Fault};
 
@@ -116,74 +117,6 @@ struct EntryColumns {
     business_date: Vec<Date>,
 }
 
-#[derive(Default)]
-struct ChangeColumns {
-    code: Vec<i64>,
-    version: Vec<i64>,
-    state: Vec<i16>,
-    redeemed_on: Vec<Option<Date>>,
-    over_value: Vec<bool>,
-    value_minor: Vec<Option<i64>>,
-    over_budget: Vec<bool>,
-}
-
-#[derive(Default)]
-struct IssueColumns {
-    code: Vec<i64>,
-    version: Vec<i64>,
-    offer_no: Vec<i32>,
-    valid_from: Vec<Date>,
-    valid_until: Vec<Date>,
-    actor: Vec<String>,
-    reason: Vec<i16>,
-}
-
-/// What is drawn on leases with accounts.
-#[derive(Default)]
-struct SpendColumns {
-    lease_no: Vec<i64>,
-    amount: Vec<i64>,
-}
-
-impl SpendColumns {
-    fn push(&mut self, spending: Spending) {
-        for lease_no in spending.leases.into_iter().flatten() {
-            self.lease_no.push(lease_no);
-            self.amount.push(spending.amount);
-        }
-    }
-}
-
-/// A coupon that changes with its account.
-pub(super) struct CouponChange {
-    pub(super) code: Code,
-    pub(super) version: i64,
-    pub(super) state: State,
-    /// The business date of the transaction that redeems it.
-    pub(super) redeemed_on: Option<Date>,
-    pub(super) over_value: bool,
-    /// What the till gave for it, when it is redeemed.
-    pub(super) value_minor: Option<i64>,
-    /// Whether that does not fit into the budgets of its offer.
-    pub(super) over_budget: bool,
-    /// What it draws on the budgets of its offer.
-    pub(super) spending: Spending,
-}
-
-/// A coupon that an account is given.
-pub(super) struct CouponIssue {
-    pub(super) code: Code,
-    pub(super) version: i64,
-    pub(super) offer_no: i32,
-    pub(super) valid_from: Date,
-    pub(super) valid_until: Date,
-    /// Who gave it.
-    pub(super) actor: String,
-    pub(super) reason: Reason,
-    /// What it draws on the budgets of its offer.
-    pub(super) spending: Spending,
-}
-
 /// Values of varying length behind one another, and where each ends.
 struct Packed {
     bytes: Vec<u8>,
@@ -281,50 +214,6 @@ impl Batch {
         }
     }
 
-    /// Whether another account of this batch changes a coupon.
-    pub(super) fn is_changed_elsewhere(&self, code: Code) -> bool {
-        let before = usize::try_from(self.began[3]).unwrap_or(0);
-        self.changes.code[..before].contains(&code.number())
-    }
-
-    /// A coupon that this account holds and that changes. Changed again, the last change counts,
-    /// since the statement changes a row once; what is drawn on leases adds up.
-    pub(super) fn change_coupon(&mut self, row: &CouponChange) {
-        self.spends.push(row.spending);
-        let columns = &mut self.changes;
-        let before = usize::try_from(self.began[3]).unwrap_or(0);
-        let again = columns.code[before..].iter().position(|code| *code == row.code.number());
-        if let Some(at) = again.map(|at| before + at) {
-            columns.version[at] = row.version;
-            columns.state[at] = row.state as i16;
-            columns.redeemed_on[at] = row.redeemed_on;
-            columns.over_value[at] = row.over_value;
-            columns.value_minor[at] = row.value_minor;
-            columns.over_budget[at] = row.over_budget;
-            return;
-        }
-        columns.code.push(row.code.number());
-        columns.version.push(row.version);
-        columns.state.push(row.state as i16);
-        columns.redeemed_on.push(row.redeemed_on);
-        columns.over_value.push(row.over_value);
-        columns.value_minor.push(row.value_minor);
-        columns.over_budget.push(row.over_budget);
-    }
-
-    /// A coupon that this account is given.
-    pub(super) fn issue_coupon(&mut self, row: CouponIssue) {
-        let columns = &mut self.issues;
-        columns.code.push(row.code.number());
-        columns.version.push(row.version);
-        columns.offer_no.push(row.offer_no);
-        columns.valid_from.push(row.valid_from);
-        columns.valid_until.push(row.valid_until);
-        columns.actor.push(row.actor);
-        columns.reason.push(row.reason as i16);
-        self.spends.push(row.spending);
-    }
-
     /// Ends an account: everything pushed since the last one ended belongs to it.
     /// `tail_since` is `None` where nobody has looked at the account's sales.
     pub(super) fn account(
@@ -357,7 +246,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 72] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 77] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         let Self { changes, issues, spends, .. } = self;
@@ -434,6 +323,11 @@ impl Batch {
             &spends.amount, // $70
             &a.tally,       // $71
             &issues.reason,
+            &changes.over_limit, // $73
+            &changes.was,
+            &issues.used_on, // $75
+            &issues.value_minor,
+            &issues.marks,
         ]
     }
 

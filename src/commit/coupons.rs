@@ -35,7 +35,7 @@ use crate::domain::account::State;
 use crate::domain::bucket;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::{self, Code};
-use crate::domain::offer::Offer;
+use crate::domain::offer::{Delivery, Offer};
 use crate::domain::selection::showcase::Reason;
 use crate::error::Error;
 use crate::sabotage;
@@ -116,6 +116,8 @@ pub enum Ordered {
     BudgetSpent,
     /// No such coupon was issued.
     NoSuchCoupon,
+    /// The offer has codes, and is issued to nobody.
+    NotPersonal,
 }
 
 impl Desk {
@@ -267,6 +269,9 @@ async fn issue_all(
         (None, ..) => Some(Ordered::NoSuchAccount),
         (Some(account), ..) if account.state == State::House => Some(Ordered::NoCustomer),
         (_, _, None, _) => Some(Ordered::NoSuchOffer),
+        (_, _, Some(it), _) if it.definition.delivery != Delivery::Personal => {
+            Some(Ordered::NotPersonal)
+        }
         (_, _, _, None) => Some(Ordered::OfferNotLive),
         _ if spendings.is_none() => Some(Ordered::BudgetSpent),
         (Some(account), None, Some(offer), Some((valid_from, valid_until))) => {
@@ -284,6 +289,7 @@ async fn issue_all(
                     actor: order.actor.to_owned(),
                     reason: Reason::Given,
                     spending,
+                    used: None,
                 });
             }
             batch.account(account.version, &after, None, None);
@@ -366,6 +372,9 @@ async fn revoke(
 ) -> Result<Option<Ordered>, Error> {
     let found = coupon_facts::find_coupons(connection, &[code]).await?;
     let Some(coupon) = found.get(&code) else { return Ok(Some(Ordered::NoSuchCoupon)) };
+    if coupon.is_unbound() {
+        return revoke_unbound(connection, code, coupon.state, user_no, now).await;
+    }
     let whose = Whose::Account(coupon.holder);
     let Some(account_id) = account_of(connection, &whose).await? else {
         return Ok(Some(Ordered::NoSuchAccount));
@@ -398,6 +407,8 @@ async fn revoke(
                 over_value: false,
                 value_minor: None,
                 over_budget: false,
+                over_limit: false,
+                was: None,
                 spending: Spending::default(),
             });
             batch.account(account.version, &after, None, None);
@@ -413,6 +424,30 @@ async fn revoke(
     };
     end(connection, "ROLLBACK").await?;
     Ok(Some(refused))
+}
+
+/// Takes back a code that nobody has used; `None` when somebody did at this moment.
+async fn revoke_unbound(
+    connection: &Connection,
+    code: Code,
+    state: coupon::State,
+    user_no: Option<i32>,
+    now: Timestamp,
+) -> Result<Option<Ordered>, Error> {
+    if state == coupon::State::Revoked {
+        return Ok(Some(Ordered::Revoked));
+    }
+    let client = connection.dedicated.client();
+    client.batch_execute("BEGIN").await.map_err(DbError::from)?;
+    let (bucket, number) = (i16::from(code.bucket()), code.number());
+    let revoked = client.execute(sql::REVOKE_UNBOUND, &[&bucket, &number]).await;
+    if revoked.map_err(DbError::from)? == 0 {
+        end(connection, "ROLLBACK").await?;
+        return Ok(None);
+    }
+    trace(connection, "coupon.revoke", &[code], user_no, now).await?;
+    end(connection, "COMMIT").await?;
+    Ok(Some(Ordered::Revoked))
 }
 
 /// Opens a transaction that holds the account.

@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 
 use super::batch::{Batch, KeyRow, Kind, SwipeRow};
-use super::coupon_facts::Coupons;
+use super::coupon_facts::{Coupons, Uses};
 use super::facts::{SoldLines, SwipeFact};
 use super::leases::Purse;
 use super::pass::Route;
+use super::redeem::Over;
 use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
@@ -47,8 +48,7 @@ pub(super) struct Decided {
     pub(super) answer: Bytes,
     pub(super) voided: bool,
     pub(super) value_differs: bool,
-    /// Coupons that did not fit into the budgets of their offers.
-    pub(super) over_budget: u64,
+    pub(super) over: Over,
     /// Coupons that the receipt brings.
     pub(super) coupons: u64,
 }
@@ -108,6 +108,8 @@ pub(super) struct Fold<'a> {
     pub(super) sales: SalesToVoid,
     /// Coupons that tills took; as the swipes decided so far leave them.
     pub(super) coupons: Coupons,
+    /// What was redeemed of offers whose limits look back; as the swipes decided so far leave it.
+    pub(super) uses: Uses,
     pub(super) heirs: HashMap<i64, Heir>,
     pub(super) batch: Batch,
     pub(super) decided: Vec<Decided>,
@@ -162,28 +164,24 @@ impl Fold<'_> {
         let business_date = swipe.name.business_date;
         let Some(epoch) = self.snapshot.epoch_on(business_date) else { return };
         let products: Vec<Product> =
-            swipe.lines.iter().map(|line| self.snapshot.product(&line.sku, epoch.epoch)).collect();
+            swipe.lines.iter().map(|line| self.snapshot.product(&line.sku, epoch)).collect();
         let kind = match (&route.recorded, swipe.training) {
             (Some(_), _) => Kind::SaleAfterVoid,
             (None, true) => Kind::Training,
             (None, false) => Kind::Sale,
         };
+        // First of all: some coupons give points.
+        let store_no = job.workstation.store_no;
+        let lines = &swipe.lines;
+        let basket = Basket { business_date, store_no, lines, products: &products };
+        let taken = self.redeem(hot, hot.account.version + 1, swipe, &basket);
         let for_customer = hot.account.state != State::House;
         let decision = if for_customer {
-            let returned: Vec<Option<SoldLine>> = swipe
-                .lines
-                .iter()
-                .map(|line| {
-                    let sold_on = sold_on(&line.kind)?;
-                    let name = name_of(self.snapshot, sold_on)?;
-                    let line = (name, sold_on.line);
-                    let sold_here = self.sold_here.as_ref();
-                    self.sold.get(&line).or_else(|| sold_here?.get(&line)).copied()
-                })
-                .collect();
+            let returned: Vec<Option<SoldLine>> =
+                swipe.lines.iter().map(|line| self.sold_line(&line.kind)).collect();
             let (programme, place) = (&epoch.programme, job.workstation.place());
             let facts = Facts { programme, products: &products, returned: &returned, place };
-            swipe::decide(&hot.account, swipe, &facts)
+            swipe::decide_boosted(&hot.account, swipe, &facts, &taken.boosts)
         } else {
             swipe::decide_for_house(&hot.account, swipe, kind == Kind::Sale)
         };
@@ -193,16 +191,12 @@ impl Fold<'_> {
         }
 
         let version = decision.account.version;
-        let store_no = job.workstation.store_no;
-        let lines = &swipe.lines;
-        let basket = Basket { business_date, store_no, lines, products: &products };
-        let (outcomes, over_budget) = self.redeem(hot, version, swipe, &basket);
         let gifts = match kind {
             Kind::Sale if !swipe.offline => self.give(hot, version, &basket, job),
             _ => Vec::new(),
         };
-        let programme = &epoch.programme;
-        let answer = receipt_of(swipe, kind, &decision, &outcomes, &gifts, programme, self.now);
+        let (programme, outcomes) = (&epoch.programme, &*taken.outcomes);
+        let answer = receipt_of(swipe, kind, &decision, outcomes, &gifts, programme, self.now);
         let content = content::hash(swipe);
         match &route.recorded {
             None => {
@@ -234,17 +228,25 @@ impl Fold<'_> {
         self.batch.entries(version, business_date, &decision.entries);
         let (job, account_id) = (route.job, hot.account.account_id);
         let (voided, value_differs) = (kind == Kind::SaleAfterVoid, decision.value_differs);
-        let coupons = gifts.len() as u64;
+        let (over, coupons) = (taken.over, gifts.len() as u64);
         self.decided.push(Decided {
             job,
             account_id,
             answer,
             voided,
             value_differs,
-            over_budget,
+            over,
             coupons,
         });
         hot.account = decision.account;
+    }
+
+    /// The line of a known sale that a line brings back.
+    fn sold_line(&self, kind: &LineKind) -> Option<SoldLine> {
+        let sold_on = sold_on(kind)?;
+        let line = (name_of(self.snapshot, sold_on)?, sold_on.line);
+        let sold_here = || self.sold_here.as_ref()?.get(&line);
+        self.sold.get(&line).or_else(sold_here).copied()
     }
 
     /// Takes a basket into the profile.
@@ -368,7 +370,7 @@ impl Fold<'_> {
             answer,
             voided: true,
             value_differs: false,
-            over_budget: 0,
+            over: Over::default(),
             coupons: 0,
         });
         hot.account = decision.account;

@@ -22,6 +22,8 @@ mod facts;
 mod fold;
 mod leases;
 mod pass;
+mod pools;
+mod presented;
 #[doc(hidden)]
 pub mod probe;
 mod redeem;
@@ -55,6 +57,7 @@ pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
 use leases::Treasury;
+pub use pools::PoolOf;
 pub use replace::{Replaced, Replacement};
 
 /// What a terminal wants written.

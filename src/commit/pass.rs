@@ -23,20 +23,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::batch::Batch;
-use super::coupon_facts::{self, Coupons};
 use super::facts::{self, NameFact, SoldLines, Wanted};
 use super::fold::{Decided, Fold, Heir, SalesToVoid, Workbench, name_of, sold_on};
-use super::leases::{Purse, Treasury, Want};
-use super::redeem::drawn_on;
+use super::leases::Treasury;
 use super::{Command, Connection, Job, NameKey, Outcome, Shared};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::bucket;
-use crate::domain::budget::Key;
-use crate::domain::coupon::{Code, Coupon, State};
 use crate::error::Error;
-use crate::receipt;
 use crate::sabotage::{self, Fault};
 
 /// What a pass stands on.
@@ -123,7 +118,7 @@ impl Pass<'_> {
         let accounts = self.accounts(jobs, &mut routes).await?;
         let sold = self.sold_lines(jobs, &routes).await?;
         let sales = self.sales_to_void(jobs, &routes).await?;
-        let coupons = self.coupons(jobs, &routes, &sales).await?;
+        let (coupons, uses) = self.coupons(jobs, &routes, &sales).await?;
         let heirs = self.heirs(heirs).await?;
         self.fetch_leases(jobs, &routes, &coupons, &mut workbench.purse).await;
         let metrics = &self.shared.metrics;
@@ -139,6 +134,7 @@ impl Pass<'_> {
             sold_here: None,
             sales,
             coupons,
+            uses,
             heirs,
             batch: Batch::new(self.now),
             decided: Vec::with_capacity(routes.len()),
@@ -185,7 +181,8 @@ impl Pass<'_> {
             }
             if moved.contains(&decided.account_id) {
                 metrics.points_value_differs.inc_by(decided.value_differs.into());
-                metrics.redeemed_over_budget.inc_by(decided.over_budget);
+                metrics.redeemed_over_budget.inc_by(decided.over.budget);
+                metrics.redeemed_over_limit.inc_by(decided.over.limit);
                 decided.answer(jobs);
             } else if sabotage::is(Fault::CacheTrustedForRefusals) {
                 jobs[decided.job].answer(Ok(Outcome::NameReused));
@@ -307,122 +304,6 @@ impl Pass<'_> {
                 Ok((job, (swipe.ok_or_else(damaged)?, entries)))
             })
             .collect()
-    }
-
-    /// The coupons that tills took with swipes of these routes, and those that voided sales had
-    /// used or brought. Read after their accounts, and changed only with them: a version that
-    /// moves proves
-    /// that they are still as they were read here.
-    async fn coupons(
-        &self,
-        jobs: &[Job],
-        routes: &[Route],
-        sales: &SalesToVoid,
-    ) -> Result<Coupons, Error> {
-        let mut codes: HashSet<Code> = HashSet::new();
-        for route in routes {
-            if let Command::Record(swipe) = &jobs[route.job].command {
-                codes.extend(swipe.redemptions.iter().filter_map(|it| Code::parse(&it.coupon)));
-            }
-        }
-        for (sale, _) in sales.values() {
-            let redemptions = sale.record()?.redemptions;
-            codes.extend(redemptions.iter().filter_map(|it| Code::parse(&it.coupon)));
-            codes.extend(receipt::coupons_on(&sale.receipt)?);
-        }
-        let codes: Vec<Code> = codes.into_iter().collect();
-        let mut coupons = coupon_facts::find_coupons(self.connection, &codes).await?;
-        self.hand_on(&mut coupons, jobs, routes).await?;
-        Ok(coupons)
-    }
-
-    /// Coupons of merged accounts are their heirs'. Only those are looked after that nobody has
-    /// whose swipe is here; a merge is never undone, and raises the heir's version.
-    async fn hand_on(
-        &self,
-        coupons: &mut Coupons,
-        jobs: &[Job],
-        routes: &[Route],
-    ) -> Result<(), Error> {
-        let is_swipe = |route: &&Route| matches!(jobs[route.job].command, Command::Record(_));
-        let swipes = routes.iter().filter(is_swipe);
-        let here: HashSet<i64> = swipes.map(|route| route.account_id).collect();
-        while !here.is_empty() {
-            let strangers: HashSet<i64> =
-                coupons.values().map(|it| it.holder).filter(|it| !here.contains(it)).collect();
-            if strangers.is_empty() {
-                return Ok(());
-            }
-            let strangers: Vec<i64> = strangers.into_iter().collect();
-            let heirs = facts::find_heirs(self.connection, &strangers).await?;
-            if heirs.is_empty() {
-                return Ok(());
-            }
-            for coupon in coupons.values_mut() {
-                coupon.holder = heirs.get(&coupon.holder).copied().unwrap_or(coupon.holder);
-            }
-        }
-        Ok(())
-    }
-
-    /// Has what coupons of these routes may draw on budgets, or give back to them, in hand, so far
-    /// as it is there. Nothing is asked for offers without a budget.
-    async fn fetch_leases(
-        &self,
-        jobs: &[Job],
-        routes: &[Route],
-        coupons: &Coupons,
-        purse: &mut Purse,
-    ) {
-        purse.begin(tokio::time::Instant::now());
-        if coupons.is_empty() {
-            return;
-        }
-        let mut wants: HashMap<Key, Want> = HashMap::new();
-        let mut want = |coupon: &Coupon, job: &Job, value: i64| {
-            let as_if_within = Coupon { over_budget: false, ..coupon.clone() };
-            for (key, whole) in drawn_on(self.snapshot, &as_if_within, job).into_iter().flatten() {
-                let want =
-                    wants.entry(key).or_insert(Want { key, whole, need: 0, at_least: value });
-                want.need = want.need.saturating_add(value);
-                want.at_least = want.at_least.min(value);
-            }
-        };
-        // A coupon counts once, however many tills have taken it; but again after a void.
-        let voids = routes.iter().any(|route| route.recorded.is_some());
-        let mut largest: HashMap<Code, (i64, &Job)> = HashMap::new();
-        for job in routes.iter().map(|route| &jobs[route.job]) {
-            let Command::Record(swipe) = &job.command else { continue };
-            for redemption in &swipe.redemptions {
-                let value = redemption.discount_minor.max(0);
-                let Some(code) = Code::parse(&redemption.coupon) else { continue };
-                let most = largest.entry(code).or_insert((value, job));
-                *most = if most.0 < value { (value, job) } else { *most };
-            }
-        }
-        for (code, (value, job)) in largest {
-            let open = |it: &&Coupon| match it.state {
-                State::Issued => true,
-                State::Redeemed => voids,
-                State::Revoked => false,
-            };
-            if let Some(coupon) = coupons.get(&code).filter(open) {
-                want(coupon, job, value);
-            }
-        }
-        for route in routes {
-            let Some(fact) = &route.recorded else { continue };
-            let of_sale = |coupon: &&Coupon| {
-                coupon.state == State::Redeemed
-                    && coupon.changed_by == fact.account_id
-                    && coupon.changed_version == fact.version
-            };
-            for coupon in coupons.values().filter(of_sale).filter(|it| !it.over_budget) {
-                want(coupon, &jobs[route.job], 0);
-            }
-        }
-        let wants: Vec<Want> = wants.into_values().collect();
-        self.shared.treasury.fetch(purse, &wants).await;
     }
 
     /// Sends the statement; under locks, COMMIT with it. Returns the accounts that moved.

@@ -36,6 +36,7 @@ pub const OTHERS: &[(&str, &str)] = &[
     ("load_swipes", sql::LOAD_SWIPES),
     ("load_entries", sql::LOAD_ENTRIES),
     ("find_coupons", sql::FIND_COUPONS),
+    ("find_uses", sql::FIND_USES),
 ];
 
 /// What a sample batch does to one account.
@@ -109,6 +110,8 @@ impl SampleBatch {
                     over_value: false,
                     value_minor: Some(40),
                     over_budget: false,
+                    over_limit: false,
+                    was: None,
                     spending: Spending { leases: [Some(1), Some(2)], amount: 40 },
                 });
                 batch.issue_coupon(CouponIssue {
@@ -120,6 +123,7 @@ impl SampleBatch {
                     actor: "till".to_owned(),
                     reason: Reason::DueAgain,
                     spending: Spending { leases: [Some(3), None], amount: 1 },
+                    used: None,
                 });
             }
             batch.account(sample.expected, &account, Some(vec![5; 300]), Some(Date::MAX));

@@ -2,8 +2,10 @@
 //! opens again or takes back, with what they draw on the budgets of their offers. `domain::coupon`
 //! and `domain::selection` decide; here they meet leases and columns.
 
+use std::cmp::Reverse;
+
 use super::Job;
-use super::batch::{CouponChange, CouponIssue};
+use super::batch::{CouponChange, CouponIssue, CouponUse};
 use super::facts::NameFact;
 use super::fold::{Fold, Workbench};
 use super::leases::Spending;
@@ -11,11 +13,30 @@ use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::domain::account::State;
 use crate::domain::basket::{Redemption, Swipe};
+use crate::domain::boost::Boost;
 use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
-use crate::domain::coupon::{self, Code, Coupon, Open};
-use crate::domain::offer::Basket;
-use crate::domain::selection::showcase::Choice;
+use crate::domain::coupon::{self, Code, Coupon, Open, Used};
+use crate::domain::offer::{Basket, Definition, Earlier, Offer};
+use crate::domain::selection::showcase::{Choice, Reason};
+
+/// What became of the coupons of a swipe.
+pub(super) struct Taken {
+    /// In the till's order.
+    pub(super) outcomes: Vec<coupon::Outcome>,
+    pub(super) over: Over,
+    /// The points that they give.
+    pub(super) boosts: Vec<Boost>,
+}
+
+/// How many coupons were redeemed although they are too many.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Over {
+    /// They did not fit into the budgets of their offers.
+    pub(super) budget: u64,
+    /// They were more than their offers allow.
+    pub(super) limit: u64,
+}
 
 impl Fold<'_> {
     /// Whether a coupon of this swipe is changed in this batch by another account, as by the void
@@ -25,49 +46,170 @@ impl Fold<'_> {
         codes.into_iter().any(|code| self.batch.is_changed_elsewhere(code))
     }
 
-    /// What becomes of the coupons that a till took, in its order: each sees what the ones
-    /// before it have done, in this swipe and in those before it. With them, how many did not fit
-    /// into the budgets of their offers: the till has given the money, so they count all the same.
+    /// What becomes of the coupons that a till took, those of the highest priority first, and else
+    /// in its order: each sees what the ones before it have done, in this swipe and in those
+    /// before it. What did not fit into the budgets or limits of its offer counts all the same:
+    /// the till has given the money.
     pub(super) fn redeem(
         &mut self,
         hot: &mut Hot,
         version: i64,
         swipe: &Swipe,
         basket: &Basket<'_>,
-    ) -> (Vec<coupon::Outcome>, u64) {
-        let mut outcomes = Vec::with_capacity(swipe.redemptions.len());
-        let mut over = 0;
-        for Redemption { coupon, discount_minor } in &swipe.redemptions {
-            let mut coupon = Code::parse(coupon).and_then(|code| self.coupons.get_mut(&code));
-            let offer = coupon.as_ref().and_then(|coupon| self.snapshot.offer(coupon.offer_no));
-            let (known, account_id) = (coupon.as_deref(), hot.account.account_id);
-            let outcome = coupon::decide(known, offer, account_id, basket, *discount_minor);
-            if let Some(coupon) = coupon.as_mut().filter(|_| outcome.uses()) {
-                // An offer that is not known here has no budget that could be asked.
-                let value = (*discount_minor).max(0);
-                let budgets = offer
-                    .map(|it| it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value));
-                let purse = &mut self.workbench.purse;
-                let spending = budgets.and_then(|budgets| purse.plan(&budgets, value));
-                coupon.state = coupon::State::Redeemed;
-                (coupon.changed_version, coupon.changed_by) = (version, account_id);
-                hot.lose(coupon.code);
-                (coupon.value_minor, coupon.over_budget) = (value, spending.is_none());
-                over += u64::from(coupon.over_budget);
-                self.batch.change_coupon(&CouponChange {
-                    code: coupon.code,
-                    version,
-                    state: coupon.state,
-                    redeemed_on: Some(basket.business_date),
-                    over_value: outcome == coupon::Outcome::OverValue,
-                    value_minor: Some(value),
-                    over_budget: coupon.over_budget,
-                    spending: spending.unwrap_or_default(),
-                });
+    ) -> Taken {
+        let outcomes = vec![coupon::Outcome::Unknown; swipe.redemptions.len()];
+        let mut taken = Taken { outcomes, over: Over::default(), boosts: Vec::new() };
+        let (snapshot, by) = (self.snapshot, hot.account.account_id);
+        let customer = (hot.account.state != State::House).then_some(by);
+        // Offers of those that count.
+        let mut before: Vec<&Offer> = Vec::new();
+        for at in self.by_priority(&swipe.redemptions) {
+            let Redemption { coupon: text, discount_minor } = &swipe.redemptions[at];
+            let presented =
+                self.presented(text, Code::of_use(by, version, at), (by, version), basket);
+            let offer = presented.as_ref().and_then(|coupon| snapshot.offer(coupon.offer_no));
+            let earlier = offer.map(|offer| self.earlier(offer, by, basket, &before));
+            let (earlier, gave) = (earlier.unwrap_or_default(), *discount_minor);
+            let known = presented.as_ref();
+            let outcome = coupon::decide(known, offer, customer, basket, &earlier, gave);
+            taken.outcomes[at] = outcome;
+            let Some(coupon) = presented.filter(|_| outcome.uses()) else { continue };
+            hot.lose(coupon.code);
+            if let Some(offer) = offer.filter(|_| outcome.counts()) {
+                before.push(offer);
+                taken.boosts.extend(offer.boost(basket, at));
             }
-            outcomes.push(outcome);
+            let is_uncounted = earlier.is_used_up;
+            let taking = Taking { by, version, outcome, value: gave.max(0), is_uncounted };
+            let is_over_budget = self.book(coupon, offer, &taking, basket);
+            taken.over.budget += u64::from(is_over_budget);
+            taken.over.limit += u64::from(outcome.is_over_limit());
         }
-        (outcomes, over)
+        // In the till's order again, whatever the priorities are.
+        taken.boosts.sort_by_key(|boost| boost.redemption);
+        taken
+    }
+
+    /// The coupon that a till means: one that was issued, or one use more of a shared code.
+    fn presented(
+        &self,
+        text: &str,
+        of_use: Code,
+        (by, version): (i64, i64),
+        basket: &Basket<'_>,
+    ) -> Option<Coupon> {
+        if let Some(code) = Code::parse(text) {
+            return self.coupons.get(&code).cloned();
+        }
+        let offer = self.snapshot.offer_shared_as(text)?;
+        let Definition { since, until, .. } = offer.definition;
+        let date = basket.business_date;
+        let validity = (since.unwrap_or(date), until.unwrap_or(date));
+        Some(Coupon::issued(of_use, by, version, offer.offer_no, validity))
+    }
+
+    /// What counted before a coupon of an offer: by the account, as far as the offer asks, and in
+    /// this very swipe.
+    fn earlier(&self, offer: &Offer, by: i64, basket: &Basket<'_>, before: &[&Offer]) -> Earlier {
+        let used = self.uses.get(&(by, offer.offer_no)).map_or(&[][..], Vec::as_slice);
+        let is_of_day = |used: &&Used| used.on == basket.business_date;
+        let counting = counting(offer, basket.store_no);
+        Earlier {
+            by_account: used.len(),
+            on_day: used.iter().filter(is_of_day).count(),
+            in_swipe: before.iter().filter(|it| it.offer_no == offer.offer_no).count(),
+            of_group: before.iter().any(|other| offer.excludes(other)),
+            is_used_up: !self.workbench.purse.covers(&counting, 1),
+        }
+    }
+
+    /// Writes down that a coupon was redeemed. Whether it did not fit into the budgets of its
+    /// offer.
+    fn book(
+        &mut self,
+        mut coupon: Coupon,
+        offer: Option<&Offer>,
+        taking: &Taking,
+        basket: &Basket<'_>,
+    ) -> bool {
+        let Taking { by, version, outcome, value, is_uncounted } = *taking;
+        let purse = &mut self.workbench.purse;
+        // An offer that is not known here has no budget that could be asked.
+        let of_value =
+            |it: &Offer| it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value);
+        let spending = offer.and_then(|offer| purse.plan(&of_value(offer), value));
+        let over_budget = spending.is_none();
+        let (spending, on) = (spending.unwrap_or_default(), basket.business_date);
+        let over_value = outcome == coupon::Outcome::OverValue;
+        let over_limit = outcome.is_over_limit();
+        let Coupon { code, offer_no, valid_from, valid_until, .. } = coupon;
+        if coupon.issued_version == version {
+            let counted =
+                offer.filter(|_| !is_uncounted).map(|offer| counting(offer, basket.store_no));
+            let counted = counted.and_then(|budgets| purse.plan(&budgets, 1));
+            self.batch.issue_coupon(CouponIssue {
+                code,
+                version,
+                offer_no,
+                valid_from,
+                valid_until,
+                actor: "shared-code".to_owned(),
+                reason: Reason::Given,
+                spending: counted.unwrap_or_default(),
+                used: Some(CouponUse {
+                    on,
+                    value_minor: value,
+                    over_value,
+                    over_budget,
+                    over_limit,
+                    is_uncounted,
+                    spending,
+                }),
+            });
+        } else {
+            self.batch.change_coupon(&CouponChange {
+                code,
+                version,
+                state: coupon::State::Redeemed,
+                redeemed_on: Some(on),
+                over_value,
+                value_minor: Some(value),
+                over_budget,
+                over_limit,
+                was: coupon.is_unbound().then_some(coupon.changed_version),
+                spending,
+            });
+        }
+        if outcome.counts() {
+            self.uses.entry((by, offer_no)).or_default().push(Used { code, on });
+        }
+        coupon.state = coupon::State::Redeemed;
+        (coupon.changed_version, coupon.changed_by) = (version, by);
+        (coupon.value_minor, coupon.over_budget) = (value, over_budget);
+        coupon.is_uncounted = is_uncounted;
+        if coupon.is_unbound() {
+            coupon.holder = by;
+        }
+        self.coupons.insert(code, coupon);
+        over_budget
+    }
+
+    /// Places of redemptions, in the order in which they are decided.
+    fn by_priority(&self, redemptions: &[Redemption]) -> Vec<usize> {
+        let priority = |at: &usize| {
+            let text = &redemptions[*at].coupon;
+            let issued = Code::parse(text).and_then(|code| self.coupons.get(&code));
+            let offer = match issued {
+                Some(coupon) => self.snapshot.offer(coupon.offer_no),
+                None => self.snapshot.offer_shared_as(text),
+            };
+            Reverse(offer.map_or(0, Offer::priority))
+        };
+        let mut places: Vec<usize> = (0..redemptions.len()).collect();
+        if places.len() > 1 {
+            places.sort_by_cached_key(priority);
+        }
+        places
     }
 
     /// Coupons that an enrolled customer gets with a basket, each for an offer whose budgets have
@@ -117,6 +259,7 @@ impl Fold<'_> {
                 actor: "till".to_owned(),
                 reason: *reason,
                 spending,
+                used: None,
             });
             gifts.push((code, choice));
         }
@@ -135,7 +278,7 @@ impl Fold<'_> {
         job: &Job,
     ) -> bool {
         let account_id = hot.account.account_id;
-        let mut undone: Vec<(&mut Coupon, Spending)> = Vec::new();
+        let mut undone: Vec<(&mut Coupon, [Spending; 2])> = Vec::new();
         for coupon in self.coupons.values_mut() {
             let was_used = coupon.state == coupon::State::Redeemed
                 && coupon.changed_by == fact.account_id
@@ -143,21 +286,26 @@ impl Fold<'_> {
             let was_brought = coupon.state == coupon::State::Issued
                 && coupon.account_id == fact.account_id
                 && coupon.issued_version == fact.version;
+            let purse = &mut self.workbench.purse;
             if was_used {
-                let budgets = drawn_on(self.snapshot, coupon, job);
-                let purse = &mut self.workbench.purse;
-                let back = budgets.and_then(|it| purse.plan(&it, -coupon.value_minor));
-                let Some(back) = back else { return false };
-                undone.push((coupon, back));
+                let drawn = drawn_on(self.snapshot, coupon, job);
+                let value = drawn.and_then(|it| purse.plan(&it, -coupon.value_minor));
+                let counted = counted_on(self.snapshot, coupon, job);
+                let count = counted.and_then(|it| purse.plan(&it, -1));
+                let (Some(value), Some(count)) = (value, count) else { return false };
+                undone.push((coupon, [value, count]));
             } else if was_brought {
-                undone.push((coupon, Spending::default()));
+                undone.push((coupon, [Spending::default(); 2]));
             }
         }
-        for (coupon, spending) in undone {
+        for (coupon, [spending, count]) in undone {
+            let used = self.uses.get_mut(&(coupon.changed_by, coupon.offer_no));
+            used.into_iter().for_each(|used| used.retain(|it| it.code != coupon.code));
             let Coupon { code, offer_no, valid_until, .. } = *coupon;
-            if coupon.state == coupon::State::Redeemed {
+            // A use of a shared code is gone; what was issued to somebody is there again.
+            if coupon.state == coupon::State::Redeemed && !coupon.is_use() {
                 coupon.state = coupon::State::Issued;
-                // That of a merged account is looked up by its code only.
+                // That of a merged account, or of a pool, is looked up by its code only.
                 if coupon.account_id == account_id {
                     hot.gain(Open { code, offer_no, valid_until });
                 }
@@ -166,6 +314,7 @@ impl Fold<'_> {
                 hot.lose(code);
             }
             (coupon.changed_version, coupon.changed_by) = (version, account_id);
+            self.batch.draw(count);
             self.batch.change_coupon(&CouponChange {
                 code,
                 version,
@@ -174,10 +323,30 @@ impl Fold<'_> {
                 over_value: false,
                 value_minor: None,
                 over_budget: false,
+                over_limit: false,
+                was: None,
                 spending,
             });
         }
         true
+    }
+}
+
+/// How a coupon is redeemed.
+struct Taking {
+    by: i64,
+    version: i64,
+    outcome: coupon::Outcome,
+    /// What the till gave, in minor units.
+    value: i64,
+    is_uncounted: bool,
+}
+
+/// The budgets that count the uses of a shared code in a store; none for other offers.
+pub(super) fn counting(offer: &Offer, store_no: u32) -> Vec<(Key, i64)> {
+    match offer.is_shared() {
+        true => offer.budgets.of(offer.offer_no, Some(store_no), Counts::Coupons),
+        false => Vec::new(),
     }
 }
 
@@ -190,4 +359,18 @@ pub(super) fn drawn_on(snapshot: &Snapshot, coupon: &Coupon, job: &Job) -> Optio
     let store_no = snapshot.workstation_no(job.name.workstation_no).map(|it| it.store_no);
     let offer = snapshot.offer(coupon.offer_no)?;
     Some(offer.budgets.of(coupon.offer_no, store_no, Counts::Value))
+}
+
+/// The budgets that count a redeemed coupon as one use of a shared code, where this job's sale was.
+/// None when its offer is not known here.
+pub(super) fn counted_on(
+    snapshot: &Snapshot,
+    coupon: &Coupon,
+    job: &Job,
+) -> Option<Vec<(Key, i64)>> {
+    if coupon.is_uncounted || !coupon.is_use() {
+        return Some(Vec::new());
+    }
+    let workstation = snapshot.workstation_no(job.name.workstation_no)?;
+    Some(counting(snapshot.offer(coupon.offer_no)?, workstation.store_no))
 }

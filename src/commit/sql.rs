@@ -9,6 +9,10 @@
 //! the planner can neither reorder nor turn into joins, whatever it believes about the tables;
 //! [`SESSION`] leaves it only nested loops over indexes.
 
+mod coupons;
+
+pub(super) use self::coupons::*;
+
 /// Settings of the committers' sessions: plans that do not depend on statistics, and a commit
 /// that waits for the disk whatever the server's default is.
 pub(super) const SESSION: &[(&str, &str)] = &[
@@ -38,7 +42,9 @@ pub(super) const RESET_LOCK_TIMEOUT: &str = "RESET lock_timeout";
 ///
 /// What moves with the accounts is drawn on leases of budgets, each of which only one session
 /// draws on. Should one of them be closed by now, or not have as much, the whole statement fails
-/// by dividing by zero (22012, which nothing else here can raise).
+/// by dividing by zero (22012, which nothing else here can raise). So it does when a code that
+/// belonged to nobody (`$74` says how it was) has been taken by somebody else meanwhile: no
+/// account's version proves that.
 pub(super) const COMMIT_BATCH: &str = "
 -- commit::commit_batch
 WITH moved AS (
@@ -122,12 +128,14 @@ WITH moved AS (
     UPDATE coupon AS c
     SET state = i.state, changed_version = i.version, redeemed_on = i.redeemed_on,
         over_value = i.over_value, value_minor = i.value_minor, over_budget = i.over_budget,
+        over_limit = i.over_limit,
         changed_account = nullif(i.account_id, c.account_id)
     FROM (
         SELECT held.place, m.account_id, ($55::bigint[])[g.n] AS version,
                ($56::smallint[])[g.n] AS state,
                ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value,
-               ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget
+               ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget,
+               ($73::boolean[])[g.n] AS over_limit, ($74::bigint[])[g.n] AS was
         FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM coupon AS h
@@ -137,12 +145,20 @@ WITH moved AS (
         ) AS held
     ) AS i
     WHERE c.ctid = i.place
+      AND (i.was IS NULL OR c.changed_version = i.was AND c.state = 0)
+    RETURNING i.was
 ), issued AS (
     INSERT INTO coupon (bucket, code, account_id, issued_version, offer_no, issued_at, valid_from,
-                        valid_until, actor, reason)
+                        valid_until, actor, reason, state, changed_version, redeemed_on,
+                        value_minor, over_value, over_budget, over_limit, uncounted)
     SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
            ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
-           ($64::text[])[g.n], ($72::smallint[])[g.n]
+           ($64::text[])[g.n], ($72::smallint[])[g.n],
+           (($75::date[])[g.n] IS NOT NULL)::integer::smallint,
+           CASE WHEN ($75::date[])[g.n] IS NULL THEN 0 ELSE ($60::bigint[])[g.n] END,
+           ($75::date[])[g.n], ($76::bigint[])[g.n],
+           ($77::smallint[])[g.n] & 1 <> 0, ($77::smallint[])[g.n] & 2 <> 0,
+           ($77::smallint[])[g.n] & 4 <> 0, ($77::smallint[])[g.n] & 8 <> 0
     FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
 ), drawn AS (
     SELECT ($69::bigint[])[g.n] AS lease_no, sum(($70::bigint[])[g.n])::bigint AS amount
@@ -162,18 +178,10 @@ WITH moved AS (
     RETURNING 1
 )
 SELECT account_id FROM moved
-WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1";
-
-/// Coupons by their codes; those that were never issued are left out.
-pub(super) const FIND_COUPONS: &str = "
--- commit::find_coupons
-SELECT c.code, c.account_id, c.offer_no, c.state, c.issued_version, c.changed_version,
-       c.valid_from, c.valid_until, c.value_minor, c.over_budget,
-       coalesce(c.changed_account, c.account_id) AS changed_by
-FROM unnest($1::smallint[], $2::bigint[]) AS i (bucket, code)
-CROSS JOIN LATERAL (
-    SELECT * FROM coupon AS c WHERE c.bucket = i.bucket AND c.code = i.code LIMIT 1
-) AS c";
+WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1
+  AND 1 / (SELECT (count(*) = (SELECT count(*) FROM changed WHERE was IS NOT NULL))::integer
+           FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
+           WHERE ($74::bigint[])[g.n] IS NOT NULL) = 1";
 
 /// Names whose sale was voided, or came after its void. Only under the lock of their accounts,
 /// and only when all of those have moved.
@@ -440,11 +448,6 @@ pub(super) const AUDIT_ADJUSTMENT: &str = "
 -- commit::audit_adjustment
 INSERT INTO audit (at, user_no, action, object, fields)
 VALUES ($1, $2, 'account.adjust', $3, '{points}')";
-
-pub(super) const AUDIT_COUPONS: &str = "
--- commit::audit_coupons
-INSERT INTO audit (at, user_no, action, object, fields)
-SELECT $1, $2, $3, object, '{state}' FROM unnest($4::text[]) AS object";
 
 /// The next expiry of accounts of which nothing has to be written off: what an older version
 /// has not looked at. They stay at the version that was looked at, so no cache minds.

@@ -20,6 +20,7 @@ pub(super) struct Statements {
     pub(super) load_swipes: Statement,
     pub(super) load_entries: Statement,
     pub(super) find_coupons: Statement,
+    pub(super) find_uses: Statement,
     pub(super) next_numbers: Statement,
 }
 
@@ -38,6 +39,7 @@ impl Statements {
             load_swipes: client.prepare(sql::LOAD_SWIPES).await?,
             load_entries: client.prepare(sql::LOAD_ENTRIES).await?,
             find_coupons: client.prepare(sql::FIND_COUPONS).await?,
+            find_uses: client.prepare(sql::FIND_USES).await?,
             next_numbers: client.prepare(sql::NEXT_NUMBERS).await?,
         })
     }

@@ -65,6 +65,50 @@ impl Budget {
     }
 }
 
+impl Budget {
+    /// With other amounts where `new` names some. What was not limited cannot be, since nothing
+    /// was counted: then the JSON pointer (RFC 6901) to what is wrong.
+    ///
+    /// # Errors
+    /// When it names what has no budget.
+    pub fn with_amounts(&self, new: &Self) -> Result<Self, String> {
+        let mut changed = self.clone();
+        let put =
+            |old: &mut Option<i64>, new: Option<i64>, limited: bool, pointer: String| match new {
+                Some(_) if !limited => Err(pointer),
+                Some(amount) => {
+                    *old = Some(amount);
+                    Ok(())
+                }
+                None => Ok(()),
+            };
+        let (is, place) = (self.coupons.is_some(), "/coupons".to_owned());
+        put(&mut changed.coupons, new.coupons, is, place)?;
+        let (is, place) = (self.value_minor.is_some(), "/value_minor".to_owned());
+        put(&mut changed.value_minor, new.value_minor, is, place)?;
+        let each = self.each_store;
+        let place = "/each_store".to_owned();
+        put(
+            &mut changed.each_store.coupons,
+            new.each_store.coupons,
+            each.coupons.is_some(),
+            place,
+        )?;
+        let (is, place) = (each.value_minor.is_some(), "/each_store".to_owned());
+        put(&mut changed.each_store.value_minor, new.each_store.value_minor, is, place)?;
+        for (store, amounts) in &new.stores {
+            // A store that is named has what it names, and nothing of what each store has.
+            let own = changed.stores.entry(store.clone()).or_insert(each);
+            let before = *own;
+            let escaped = store.replace('~', "~0").replace('/', "~1");
+            let place = || format!("/stores/{escaped}");
+            put(&mut own.coupons, amounts.coupons, before.coupons.is_some(), place())?;
+            put(&mut own.value_minor, amounts.value_minor, before.value_minor.is_some(), place())?;
+        }
+        Ok(changed)
+    }
+}
+
 /// What a budget counts. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(i16)]

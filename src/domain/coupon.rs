@@ -7,7 +7,8 @@ use std::fmt;
 
 use jiff::civil::Date;
 
-use super::offer::{Basket, Offer};
+use super::bucket;
+use super::offer::{Basket, Earlier, Offer};
 
 /// The code of a coupon: the bucket of its account in the high 8 bits, so that a code leads to
 /// its row by itself, and 56 random ones.
@@ -24,6 +25,22 @@ impl Code {
     pub fn new(bucket: u8, random: u64) -> Self {
         let number = u64::from(bucket) << 56 | random & ((1 << 56) - 1);
         Self(number.cast_signed())
+    }
+
+    /// The code under which the use of a shared code is kept: made of the account and the version
+    /// that used it, and of its place among the redemptions. Nobody can redeem it, so it may be
+    /// guessed.
+    pub fn of_use(account_id: i64, version: i64, redemption: usize) -> Self {
+        // splitmix64 (Steele, Lea, Flood 2014), each number folded into what those before made.
+        let mixed = [account_id.cast_unsigned(), version.cast_unsigned(), redemption as u64]
+            .into_iter()
+            .fold(0_u64, |sum, number| {
+                let mut bits = (sum ^ number).wrapping_add(0x9e37_79b9_7f4a_7c15);
+                bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+                bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+                bits ^ bits >> 31
+            });
+        Self::new(bucket::of_account(account_id), mixed)
     }
 
     /// The code that a stored number stands for.
@@ -144,6 +161,60 @@ pub struct Coupon {
     pub value_minor: i64,
     /// Whether that did not fit into the budgets of its offer.
     pub over_budget: bool,
+    /// Whether it is the use of a shared code that had been used as often as it counts.
+    pub is_uncounted: bool,
+}
+
+impl Coupon {
+    /// A coupon that is issued to an account at this moment.
+    pub fn issued(
+        code: Code,
+        account_id: i64,
+        version: i64,
+        offer_no: i32,
+        (valid_from, valid_until): (Date, Date),
+    ) -> Self {
+        Self {
+            code,
+            account_id,
+            holder: account_id,
+            offer_no,
+            state: State::Issued,
+            issued_version: version,
+            changed_version: 0,
+            changed_by: account_id,
+            valid_from,
+            valid_until,
+            value_minor: 0,
+            over_budget: false,
+            is_uncounted: false,
+        }
+    }
+
+    /// Whether it is a code of a pool that nobody has used yet: whoever uses it has it.
+    pub fn is_unbound(&self) -> bool {
+        is_nobody(self.holder)
+    }
+
+    /// Whether it is one use of a shared code.
+    pub fn is_use(&self) -> bool {
+        self.issued_version > 0 && self.issued_version == self.changed_version
+    }
+}
+
+/// Whether an id stands for no account: codes of a pool are issued to the bucket that they lie
+/// in, and no account has a number that small.
+pub fn is_nobody(account_id: i64) -> bool {
+    (0..256).contains(&account_id)
+}
+
+/// A coupon that was redeemed within the limits of its offer, as they count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Used {
+    /// Its code.
+    pub code: Code,
+    /// The business date of the transaction.
+    pub on: Date,
 }
 
 /// What an account keeps in mind of a coupon that it can redeem.
@@ -173,12 +244,20 @@ pub enum Outcome {
     NotYetValid,
     /// Its last day is past.
     Expired,
+    /// It counts on other days of the week.
+    WrongDay,
     /// It counts in other stores.
     WrongStore,
     /// Nothing that was sold is what it is for.
     NotInBasket,
     /// Less was bought than it asks for.
     BelowMinimum,
+    /// As many count as the offer allows, or an offer that excludes it; the till gave nothing.
+    LimitReached,
+    /// Redeemed, but as many counted already as the offer allows.
+    OverLimit,
+    /// Redeemed, but beside an offer of its group, of which only one counts in a transaction.
+    NotCombinable,
     /// Redeemed, but the till gave more for it than it is worth.
     OverValue,
     /// Redeemed.
@@ -187,16 +266,20 @@ pub enum Outcome {
 
 impl Outcome {
     /// All of them, in order of precedence.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Unknown,
         Self::NotYours,
         Self::Revoked,
         Self::AlreadyRedeemed,
         Self::NotYetValid,
         Self::Expired,
+        Self::WrongDay,
         Self::WrongStore,
         Self::NotInBasket,
         Self::BelowMinimum,
+        Self::LimitReached,
+        Self::OverLimit,
+        Self::NotCombinable,
         Self::OverValue,
         Self::Redeemed,
     ];
@@ -210,9 +293,13 @@ impl Outcome {
             Self::AlreadyRedeemed => "already-redeemed",
             Self::NotYetValid => "not-yet-valid",
             Self::Expired => "expired",
+            Self::WrongDay => "wrong-day",
             Self::WrongStore => "wrong-store",
             Self::NotInBasket => "not-in-basket",
             Self::BelowMinimum => "below-minimum",
+            Self::LimitReached => "limit-reached",
+            Self::OverLimit => "over-limit",
+            Self::NotCombinable => "not-combinable",
             Self::OverValue => "over-value",
             Self::Redeemed => "redeemed",
         }
@@ -220,24 +307,37 @@ impl Outcome {
 
     /// Whether it uses the coupon up.
     pub fn uses(self) -> bool {
+        self.counts() || self.is_over_limit()
+    }
+
+    /// Whether it is within what its offer allows: it gives its points, and excludes others.
+    pub fn counts(self) -> bool {
         matches!(self, Self::Redeemed | Self::OverValue)
+    }
+
+    /// Whether it was redeemed beyond what its offer allows.
+    pub fn is_over_limit(self) -> bool {
+        matches!(self, Self::OverLimit | Self::NotCombinable)
     }
 }
 
-/// What becomes of a coupon that a till took for `discount_minor` from a customer of
-/// `account_id`. The sale happened, so nothing is refused; what does not count is an outcome.
+/// What becomes of a coupon that a till took for `discount_minor` from the customer who has
+/// `account_id`; none where nobody is known to have bought. The sale happened, so nothing is refused; what does not count is an outcome.
+/// Beyond a limit a coupon is used up where the till gave something for it, which is marked; where
+/// it gave nothing, as for points, the customer keeps it.
 ///
 /// An offer that is not known here, such as one made within the last second, cannot say what
 /// the coupon is worth: it is redeemed, and anything that was given for it is over its value.
 pub fn decide(
     coupon: Option<&Coupon>,
     offer: Option<&Offer>,
-    account_id: i64,
+    account_id: Option<i64>,
     basket: &Basket<'_>,
+    earlier: &Earlier,
     discount_minor: i64,
 ) -> Outcome {
     let Some(coupon) = coupon else { return Outcome::Unknown };
-    if coupon.holder != account_id {
+    if account_id.is_none_or(|by| coupon.holder != by && !coupon.is_unbound()) {
         return Outcome::NotYours;
     }
     match coupon.state {
@@ -251,12 +351,19 @@ pub fn decide(
     if basket.business_date > coupon.valid_until {
         return Outcome::Expired;
     }
+    let gave = discount_minor > 0;
     let worth_minor = match offer {
         None => 0,
-        Some(offer) if !offer.counts_in(basket.store_no) => return Outcome::WrongStore,
-        Some(offer) if !offer.is_for(basket) => return Outcome::NotInBasket,
-        Some(offer) if !offer.has_enough(basket) => return Outcome::BelowMinimum,
-        Some(offer) => offer.worth_minor(basket),
+        Some(it) if !it.counts_on(basket.business_date) => return Outcome::WrongDay,
+        Some(it) if !it.counts_in(basket.store_no) => return Outcome::WrongStore,
+        Some(it) if !it.is_for(basket) => return Outcome::NotInBasket,
+        Some(it) if !it.has_enough(basket) => return Outcome::BelowMinimum,
+        Some(it) => match (it.is_within_limits(earlier), earlier.of_group) {
+            (true, false) => it.worth_minor(basket),
+            _ if !gave => return Outcome::LimitReached,
+            (false, _) => return Outcome::OverLimit,
+            (true, true) => return Outcome::NotCombinable,
+        },
     };
     if discount_minor > worth_minor { Outcome::OverValue } else { Outcome::Redeemed }
 }

@@ -10,6 +10,7 @@
 
 pub mod account;
 pub mod basket;
+pub mod boost;
 pub mod bucket;
 pub mod budget;
 pub mod card;

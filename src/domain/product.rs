@@ -25,4 +25,16 @@ pub struct Product {
     pub no_points: bool,
     /// Never inferred from, never explained.
     pub sensitive: bool,
+    /// Never counts for an offer.
+    pub no_discount: bool,
+    /// Stands in a department whose articles are not for everybody, by the programme in force.
+    pub age_restricted: bool,
+}
+
+impl Product {
+    /// Whether an offer may ever be for it: not what is sensitive, and not what the retailer
+    /// never discounts.
+    pub fn is_offered(&self) -> bool {
+        !self.sensitive && !self.no_discount
+    }
 }

@@ -5,6 +5,7 @@
 //! swipe anew; the amounts of money that reports sum up stand in columns of their own.
 
 use super::basket::{Adjustment, AdjustmentKind, EntryMethod, LineKind, Redemption, SoldOn, Swipe};
+use super::boost::Boosted;
 use super::codec::{DecodeError, Reader, Writer};
 use super::name::SwipeName;
 use super::product::{Product, Taxa};
@@ -37,6 +38,8 @@ pub struct Record {
     pub value_differs: bool,
     /// What the account had before, of what decides about what is earned.
     pub before: Before,
+    /// What coupons added to what was earned.
+    pub boosted: Vec<Boosted>,
 }
 
 impl Record {
@@ -78,17 +81,20 @@ const OFFLINE: u8 = 2;
 const POINTS: u8 = 4;
 const VALUE_DIFFERS: u8 = 8;
 const TIER: u8 = 16;
+const BOOSTED: u8 = 32;
 
 const RETURN: u8 = 1;
 const SOLD_ON: u8 = 2;
 const NO_POINTS: u8 = 4;
 const SENSITIVE: u8 = 8;
 const QUALIFYING: u8 = 16;
+const NO_DISCOUNT: u8 = 32;
+const AGE_RESTRICTED: u8 = 64;
 
 /// Encodes what is remembered of a swipe. `products` has the article of each line.
 ///
-/// What only programmes with tiers know has flags of its own: a version of the service that does
-/// not know those cannot load such a programme either.
+/// What only programmes with tiers and offers of points know has flags of its own: a version of
+/// the service that does not know those cannot load such a programme or offer either.
 pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;
@@ -97,7 +103,8 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
             | if swipe.offline { OFFLINE } else { 0 }
             | if points { POINTS } else { 0 }
             | if decided.value_differs { VALUE_DIFFERS } else { 0 }
-            | if decided.before.tier_no > 0 { TIER } else { 0 },
+            | if decided.before.tier_no > 0 { TIER } else { 0 }
+            | if decided.boosted.is_empty() { 0 } else { BOOSTED },
     );
     if decided.before.tier_no > 0 {
         out.byte(decided.before.tier_no);
@@ -121,7 +128,9 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
                 | if sold_on.is_some() { SOLD_ON } else { 0 }
                 | if product.no_points { NO_POINTS } else { 0 }
                 | if product.sensitive { SENSITIVE } else { 0 }
-                | if qualifying_minor != 0 { QUALIFYING } else { 0 },
+                | if qualifying_minor != 0 { QUALIFYING } else { 0 }
+                | if product.no_discount { NO_DISCOUNT } else { 0 }
+                | if product.age_restricted { AGE_RESTRICTED } else { 0 },
         );
         out.unsigned(u64::from(line.line));
         out.unsigned(u64::from(product.product_no));
@@ -157,6 +166,14 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
     if points {
         out.signed(swipe.points_spent);
         out.signed(swipe.points_value_minor);
+    }
+    if !decided.boosted.is_empty() {
+        out.unsigned(decided.boosted.len() as u64);
+    }
+    for Boosted { redemption, offer_no, points } in &decided.boosted {
+        out.unsigned(*redemption as u64);
+        out.signed(i64::from(*offer_no));
+        out.signed(*points);
     }
     out.finish()
 }
@@ -199,6 +216,13 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         0 => (0, 0),
         _ => (from.signed()?, from.signed()?),
     };
+    let count = if flags & BOOSTED == 0 { 0 } else { from.length(3)? };
+    let mut boosted = Vec::with_capacity(count);
+    for _ in 0..count {
+        let redemption = from.small()?;
+        let offer_no = i32::try_from(from.signed()?).map_err(|_| DecodeError::Damaged)?;
+        boosted.push(Boosted { redemption, offer_no, points: from.signed()? });
+    }
     from.end()?;
     let offline = flags & OFFLINE != 0;
     Ok(Record {
@@ -213,6 +237,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         points_value_minor,
         value_differs: flags & VALUE_DIFFERS != 0,
         before: Before { tier_no },
+        boosted,
     })
 }
 
@@ -239,8 +264,14 @@ fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
         Some(SoldOn { swipe, line: from.small()? })
     };
     let kind = if flags & RETURN == 0 { LineKind::Sale } else { LineKind::Return { sold_on } };
-    let (no_points, sensitive) = (flags & NO_POINTS != 0, flags & SENSITIVE != 0);
-    let product = Product { product_no, taxa, no_points, sensitive };
+    let product = Product {
+        product_no,
+        taxa,
+        no_points: flags & NO_POINTS != 0,
+        sensitive: flags & SENSITIVE != 0,
+        no_discount: flags & NO_DISCOUNT != 0,
+        age_restricted: flags & AGE_RESTRICTED != 0,
+    };
     Ok(RecordedLine {
         line,
         kind,
@@ -309,7 +340,14 @@ mod tests {
             points_value_minor: 25,
         };
         let taxa = Taxa { department_no: 1, category_no: 200, type_no: 3_000, brand_no: 2 };
-        let known = Product { product_no: 70_000, taxa, no_points: true, sensitive: true };
+        let known = Product {
+            product_no: 70_000,
+            taxa,
+            no_points: true,
+            sensitive: true,
+            no_discount: true,
+            age_restricted: true,
+        };
         let decided = [(known, 3), (Product::default(), 2), (known, 0)];
         let (products, line_points): (Vec<_>, Vec<_>) = decided.into_iter().unzip();
         let before = Before { tier_no: 2 };
@@ -318,6 +356,7 @@ mod tests {
             line_qualifying: vec![0, 358, 0],
             value_differs: true,
             before,
+            boosted: vec![Boosted { redemption: 0, offer_no: 7, points: 50 }],
             ..Decision::without_points(Account::new(256, State::Enrolled), Vec::new())
         };
         let bytes = encode(&swipe, &products, &decision);
@@ -330,6 +369,7 @@ mod tests {
         assert_eq!(record.redemptions, swipe.redemptions);
         assert_eq!((record.points_spent, record.points_value_minor), (30, 25));
         assert_eq!((record.value_differs, record.before), (true, before));
+        assert_eq!(record.boosted, decision.boosted);
         let taken: Vec<i64> = record.lines.iter().map(|line| line.qualifying_minor).collect();
         assert_eq!(taken, decision.line_qualifying);
         for ((line, (product, points)), back) in swipe.lines.iter().zip(decided).zip(&record.lines)

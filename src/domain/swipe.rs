@@ -8,6 +8,7 @@ use jiff::civil::Date;
 
 use super::account::{Account, State};
 use super::basket::{LineKind, Swipe};
+use super::boost::{self, Boost, Boosted};
 use super::ledger::{DEBT, Entry, EntryKind, LotKey};
 use super::product::Product;
 use super::programme::Programme;
@@ -91,6 +92,8 @@ pub struct Decision {
     pub short: i64,
     /// Whether the till gave something else for them than the programme says.
     pub value_differs: bool,
+    /// What coupons added to what was earned.
+    pub boosted: Vec<Boosted>,
 }
 
 impl Decision {
@@ -107,6 +110,7 @@ impl Decision {
             spent: 0,
             short: 0,
             value_differs: false,
+            boosted: Vec::new(),
         }
     }
 }
@@ -146,17 +150,29 @@ pub struct Before {
 
 /// A sale, with returns in it or not, on a customer's account.
 pub fn decide(account: &Account, swipe: &Swipe, facts: &Facts<'_>) -> Decision {
-    let clock = account.clock.max(swipe.name.business_date);
-    let before = Before { tier_no: facts.programme.tier_no(&account.tally, clock) };
-    decide_from(account, before, swipe, facts)
+    decide_boosted(account, swipe, facts, &[])
 }
 
-/// As [`decide`], where what the account had before is known otherwise: as it was recorded.
+/// As [`decide`], with coupons that give points.
+pub fn decide_boosted(
+    account: &Account,
+    swipe: &Swipe,
+    facts: &Facts<'_>,
+    boosts: &[Boost],
+) -> Decision {
+    let clock = account.clock.max(swipe.name.business_date);
+    let before = Before { tier_no: facts.programme.tier_no(&account.tally, clock) };
+    decide_from(account, before, swipe, facts, boosts)
+}
+
+/// As [`decide_boosted`], where what the account had before is known otherwise: as it was
+/// recorded.
 pub fn decide_from(
     account: &Account,
     before: Before,
     swipe: &Swipe,
     facts: &Facts<'_>,
+    boosts: &[Boost],
 ) -> Decision {
     let business_date = swipe.name.business_date;
     let (mut next, mut entries) = begin(account, business_date);
@@ -166,7 +182,10 @@ pub fn decide_from(
     let due_minor = facts.programme.value_minor_of(swipe.points_spent);
 
     let mut line_points = vec![0; swipe.lines.len()];
-    let earned = earn(swipe, facts, before, &mut line_points);
+    let by_rules = earn(swipe, facts, before, &mut line_points);
+    let net_minor = |at: usize| swipe.lines[at].net_minor();
+    let boosted = boost::apply(boosts, net_minor, &mut line_points, |_, _, _| ());
+    let earned = by_rules + boosted.iter().map(|boosted| boosted.points).sum::<i64>();
     // Of what is there when everything has been booked, this transaction's points included.
     let mut left = facts.programme.takes_at_most(next.lots.total() + earned);
     let mut reversed_by_rate = Running::default();
@@ -208,6 +227,7 @@ pub fn decide_from(
         spent: swipe.points_spent,
         short,
         value_differs: swipe.points_value_minor != due_minor,
+        boosted,
     }
 }
 

@@ -32,6 +32,20 @@ impl Numbers {
         .into_iter()
         .any(|(numbers, number)| numbers.binary_search(&number).is_ok())
     }
+
+    /// Whether an article is named by its place in the hierarchy or by itself: a brand is in
+    /// many departments, so naming it says nothing about one of them.
+    fn names(&self, product: &Product) -> bool {
+        let Taxa { department_no, category_no, type_no, .. } = product.taxa;
+        [
+            (&self.departments, department_no),
+            (&self.categories, category_no),
+            (&self.types, type_no),
+            (&self.products, product.product_no),
+        ]
+        .into_iter()
+        .any(|(numbers, number)| numbers.binary_search(&number).is_ok())
+    }
 }
 
 /// What an offer is for.
@@ -44,9 +58,21 @@ pub struct Target {
 }
 
 impl Target {
-    /// Whether it is for an article. What is sensitive is no offer's.
+    /// Whether it is for an article. What is sensitive, and what the retailer never discounts, is
+    /// no offer's. What may not be sold to everybody counts only where it is named: "10 % off
+    /// everything" is not meant for spirits.
     pub fn holds(&self, product: &Product) -> bool {
         let named = self.scope.as_ref().is_none_or(|scope| scope.holds(product));
-        named && !product.sensitive && !self.except.holds(product)
+        let open = !product.age_restricted || self.names(product);
+        named && open && product.is_offered() && !self.except.holds(product)
+    }
+
+    /// Whether it is for an article that may not be sold to everybody.
+    pub fn is_restricted(&self, product: &Product) -> bool {
+        product.age_restricted && self.names(product) && self.holds(product)
+    }
+
+    fn names(&self, product: &Product) -> bool {
+        self.scope.as_ref().is_some_and(|scope| scope.names(product))
     }
 }

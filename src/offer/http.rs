@@ -11,8 +11,9 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{AddError, Standing, State, Stored, sql};
+use super::{AddError, BudgetError, Standing, State, Stored, sql};
 use crate::app::App;
+use crate::domain::budget::Budget;
 use crate::domain::offer::{Definition, OfferError};
 use crate::error::Error;
 use crate::http::body::parse;
@@ -220,6 +221,9 @@ pub async fn create_offer(
         match stored {
             Ok(stored) => Ok(to_bytes(&out(&stored, today))),
             Err(AddError::NameTaken(_)) => Err(Slug::OfferExists.into()),
+            Err(error @ AddError::CodeTaken) => {
+                Err(invalid("/shared_code/code", error.to_string()))
+            }
             Err(AddError::Failed(error)) => Err(error.into()),
             Err(AddError::Offer(error)) => {
                 let detail = match &error {
@@ -267,4 +271,64 @@ pub async fn end_offer(
     let ended = super::end(&app.pool, name, until, today, by, Timestamp::now()).await?;
     let ended = ended.ok_or(Slug::NotFound)?;
     Ok(json(StatusCode::OK, to_bytes(&out(&ended, today))))
+}
+
+/// Change budgets of an offer
+///
+/// Amounts that are named become the whole amounts of their budgets, for a shared code `coupons`
+/// how often it counts; the others stay. None becomes less than was spent of it and is in the
+/// hands of tills at this moment. Needs an `Idempotency-Key`. What has no budget cannot get one,
+/// since nothing was counted.
+#[utoipa::path(
+    post, path = "/v1/offers/{offer}/budget", operation_id = "change_budget", tag = "office",
+    params(
+        ("offer" = String, Path, example = "yoghurt-50"),
+        ("Idempotency-Key" = String, Header, description = "Names the change"),
+    ),
+    request_body(content = Budget, content_type = "application/json"),
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "The offer as it is now", body = OfferOut<'_>),
+        (status = "4XX", description = "Refused; nothing was changed", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn change_budget(
+    Shared(app): Shared<Arc<App>>,
+    actor: Actor,
+    offer: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (claim, body) = match creation(&app, &actor, request).await? {
+        Ok(new) => new,
+        Err(answer) => return Ok(answer),
+    };
+    let outcome = async {
+        let amounts: Budget = parse(&body)?;
+        let stored = seen(&app, &actor, offer).await?;
+        own_stores(&actor, &stored.definition.stores)?;
+        let (today, snapshot) = (app.today(), app.catalogue.current());
+        let answer = |stored: &Stored| to_bytes(&out(stored, today)).to_vec();
+        let settle = (&claim, 201, &answer as &(dyn Fn(&Stored) -> Vec<u8> + Sync));
+        let (name, by, now) = (&stored.definition.offer, Some(actor.user_no), Timestamp::now());
+        let changed =
+            super::change_budget(&app.pool, &snapshot, name, &amounts, by, settle, now).await;
+        match changed {
+            Ok(Some(changed)) => Ok(to_bytes(&out(&changed, today))),
+            Ok(None) => Err(Slug::NotFound.into()),
+            Err(BudgetError::Failed(error)) => Err(error.into()),
+            Err(BudgetError::NotLimited(pointer)) => {
+                let words =
+                    "nothing is limited here, and what was issued and given was not counted";
+                Err(invalid(&pointer, words))
+            }
+            Err(BudgetError::Offer(OfferError::NoSuchName(..))) => {
+                Err(invalid("/stores", "no store is called so"))
+            }
+            Err(error @ (BudgetError::Spent | BudgetError::Offer(_))) => {
+                Err(invalid("", error.to_string()))
+            }
+        }
+    };
+    created(&app, &claim, outcome.await).await
 }

@@ -2,10 +2,13 @@
 //! checked against the catalogue before it is stored; replicas hear of it by the reference
 //! version. Must never touch an account or change a coupon: `commit` does that.
 
+pub mod codes;
 pub mod coupons;
 pub mod http;
 mod report;
 mod sql;
+
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -14,11 +17,16 @@ use utoipa::ToSchema;
 
 use crate::catalogue::Snapshot;
 use crate::db::pool::Pool;
+use crate::domain::budget::{Budget, Counts, Key};
 use crate::domain::coupon::Code;
 use crate::domain::offer::{Definition, OfferError};
 use crate::error::Error;
 use crate::office::{Settle, Trace};
 pub use report::{Report, Standing, budgets, report};
+
+/// Why an offer that names such articles is not chosen at the till.
+const RESTRICTED: &str = "at_the_till must be left out: the scope names articles of a department \
+                          that the programme restricts by age, for which people issue coupons";
 
 /// Why an offer was not stored.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +37,29 @@ pub enum AddError {
     /// An offer has this name, which it keeps for ever.
     #[error("there is an offer {0} already; names are never used again")]
     NameTaken(String),
+    /// Another offer has its shared code, which it keeps for ever.
+    #[error("another offer has this code already; codes are never used again")]
+    CodeTaken,
+    /// The database failed.
+    #[error(transparent)]
+    Failed(#[from] Error),
+}
+
+/// Why the budgets of an offer were not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum BudgetError {
+    /// Something has no budget that could be changed; a JSON pointer says what.
+    #[error("{0}: nothing is limited there, and what was issued and given was not counted")]
+    NotLimited(String),
+    /// An amount lies outside its limits, or no store is called so.
+    #[error(transparent)]
+    Offer(#[from] OfferError),
+    /// More was spent, or is in the hands of tills.
+    #[error(
+        "an amount is less than was spent of it, or than tills and desks hold of it for a minute \
+         at most"
+    )]
+    Spent,
     /// The database failed.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -40,8 +71,8 @@ pub enum AddError {
 pub struct Life {
     /// Its code, as it is printed.
     pub coupon: String,
-    /// Whose it is.
-    pub account: String,
+    /// Whose it is; null for a code of a pool that nobody has used.
+    pub account: Option<String>,
     /// What people call its offer.
     pub offer: String,
     /// `issued`, `redeemed` or `revoked`.
@@ -63,6 +94,8 @@ pub struct Life {
     pub over_value: bool,
     /// Whether that did not fit into the budgets of its offer.
     pub over_budget: bool,
+    /// Whether it was more than its offer allows.
+    pub over_limit: bool,
 }
 
 /// An offer as it is stored.
@@ -139,9 +172,58 @@ pub async fn create(
     settle: Option<Settle<'_, Stored>>,
     now: Timestamp,
 ) -> Result<Stored, AddError> {
-    let definition = snapshot.compile(0, definition)?.definition;
+    let offer = snapshot.compile(0, definition)?;
+    if offer.definition.at_the_till && snapshot.is_age_restricted(&offer) {
+        return Err(OfferError::Limit(RESTRICTED).into());
+    }
+    let definition = offer.definition;
     let stored = sql::add(pool, &definition, by, settle, now).await?;
-    stored.ok_or(AddError::NameTaken(definition.offer))
+    if let Some(stored) = stored {
+        return Ok(stored);
+    }
+    match sql::find(pool, &definition.offer).await? {
+        None => Err(AddError::CodeTaken),
+        Some(_) => Err(AddError::NameTaken(definition.offer)),
+    }
+}
+
+/// Changes amounts of the budgets of an offer: those that `amounts` names, the others stay.
+/// Leases that are taken from now on see them. None when there is no such offer.
+///
+/// # Errors
+/// When something has no budget, an amount is less than was spent, or the database fails.
+pub async fn change_budget(
+    pool: &Pool,
+    snapshot: &Snapshot,
+    offer_id: &str,
+    amounts: &Budget,
+    by: Option<i32>,
+    settle: Settle<'_, Stored>,
+    now: Timestamp,
+) -> Result<Option<Stored>, BudgetError> {
+    let changed = |stored: &mut Stored| {
+        let definition = &mut stored.definition;
+        let max_uses = definition.shared_code.as_ref().and_then(|shared| shared.max_uses);
+        let before =
+            Budget { coupons: max_uses.or(definition.budget.coupons), ..definition.budget.clone() };
+        let mut budget = before.with_amounts(amounts).map_err(BudgetError::NotLimited)?;
+        if let Some(shared) = &mut definition.shared_code {
+            shared.max_uses = budget.coupons.take();
+        }
+        definition.budget = budget;
+        let offer = snapshot.compile(stored.offer_no, stored.definition.clone())?;
+        let stores = snapshot.workstations().map(|(.., workstation)| Some(workstation.store_no));
+        let mut keys: BTreeMap<Key, i64> = BTreeMap::new();
+        for store_no in stores.chain([None]) {
+            for counts in Counts::ALL {
+                keys.extend(offer.budgets.of(offer.offer_no, store_no, counts));
+            }
+        }
+        Ok(keys.into_iter().collect())
+    };
+    let object = format!("offer:{offer_id}");
+    let trace = Trace { user_no: by, action: "offer.budget", object: &object, fields: &["budget"] };
+    sql::change_budgets(pool, offer_id, changed, settle, &trace, now).await
 }
 
 /// Ends an offer with a day, or with the last one that it has when that is earlier: nothing is

@@ -36,6 +36,10 @@ pub struct Report {
     pub over_budget: i64,
     /// What tills gave for those.
     pub over_budget_minor: i64,
+    /// Coupons that were more than the offer allows.
+    pub over_limit: i64,
+    /// What tills gave for those.
+    pub over_limit_minor: i64,
 }
 
 /// How a budget stands.

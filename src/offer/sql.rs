@@ -8,10 +8,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::Row;
 
-use super::{Life, Report, Standing, State, Stored};
+use super::{BudgetError, Life, Report, Standing, State, Stored};
 use crate::db::DbError;
 use crate::db::pool::Pool;
-use crate::domain::budget::Counts;
+use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{self, Code};
 use crate::domain::offer::Definition;
 use crate::error::Error;
@@ -58,8 +58,9 @@ ORDER BY offer_no DESC LIMIT $2";
 
 const LIFE: &str = "
 -- offer::life
-SELECT c.account_id, o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
-       c.over_value, c.over_budget,
+SELECT CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account END AS account_id,
+       o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
+       c.over_value, c.over_budget, c.over_limit,
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'
                || s.sequence_number
         FROM swipe AS s JOIN workstation AS w USING (workstation_no)
@@ -76,6 +77,9 @@ SELECT offer_no, count(*) AS issued, count(*) FILTER (WHERE state = 1) AS redeem
        coalesce(sum(value_minor) FILTER (WHERE state = 1), 0)::bigint AS value_minor,
        count(*) FILTER (WHERE state = 1 AND over_value) AS over_value,
        count(*) FILTER (WHERE state = 1 AND over_budget) AS over_budget,
+       count(*) FILTER (WHERE state = 1 AND over_limit) AS over_limit,
+       coalesce(sum(value_minor) FILTER (WHERE state = 1 AND over_limit), 0)::bigint
+           AS over_limit_minor,
        coalesce(sum(value_minor) FILTER (WHERE state = 1 AND over_budget), 0)::bigint
            AS over_budget_minor
 FROM coupon GROUP BY offer_no";
@@ -90,6 +94,17 @@ LEFT JOIN store AS s ON s.store_no = b.store_no
 LEFT JOIN lease AS l USING (budget_no)
 WHERE b.offer_no = $1
 GROUP BY b.budget_no, s.store_id";
+
+/// Amounts of budgets, made where nobody has drawn on them. Those that would be less than was
+/// spent and leased are left as they are.
+const SET_AMOUNTS: &str = "
+-- offer::set_amounts
+INSERT INTO budget AS b (offer_no, store_no, counts, amount)
+SELECT $1, i.store_no, i.counts, i.amount
+FROM unnest($2::integer[], $3::smallint[], $4::bigint[]) AS i (store_no, counts, amount)
+ORDER BY i.store_no, i.counts
+ON CONFLICT (offer_no, store_no, counts) DO UPDATE SET amount = excluded.amount
+WHERE b.spent + b.leased <= excluded.amount";
 
 /// See [`ADD`]. None when the name is taken.
 pub(super) async fn add(
@@ -139,6 +154,54 @@ pub(super) async fn change(
     Ok(Some(stored))
 }
 
+/// Changes the budgets of an offer as `changed` says, which also says their whole amounts, by
+/// store and by what they count. None when there is no such offer.
+pub(super) async fn change_budgets(
+    pool: &Pool,
+    offer_id: &str,
+    changed: impl FnOnce(&mut Stored) -> Result<Vec<(Key, i64)>, BudgetError>,
+    settle: Settle<'_, Stored>,
+    trace: &Trace<'_>,
+    now: Timestamp,
+) -> Result<Option<Stored>, BudgetError> {
+    let mut client = pool.get().await.map_err(failed)?;
+    let change = client.transaction().await.map_err(failed)?;
+    let held = change.query_opt(HOLD, &[&offer_id]).await.map_err(failed)?;
+    let Some(row) = held else { return Ok(None) };
+    let mut stored = stored(&row)?;
+    let amounts = changed(&mut stored)?;
+    let text = serde_json::to_string(&stored.definition).expect("it was just read");
+    change.execute(CHANGE, &[&stored.offer_no, &text]).await.map_err(failed)?;
+    let stores: Vec<i32> = amounts.iter().map(|(key, _)| key.store_no.cast_signed()).collect();
+    let counts: Vec<i16> = amounts.iter().map(|(key, _)| key.counts as i16).collect();
+    let values: Vec<i64> = amounts.iter().map(|(_, amount)| *amount).collect();
+    let set = change
+        .execute(
+            SET_AMOUNTS,
+            &[
+                &stored.offer_no, // $1
+                &stores,          // $2
+                &counts,          // $3
+                &values,          // $4
+            ],
+        )
+        .await
+        .map_err(failed)?;
+    if set < amounts.len() as u64 {
+        return Err(BudgetError::Spent);
+    }
+    change.execute(RAISE, &[]).await.map_err(failed)?;
+    audit_in(&*change, trace, now).await.map_err(Error::from)?;
+    let (claim, status, answer) = settle;
+    settle_in(&*change, claim, status, &answer(&stored)).await.map_err(Error::from)?;
+    change.commit().await.map_err(failed)?;
+    Ok(Some(stored))
+}
+
+fn failed(error: impl Into<DbError>) -> BudgetError {
+    BudgetError::Failed(error.into().into())
+}
+
 /// See [`FIND`].
 pub(super) async fn find(pool: &Pool, offer_id: &str) -> Result<Option<Stored>, Error> {
     let client = pool.get().await.map_err(DbError::from)?;
@@ -181,7 +244,7 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         .ok_or_else(|| Error::Damaged(format!("the state of coupon {code}")))?;
     Ok(Some(Life {
         coupon: code.to_string(),
-        account: account_text(row.get("account_id")),
+        account: row.get::<_, Option<i64>>("account_id").map(account_text),
         offer: row.get("offer_id"),
         state: state.name(),
         issued_at: row.get("issued_at"),
@@ -191,6 +254,7 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         redeemed_by: row.get("redeemed_by"),
         over_value: row.get("over_value"),
         over_budget: row.get("over_budget"),
+        over_limit: row.get("over_limit"),
     }))
 }
 
@@ -209,6 +273,8 @@ pub(super) async fn count(pool: &Pool) -> Result<HashMap<i32, Report>, DbError> 
         over_value: row.get("over_value"),
         over_budget: row.get("over_budget"),
         over_budget_minor: row.get("over_budget_minor"),
+        over_limit: row.get("over_limit"),
+        over_limit_minor: row.get("over_limit_minor"),
         ..Report::default()
     };
     Ok(rows.iter().map(|row| (row.get("offer_no"), report(row))).collect())

@@ -5,15 +5,19 @@
 
 use std::fmt;
 
+use jiff::civil::Date;
 use serde::Serialize;
 
 use super::{ProgrammeError, Programmes, sql};
-use crate::catalogue;
+use crate::catalogue::{self, Snapshot};
 use crate::commit::NameKey;
-use crate::domain::basket::LineKind;
+use crate::domain::basket::{self, LineKind};
+use crate::domain::boost::{self, Boost, Boosted};
 use crate::domain::name::SwipeName;
+use crate::domain::offer::Basket;
+use crate::domain::product::Product;
 use crate::domain::programme::earning::{Occasion, Sold};
-use crate::domain::record;
+use crate::domain::record::{self, Record, RecordedLine};
 use crate::domain::swipe::Kind;
 use crate::error::Error;
 
@@ -60,8 +64,21 @@ pub struct Explanation {
     pub agrees: bool,
     /// The tier that the customer held before; none below the lowest.
     pub tier: Option<String>,
+    /// What coupons added, on top of the rules.
+    pub coupons: Vec<Coupon>,
     /// Its lines.
     pub lines: Vec<Line>,
+}
+
+/// A coupon that gave points.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Coupon {
+    /// Its code, as the till sent it.
+    pub coupon: String,
+    /// What people call its offer.
+    pub offer: String,
+    /// What it gave.
+    pub points: i64,
 }
 
 /// A line of a swipe.
@@ -90,7 +107,7 @@ pub struct Line {
 /// A part of what a line earned, before fractions are dropped and the cap.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Part {
-    /// The rule that gives it; none: the base rate.
+    /// The rule that gives it, or `coupon` with the code of one; none: the base rate.
     pub rule: Option<String>,
     /// How much, in thousandths of a point.
     pub thousandths: i64,
@@ -145,12 +162,16 @@ pub async fn explain(
         let mut skus = snapshot.skus().filter(|(number, _)| *number == product_no);
         skus.next().map_or_else(String::new, |(_, sku)| sku.to_owned())
     };
+    let given = Given::again(&snapshot, &record, business_date, place.store_no, &mut points);
+    let Given { earned: by_coupons, coupons, shares } = given;
+    earned += by_coupons;
     let lines: Vec<Line> = (0..)
         .zip(&record.lines)
         .zip(points)
         .map(|((at, line), points)| {
             let returned = line.kind != LineKind::Sale;
             let of_line = parts.iter().filter(|part| part.at == at && part.thousandths != 0);
+            let shares = shares.iter().filter(|(of, _)| *of == at).map(|(_, it)| it.clone());
             let part = |part: &crate::domain::programme::earning::Part<'_>| Part {
                 rule: part.rule.map(str::to_owned),
                 thousandths: part.thousandths,
@@ -164,7 +185,7 @@ pub async fn explain(
                 excluded: !epoch.programme.earns(&line.product),
                 points: if returned { line.points } else { points },
                 recorded: line.points,
-                parts: of_line.map(part).collect(),
+                parts: of_line.map(part).chain(shares).collect(),
             }
         })
         .collect();
@@ -179,8 +200,63 @@ pub async fn explain(
         recorded: found.earned,
         agrees,
         tier: epoch.programme.tier_name(tier_no).map(str::to_owned),
+        coupons,
         lines,
     })
+}
+
+/// What coupons gave.
+struct Given {
+    earned: i64,
+    coupons: Vec<Coupon>,
+    /// Lines, counted from 0, with what each has of it.
+    shares: Vec<(usize, Part)>,
+}
+
+impl Given {
+    /// Gives it again, to lines that have what the rules give.
+    fn again(
+        snapshot: &Snapshot,
+        record: &Record,
+        business_date: Date,
+        store_no: u32,
+        line_points: &mut [i64],
+    ) -> Self {
+        let lines: Vec<basket::Line> = record.lines.iter().map(as_line).collect();
+        let products: Vec<Product> = record.lines.iter().map(|line| line.product).collect();
+        let basket = Basket { business_date, store_no, lines: &lines, products: &products };
+        let boost = |it: &Boosted| snapshot.offer(it.offer_no)?.boost(&basket, it.redemption);
+        let boosts: Vec<Boost> = record.boosted.iter().filter_map(boost).collect();
+        let code_of = |redemption: usize| {
+            record.redemptions.get(redemption).map_or_else(String::new, |it| it.coupon.clone())
+        };
+        let name_of = |offer_no| snapshot.offer(offer_no).map(|it| it.definition.offer.clone());
+        let mut shares = Vec::new();
+        let net_minor = |at: usize| lines[at].net_minor();
+        let boosted = boost::apply(&boosts, net_minor, line_points, |number, at, points| {
+            let rule = Some(format!("coupon {}", code_of(boosts[number].redemption)));
+            shares.push((at, Part { rule, thousandths: points * 1_000 }));
+        });
+        let coupon = |it: &Boosted| Coupon {
+            coupon: code_of(it.redemption),
+            offer: name_of(it.offer_no).unwrap_or_default(),
+            points: it.points,
+        };
+        let earned = boosted.iter().map(|it| it.points).sum();
+        Self { earned, coupons: boosted.iter().map(coupon).collect(), shares }
+    }
+}
+
+/// A line as the till sent it, as far as offers look at it.
+fn as_line(line: &RecordedLine) -> basket::Line {
+    basket::Line {
+        line: line.line,
+        kind: line.kind.clone(),
+        sku: String::new(),
+        quantity: line.quantity,
+        amount_minor: line.amount_minor,
+        discount_minor: line.discount_minor,
+    }
 }
 
 impl fmt::Display for Explanation {
@@ -206,6 +282,9 @@ impl fmt::Display for Explanation {
             let Line { line, sku, quantity, .. } = line;
             writeln!(f, "{line:>4}  {sku:<14} {net:>11} {quantity:>10} {points:>7}  {from}")?;
         }
+        for Coupon { coupon, offer, points } in &self.coupons {
+            writeln!(f, "Coupon {coupon} of {offer} gave {points} of them.")?;
+        }
         write!(f, "Earned {earned}; recorded {recorded}: ")?;
         f.write_str(if self.agrees { "they agree." } else { "THEY DIFFER." })
     }
@@ -217,7 +296,7 @@ impl Line {
         let mut words: Vec<String> = match () {
             () if self.returned => vec!["returned; as recorded".to_owned()],
             () if earns_nothing => Vec::new(),
-            () if self.excluded => vec!["excluded".to_owned()],
+            () if self.excluded && self.parts.is_empty() => vec!["excluded".to_owned()],
             () => self.parts.iter().map(Part::to_string).collect(),
         };
         if self.points != self.recorded {

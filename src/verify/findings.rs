@@ -108,6 +108,9 @@ invariants! {
          is of an offer that does not exist."
     CouponDiffers "coupon-differs"
         "How a coupon stands is not what the transactions and the people did that changed it."
+    LimitExceeded "limit-exceeded"
+        "More coupons of an offer were redeemed than it allows, to an account, on a day or in a \
+         transaction, or beside one of its group, and are not marked."
     BudgetOverspent "budget-overspent"
         "More was spent of an offer's budget than it is."
     BudgetDiffers "budget-differs"

@@ -155,6 +155,8 @@ impl Audit {
         );
         if is_whole {
             coupons::budgets(ledger.drawn, &streams.budgets, &mut ledger.findings);
+            coupons::limits(&streams.beyond, &mut ledger.findings);
+            coupons::pools(&streams.pools, &mut ledger.findings);
         }
         Ok(Report { counts: ledger.counts, broken: ledger.findings.broken() })
     }

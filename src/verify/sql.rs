@@ -15,7 +15,10 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::{Row, RowStream};
 
-use super::coupons::sql::{BudgetRow, COUPONS, CouponRow, coupon_row, load_budgets};
+use super::coupons::sql::{
+    BudgetRow, COUPONS, CouponRow, PoolRow, UsedRow, coupon_row, load_budgets, load_pools,
+    load_used,
+};
 use crate::catalogue::{self, Snapshot};
 use crate::config::Database;
 use crate::db::DbError;
@@ -203,6 +206,10 @@ pub(super) struct Streams {
     pub(super) adjustments: Rows<AdjustmentRow>,
     pub(super) coupons: Rows<CouponRow>,
     pub(super) budgets: Vec<BudgetRow>,
+    /// Accounts that have redeemed more of an offer than it allows.
+    pub(super) beyond: Vec<UsedRow>,
+    /// Offers of which more codes are stored than were made.
+    pub(super) pools: Vec<PoolRow>,
     /// Holds the snapshot while the others begin.
     _first: Dedicated,
 }
@@ -229,6 +236,7 @@ impl Streams {
         let from = From { settings, snapshot: row.get(0), buckets };
         let reference = catalogue::load_for_audit(client).await?;
         let budgets = load_budgets(client).await?;
+        let (beyond, pools) = tokio::try_join!(load_used(client, &reference), load_pools(client))?;
         let [from_bucket, to_bucket] = &buckets;
         let row = client.query_one(COUNT_ACCOUNTS, &[from_bucket, to_bucket]).await;
         let accounts_count = row.map_err(DbError::from)?.get::<_, i64>(0).unsigned_abs();
@@ -258,6 +266,8 @@ impl Streams {
             adjustments,
             coupons,
             budgets,
+            beyond,
+            pools,
             _first: first,
         })
     }

@@ -7,7 +7,9 @@ use super::sql::SwipeRow;
 use crate::catalogue::Workstation;
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{Line, LineKind, Swipe};
+use crate::domain::boost::Boost;
 use crate::domain::content;
+use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::record::{self, Record};
 use crate::domain::swipe::{self, Facts};
@@ -156,14 +158,29 @@ fn check_programme(
     let place = reference.workstation(row.name.workstation_no).map(Workstation::place);
     let place = place.unwrap_or_default();
     let facts = Facts { programme, products: &products, returned: &returned, place };
+    // What coupons gave is decided again from their offers: of which it was, the record says.
+    let basket = Basket {
+        business_date: row.name.business_date,
+        store_no: place.store_no,
+        lines: &swipe.lines,
+        products: &products,
+    };
+    let offer = |offer_no| reference.snapshot.offer(offer_no);
+    let boosts = record.boosted.iter();
+    let boosts: Vec<Boost> =
+        boosts.filter_map(|it| offer(it.offer_no)?.boost(&basket, it.redemption)).collect();
     let decision = if history.is_house() {
         swipe::decide_for_house(&Account::new(0, State::House), swipe, true)
     } else {
-        swipe::decide_from(&Account::new(0, State::Enrolled), record.before, swipe, &facts)
+        let nobody = Account::new(0, State::Enrolled);
+        swipe::decide_from(&nobody, record.before, swipe, &facts, &boosts)
     };
     let names_a_sale = |kind: &LineKind| matches!(kind, LineKind::Return { sold_on: Some(_) });
     let all_decided =
         !programme.lets_off() && !record.lines.iter().any(|line| names_a_sale(&line.kind));
+    let detail = format_args!("coupons gave {:?}", record.boosted);
+    let boosted = decision.boosted == record.boosted;
+    history.require(boosted, Kind::ProgrammeDiffers, version, detail);
     let noted = record.value_differs;
     let detail = format_args!("{} for {} points", record.points_value_minor, record.points_spent);
     history.require(decision.value_differs == noted, Kind::ProgrammeDiffers, version, detail);

@@ -252,6 +252,7 @@ async fn the_life_of_a_coupon_is_told_and_only_what_no_till_has_taken_is_taken_b
       "issued_at": "…",
       "offer": "forty",
       "over_budget": false,
+      "over_limit": false,
       "over_value": false,
       "redeemed_by": "…",
       "state": "redeemed",

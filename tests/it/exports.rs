@@ -109,7 +109,8 @@ async fn catalogue(service: &TestService) {
     let today = service.replica.app.today();
     importer.catalogue(&read, today, "test", |_| ()).await.expect("the articles are new");
     until("the articles are known", async || {
-        service.replica.app.catalogue.current().product("milk", 1).product_no > 0
+        let current = service.replica.app.catalogue.current();
+        current.epoch(1).is_some_and(|epoch| current.product("milk", epoch).product_no > 0)
     })
     .await;
 }

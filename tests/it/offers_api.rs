@@ -5,10 +5,11 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tillside::office::Role;
 
+use crate::desk::verified;
 use crate::openapi::{document, findings};
 use crate::support::flow::{slug, until};
 use crate::support::office::{Person, person};
-use crate::support::service::{TestService, body};
+use crate::support::service::{TestService, body, card, post, swipe};
 
 /// 40 minor units off anything, in these stores.
 pub(crate) fn forty(name: &str, stores: &[&str]) -> Value {
@@ -210,4 +211,60 @@ async fn an_offer_ends_with_the_earliest_day_that_was_said_and_lists_go_by_it() 
     }
     let wrong = admin.post("/v1/offers/first/end", "e", &json!({ "until": "soon" })).await;
     assert_eq!(slug(&wrong), "validation-failed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_budget_is_raised_and_lowered_to_what_was_spent_and_no_further() {
+    let service = TestService::start().await;
+    let admin = person(&service, Role::Admin).await;
+    let manager = person(&service, Role::Manager).await;
+    post(&service.till(), &swipe(1, Some(&card(1)), 100)).await;
+    let mut offer = forty("few", &[]);
+    offer["budget"] = json!({ "coupons": 2 });
+    made(&service, &admin, offer).await;
+    let give = async |key: &str, count: u16| {
+        let order = json!({ "offer": "few", "to": [card(1)], "count": count });
+        body(&admin.post("/v1/coupons", key, &order).await)["outcomes"][0]["outcome"].clone()
+    };
+    assert_eq!(give("g1", 2).await, "issued");
+    assert_eq!(give("g2", 1).await, "budget-spent");
+
+    let path = "/v1/offers/few/budget";
+    let raised = admin.post(path, "k1", &json!({ "coupons": 5 })).await;
+    assert_eq!(raised.status, StatusCode::CREATED, "{:?}", raised.body);
+    assert_eq!(body(&raised)["definition"]["budget"], json!({ "coupons": 5 }));
+    let again = admin.post(path, "k1", &json!({ "coupons": 5 })).await;
+    assert_eq!(body(&again), body(&raised));
+    assert!(again.headers.contains_key("idempotent-replayed"));
+    let catalogue = &service.replica.app.catalogue;
+    until("the new amount is known", async || {
+        let current = catalogue.current();
+        current.offer_named("few").is_some_and(|it| it.definition.budget.coupons == Some(5))
+    })
+    .await;
+    assert_eq!(give("g3", 3).await, "issued", "leases see it");
+    assert_eq!(give("g4", 1).await, "budget-spent");
+
+    for (amounts, pointer) in [
+        (json!({ "coupons": 4 }), ""),
+        (json!({ "coupons": -1 }), ""),
+        (json!({ "value_minor": 100 }), "/value_minor"),
+        (json!({ "each_store": { "coupons": 100 } }), "/each_store"),
+        (json!({ "stores": { "0367": { "coupons": 1 } } }), "/stores/0367"),
+        (json!({ "colour": 1 }), "/colour"),
+    ] {
+        let refused = admin.post(path, "k2", &amounts).await;
+        assert_eq!(slug(&refused), "validation-failed", "{amounts}");
+        assert_eq!(body(&refused)["errors"][0]["pointer"], pointer, "{amounts}");
+    }
+    assert_eq!(slug(&manager.post(path, "k", &json!({ "coupons": 9 })).await), "forbidden");
+    let nowhere = admin.post("/v1/offers/many/budget", "k3", &json!({ "coupons": 9 })).await;
+    assert_eq!(slug(&nowhere), "not-found");
+    let standing = body(&admin.get("/v1/offers/few/budgets").await)["budgets"][0].clone();
+    assert_eq!((&standing["amount"], &standing["spent"]), (&json!(5), &json!(5)));
+    let who = Some(admin.user);
+    let actions: Vec<String> = trail(&service).await.into_iter().map(|line| line.1).collect();
+    assert_eq!(actions, ["offer.budget", "offer.add"]);
+    assert_eq!(trail(&service).await[0].0, who);
+    verified(&service).await;
 }

@@ -78,7 +78,7 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 27] = [
+const METRICS: [(&str, &str); 28] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
@@ -104,6 +104,7 @@ const METRICS: [(&str, &str); 27] = [
     ("tillside_queue_depth", "gauge"),
     ("tillside_ready", "gauge"),
     ("tillside_redeemed_over_budget_total", "counter"),
+    ("tillside_redeemed_over_limit_total", "counter"),
     ("tillside_request_seconds", "histogram"),
     ("tillside_stale_accounts_total", "counter"),
 ];

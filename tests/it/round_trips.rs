@@ -5,6 +5,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tillside::config::Config;
 
+use crate::coupons::{issued, offer as offered, plain, with};
 use crate::spending::paid;
 use crate::support::flow::{
     audit, basket, enrol, name, outcomes, points_of, post_batch, returned_from, until, void,
@@ -90,6 +91,43 @@ async fn a_batch_is_one_statement_and_what_is_not_in_memory_one_more_each() {
         ["commit::load_accounts", "commit::find_names", "commit::load_swipes", COMMIT],
         "returns of known sales, and a house account that was not in memory"
     );
+    audit(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coupons_and_codes_cost_a_statement_more_whatever_limits_them() {
+    const COMMIT: &str = "commit::commit_batch";
+    let (service, tap, replica) = tapped().await;
+    Gate::close(&service, &replica, 0).await.open().await;
+    let till = replica.till("0367", "03");
+    post(&till, &swipe(1, Some(&card(1)), 100)).await;
+    let limits = json!({ "per_account": 9, "per_day": 9, "per_swipe": 9 });
+    let mut few = plain("few");
+    few["limits"] = limits.clone();
+    let mut welcome = plain("welcome");
+    welcome["delivery"] = "shared-code".into();
+    welcome["shared_code"] = json!({ "code": "WELCOME10" });
+    welcome["limits"] = limits;
+    for each in [plain("forty"), few, welcome] {
+        offered(&service, each).await;
+    }
+    let there = &replica.app.catalogue;
+    until("the replica knows them", async || there.current().offers().count() == 3).await;
+    let forty = issued(&service, 1, "forty", 1).await.remove(0);
+    let few = issued(&service, 1, "few", 1).await.remove(0);
+    // What the desk has done to the account is known from here on.
+    post(&till, &swipe(2, Some(&card(1)), 100)).await;
+
+    let find = "commit::find_coupons";
+    for (gate, coupons, cost) in [
+        (1, &[&*forty][..], &[find, COMMIT][..]),
+        (2, &[&*few], &[find, COMMIT]),
+        (3, &["WELCOME10"], &["commit::find_uses", COMMIT]),
+        (4, &["nothing"], &[COMMIT]),
+    ] {
+        let sale = with(swipe(100 + gate, Some(&card(1)), 300), coupons);
+        assert_eq!(cost_of(&service, &tap, &replica, gate, &[sale]).await, cost, "{coupons:?}");
+    }
     audit(&service).await;
 }
 

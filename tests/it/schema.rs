@@ -24,6 +24,7 @@ const REFERENCE_TABLES: &[&str] = &[
     "epoch",
     "product",
     "product_version",
+    "code_pool",
     "replay",
     "app_user",
     "api_token",

@@ -91,7 +91,7 @@ impl Shop {
             let [product_no, department_no, category_no, type_no, brand_no] =
                 by_sku.remove(&sku)?.map(number);
             let taxa = Taxa { department_no, category_no, type_no, brand_no };
-            Some((sku, Product { product_no, taxa, no_points: false, sensitive: false }))
+            Some((sku, Product { product_no, taxa, ..Product::default() }))
         };
         let articles: Option<Vec<_>> = (0..SOLD).map(article).collect();
         let articles =

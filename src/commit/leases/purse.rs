@@ -93,6 +93,14 @@ impl Purse {
         self.held.push(lease.into());
     }
 
+    /// Whether an amount of each of these budgets is in hand.
+    pub(in crate::commit) fn covers(&self, budgets: &[(Key, i64)], amount: i64) -> bool {
+        let of_key = |key: &Key| {
+            self.held.iter().any(|held| held.lease.key == *key && held.room() >= amount)
+        };
+        budgets.iter().all(|(key, _)| of_key(key))
+    }
+
     /// Draws an amount on each of these budgets, given with their whole amounts, or gives it back
     /// when it is negative. None when it is not in hand; then it is wanted. Nothing is spent
     /// before the batch has moved.

@@ -51,6 +51,8 @@ pub struct Programme {
     rate: BaseRate,
     redeem: RedemptionRate,
     excluded: Excluded,
+    /// Numbers of departments, sorted.
+    age_restricted: Vec<u32>,
     expire_after_months: Option<u8>,
     pending_days: u16,
     negative_balance: NegativeBalance,
@@ -98,6 +100,7 @@ impl Programme {
             rate: rules.earn,
             redeem: rules.redeem,
             excluded: Excluded { departments, categories, types, brands, products },
+            age_restricted: sorted(Level::Department, &rules.age_restricted_departments),
             expire_after_months: rules.expire_after_months,
             pending_days: rules.pending_days,
             negative_balance: rules.negative_balance,
@@ -118,6 +121,12 @@ impl Programme {
             && types.binary_search(&type_no).is_err()
             && brands.binary_search(&brand_no).is_err()
             && products.binary_search(&product.product_no).is_err()
+    }
+
+    /// Whether an article may not be sold to everybody.
+    pub fn is_age_restricted(&self, product: &Product) -> bool {
+        let department_no = product.taxa.department_no;
+        department_no > 0 && self.age_restricted.binary_search(&department_no).is_ok()
     }
 
     /// Points for an amount in minor units at the base rate; nothing for a negative one.

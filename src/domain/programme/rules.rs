@@ -57,6 +57,10 @@ pub struct Rules {
     /// Articles that earn nothing, as tills name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded_skus: Vec<String>,
+    /// Names of departments whose articles are not for everybody, such as spirits: no coupon for
+    /// them is chosen at the till, and they count only for offers that name them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub age_restricted_departments: Vec<String>,
     /// Points for every whole `per_minor` of eligible sales.
     pub earn: BaseRate,
     /// What a point is worth when it pays.
@@ -304,6 +308,7 @@ impl Default for Rules {
             excluded_types: Vec::new(),
             excluded_brands: Vec::new(),
             excluded_skus: Vec::new(),
+            age_restricted_departments: Vec::new(),
             earn: BaseRate { points: 1, per_minor: 100 },
             redeem: RedemptionRate::default(),
             tier_policy: None,
@@ -398,6 +403,8 @@ impl Rules {
         for (level, field, names) in self.excluded() {
             lists.push((level, format!("/{field}"), names));
         }
+        let field = "/age_restricted_departments".to_owned();
+        lists.push((Level::Department, field, &self.age_restricted_departments));
         for (at, rule) in self.rules.iter().enumerate() {
             for (level, field, names) in rule.scope() {
                 lists.push((level, format!("/rules/{at}/{field}"), names));

@@ -1,11 +1,11 @@
-//! Coupons: their codes, the precedence of outcomes, and what an offer is worth.
+//! Coupons: their codes, and the precedence of outcomes.
 
 use jiff::civil::date;
 use proptest::prelude::*;
 
 use super::super::basket::{Line, LineKind};
 use super::super::coupon::{Code, Coupon, Outcome, State, decide};
-use super::super::offer::{Basket, Definition, Offer, OfferError};
+use super::super::offer::{Basket, Definition, Earlier, Offer, Weekday};
 use super::super::product::{Product, Taxa};
 use super::super::programme::Level;
 use super::super::quantity::Quantity;
@@ -13,11 +13,11 @@ use super::super::quantity::Quantity;
 const ACCOUNT: i64 = 0x1_02;
 const STORE: u32 = 5;
 
-fn definition(json: &str) -> Definition {
+pub(super) fn definition(json: &str) -> Definition {
     serde_json::from_str(json).expect("a definition")
 }
 
-fn plain(change: impl FnOnce(&mut Definition)) -> Definition {
+pub(super) fn plain(change: impl FnOnce(&mut Definition)) -> Definition {
     let mut plain = definition(
         r#"{ "offer": "yoghurt-50", "headline": "50 % off yoghurt", "delivery": "personal",
              "reward": { "kind": "percent-off", "percent": 50 }, "valid_days": 14,
@@ -29,7 +29,7 @@ fn plain(change: impl FnOnce(&mut Definition)) -> Definition {
 }
 
 /// Categories and skus are their numbers; stores too.
-fn find(level: Level, name: &str) -> Option<u32> {
+pub(super) fn find(level: Level, name: &str) -> Option<u32> {
     match (level, name) {
         (Level::Category, "YOGHURT") => Some(20),
         (Level::Sku | Level::Store, number) => number.parse().ok(),
@@ -37,37 +37,24 @@ fn find(level: Level, name: &str) -> Option<u32> {
     }
 }
 
-fn offer(change: impl FnOnce(&mut Definition)) -> Offer {
+pub(super) fn offer(change: impl FnOnce(&mut Definition)) -> Offer {
     Offer::compile(1, plain(change), find).expect("sound")
 }
 
-fn yoghurt(product_no: u32) -> Product {
+pub(super) fn yoghurt(product_no: u32) -> Product {
     Product { product_no, taxa: Taxa { category_no: 20, ..Taxa::default() }, ..Product::default() }
 }
 
-fn line(kind: LineKind, thousandths: i64, amount_minor: i64) -> Line {
+pub(super) fn line(kind: LineKind, thousandths: i64, amount_minor: i64) -> Line {
     let quantity = Quantity::from_thousandths(thousandths).expect("in range");
     Line { line: 1, kind, sku: "1".into(), quantity, amount_minor, discount_minor: 0 }
 }
 
 fn issued() -> Coupon {
-    Coupon {
-        issued_version: 1,
-        code: Code::new(2, 77),
-        account_id: 0,
-        holder: ACCOUNT,
-        offer_no: 1,
-        state: State::Issued,
-        changed_version: 0,
-        changed_by: ACCOUNT,
-        valid_from: date(2026, 3, 10),
-        valid_until: date(2026, 3, 20),
-        value_minor: 0,
-        over_budget: false,
-    }
+    Coupon::issued(Code::new(2, 77), ACCOUNT, 1, 1, (date(2026, 3, 10), date(2026, 3, 20)))
 }
 
-fn at(day: i8) -> jiff::civil::Date {
+pub(super) fn at(day: i8) -> jiff::civil::Date {
     date(2026, 3, day)
 }
 
@@ -129,39 +116,77 @@ fn outcomes_come_in_their_order_of_precedence() {
     let (products, nothing) = ([yoghurt(7), Product::default()], [Product::default(); 2]);
     let lines = [line(LineKind::Sale, 1_000, 300), line(LineKind::Sale, 1_000, 500)];
     let mut coupon = issued();
-    let mut offer = offer(|_| {});
+    let mut written = plain(|it| it.limits.per_day = Some(2));
     let mut basket =
         Basket { business_date: at(15), store_no: STORE, lines: &lines, products: &products };
-    let (mut account_id, mut is_known, mut discount_minor) = (ACCOUNT, true, 150);
+    let (mut by, mut is_known, mut gave) = (Some(ACCOUNT), true, 150);
+    let mut earlier = Earlier { on_day: 1, ..Earlier::default() };
     let mut seen = Vec::new();
     for step in 0..Outcome::ALL.len() {
         match step {
             0 => {}
-            1 => discount_minor = 151,
-            2 => offer = self::offer(|it| it.minimum_quantity = 2),
-            3 => basket.products = &nothing,
-            4 => {
-                offer = self::offer(|it| {
-                    it.minimum_quantity = 2;
-                    it.stores = vec!["6".into()];
-                });
-            }
-            5 => basket.business_date = at(21),
-            6 => {
+            1 => gave = 151,
+            2 => earlier.of_group = true,
+            3 => earlier.on_day = 2,
+            // Beyond a limit, and nothing was given: so nothing has to be booked.
+            4 => gave = 0,
+            5 => written.minimum_quantity = 2,
+            6 => basket.products = &nothing,
+            7 => written.stores = vec!["6".into()],
+            // 15 March 2026 is a Sunday.
+            8 => written.weekdays = vec![Weekday::Mon, Weekday::Sat],
+            9 => basket.business_date = at(21),
+            10 => {
                 // Cannot be past and ahead at once: the coupon's dates move instead.
                 coupon.valid_from = at(22);
                 coupon.valid_until = at(20);
             }
-            7 => coupon.state = State::Redeemed,
-            8 => coupon.state = State::Revoked,
-            9 => account_id = ACCOUNT + 256,
+            11 => coupon.state = State::Redeemed,
+            12 => coupon.state = State::Revoked,
+            13 => by = Some(ACCOUNT + 256),
             _ => is_known = false,
         }
         let known = is_known.then_some(&coupon);
-        seen.push(decide(known, Some(&offer), account_id, &basket, discount_minor));
+        let offer = Offer::compile(1, written.clone(), find).expect("sound");
+        seen.push(decide(known, Some(&offer), by, &basket, &earlier, gave));
     }
     seen.reverse();
     assert_eq!(seen, Outcome::ALL);
+}
+
+/// What is redeemed is counted; what counts is what may exclude others and give points.
+#[test]
+fn every_outcome_either_uses_a_coupon_up_or_leaves_it() {
+    for outcome in Outcome::ALL {
+        let used = ["redeemed", "over-value", "over-limit", "not-combinable"];
+        assert_eq!(outcome.uses(), used.contains(&outcome.name()), "{outcome:?}");
+        assert_eq!(outcome.counts(), used[..2].contains(&outcome.name()), "{outcome:?}");
+        assert_eq!(outcome.is_over_limit(), used[2..].contains(&outcome.name()), "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_code_of_a_pool_is_whose_who_brings_it_first_and_nobodys_without_a_card() {
+    let (products, lines) = ([yoghurt(7)], [line(LineKind::Sale, 1_000, 300)]);
+    let basket =
+        Basket { business_date: at(15), store_no: STORE, lines: &lines, products: &products };
+    let nobodys = Coupon { account_id: 2, holder: 2, issued_version: 0, ..issued() };
+    let bound = Coupon { holder: ACCOUNT, ..nobodys.clone() };
+    for (coupon, by, expected) in [
+        (&nobodys, Some(ACCOUNT), Outcome::Redeemed),
+        (&nobodys, Some(ACCOUNT + 256), Outcome::Redeemed),
+        (&nobodys, None, Outcome::NotYours),
+        (&bound, Some(ACCOUNT), Outcome::Redeemed),
+        (&bound, Some(ACCOUNT + 256), Outcome::NotYours),
+        (&issued(), None, Outcome::NotYours),
+    ] {
+        let decided = decide(Some(coupon), Some(&offer(|_| {})), by, &basket, &first(), 150);
+        assert_eq!(decided, expected, "{coupon:?} by {by:?}");
+    }
+}
+
+pub(super) fn first() -> Earlier {
+    Earlier::default()
 }
 
 #[test]
@@ -176,86 +201,13 @@ fn a_coupon_counts_on_its_first_day_and_on_its_last() {
     ] {
         let basket =
             Basket { business_date: at(day), store_no: STORE, lines: &lines, products: &products };
-        assert_eq!(decide(Some(&issued()), Some(&offer), ACCOUNT, &basket, 150), expected);
+        assert_eq!(
+            decide(Some(&issued()), Some(&offer), Some(ACCOUNT), &basket, &first(), 150),
+            expected
+        );
         // Of an offer that is not known here nobody can say what it is worth.
-        let blind = decide(Some(&issued()), None, ACCOUNT, &basket, 150);
+        let blind = decide(Some(&issued()), None, Some(ACCOUNT), &basket, &first(), 150);
         assert_eq!(blind.uses(), expected.uses());
         assert!(blind != Outcome::Redeemed);
-    }
-}
-
-#[test]
-fn an_offer_is_for_what_it_names_and_for_nothing_sensitive_or_returned() {
-    let sensitive = Product { sensitive: true, ..yoghurt(7) };
-    for (product, kind, counts) in [
-        (yoghurt(7), LineKind::Sale, true),
-        (yoghurt(7), LineKind::Return { sold_on: None }, false),
-        (yoghurt(90), LineKind::Sale, false),
-        (sensitive, LineKind::Sale, false),
-        (Product::default(), LineKind::Sale, false),
-    ] {
-        let (products, lines) = ([product], [line(kind, 1_000, 300)]);
-        let basket =
-            Basket { business_date: at(15), store_no: 1, lines: &lines, products: &products };
-        assert_eq!(offer(|_| {}).is_for(&basket), counts, "{product:?}");
-    }
-}
-
-#[test]
-fn a_reward_is_worth_what_it_says_and_no_more_than_is_bought() {
-    use super::super::offer::Reward::{AmountOff, FixedPrice, PercentOff};
-    let products = [yoghurt(7), yoghurt(8), Product::default()];
-    let lines = [
-        line(LineKind::Sale, 2_000, 399),
-        line(LineKind::Sale, 420, 120),
-        line(LineKind::Sale, 1_000, 5_000),
-    ];
-    let basket = Basket { business_date: at(15), store_no: 1, lines: &lines, products: &products };
-    for (reward, cap, worth) in [
-        (PercentOff { percent: 50 }, None, 260),
-        (PercentOff { percent: 100 }, None, 519),
-        (PercentOff { percent: 50 }, Some(100), 100),
-        (AmountOff { amount_minor: 200 }, None, 200),
-        (AmountOff { amount_minor: 2_000 }, None, 519),
-        (FixedPrice { price_minor: 150 }, None, 50),
-        (FixedPrice { price_minor: 999 }, None, 0),
-    ] {
-        let offer = offer(|it| {
-            it.reward = reward;
-            it.discount_max_minor = cap;
-        });
-        assert_eq!(offer.worth_minor(&basket), worth, "{reward:?}, at most {cap:?}");
-    }
-}
-
-#[test]
-fn a_coupon_lives_as_long_as_its_offer_lets_it() {
-    let bounded = offer(|it| (it.since, it.until) = (Some(at(5)), Some(at(20))));
-    assert_eq!(bounded.validity(at(4)), None);
-    assert_eq!(bounded.validity(at(5)), Some((at(5), at(18))));
-    assert_eq!(bounded.validity(at(15)), Some((at(15), at(20))));
-    assert_eq!(bounded.validity(at(21)), None);
-    assert_eq!(offer(|_| {}).validity(at(1)), Some((at(1), at(14))));
-}
-
-#[test]
-fn definitions_outside_their_limits_are_refused_with_what_to_do() {
-    use super::super::offer::Reward::PercentOff;
-    let refused = |change: fn(&mut Definition)| {
-        Offer::compile(1, plain(change), find).expect_err("not sound").to_string()
-    };
-    assert!(refused(|it| it.offer = "Yoghurt".into()).contains("a to z"));
-    assert!(refused(|it| it.headline.clear()).contains("headline"));
-    assert!(refused(|it| it.reward = PercentOff { percent: 101 }).contains("percent"));
-    assert!(refused(|it| it.minimum_quantity = -1).contains("minimum_quantity"));
-    assert!(refused(|it| it.valid_days = 0).contains("valid_days"));
-    assert!(refused(|it| it.funding.share_percent = 101).contains("share"));
-    assert!(refused(|it| (it.since, it.until) = (Some(at(2)), Some(at(1)))).contains("until"));
-    let unknown = Offer::compile(1, plain(|it| it.scope.brands = vec!["ACME".into()]), find);
-    assert_eq!(unknown, Err(OfferError::NoSuchName(Level::Brand, "ACME".into())));
-    for field in ["\"delivery\": \"automatic\"", "\"delivery\": \"personal\", \"colour\": 1"] {
-        let text = serde_json::to_string(&plain(|_| {})).expect("JSON");
-        let text = text.replace("\"delivery\":\"personal\"", field);
-        assert!(serde_json::from_str::<Definition>(&text).is_err(), "{field}");
     }
 }

@@ -9,6 +9,7 @@ mod desk;
 mod earning;
 mod encodings;
 mod ledger;
+mod offer;
 mod profile;
 mod programme;
 mod selection;
@@ -138,7 +139,8 @@ fn a_swipe() -> impl Strategy<Value = Swipe> {
 
 /// Articles of a small catalogue, so that they come again.
 fn a_product() -> impl Strategy<Value = Product> {
-    (0_u32..40, 0..10_u8, 0..10_u8).prop_map(|(product_no, no_points, sensitive)| Product {
+    let flags = (0..10_u8, 0..10_u8, 0..10_u8, 0..10_u8);
+    (0_u32..40, flags).prop_map(|(product_no, flags)| Product {
         product_no,
         taxa: Taxa {
             department_no: product_no % 9,
@@ -146,8 +148,10 @@ fn a_product() -> impl Strategy<Value = Product> {
             type_no: product_no % 12,
             brand_no: 1,
         },
-        no_points: no_points == 0,
-        sensitive: sensitive == 0,
+        no_points: flags.0 == 0,
+        sensitive: flags.1 == 0,
+        no_discount: flags.2 == 0,
+        age_restricted: flags.3 == 0,
     })
 }
 

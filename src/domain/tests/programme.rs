@@ -32,7 +32,7 @@ pub(super) fn compiled(rules: &Rules) -> Programme {
 pub(super) fn article(product_no: u32) -> Product {
     let of = |levels: u32| if product_no == 0 { 0 } else { product_no % levels + 1 };
     let taxa = Taxa { department_no: of(5), category_no: of(7), type_no: of(11), brand_no: of(3) };
-    Product { product_no, taxa, no_points: product_no == 13, sensitive: false }
+    Product { product_no, taxa, no_points: product_no == 13, ..Product::default() }
 }
 
 pub(super) fn sold(product_no: u32, net_minor: i64, thousandths: i64) -> Sold {

@@ -24,8 +24,8 @@ fn catalogue() -> Vec<Product> {
             type_no: product_no % 12,
             brand_no: product_no % 5,
         },
-        no_points: false,
         sensitive: product_no % 17 == 3,
+        ..Product::default()
     };
     std::iter::once(Product::default()).chain((1..=ARTICLES).map(product)).collect()
 }

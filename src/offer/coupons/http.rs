@@ -233,6 +233,9 @@ async fn issue_list(
             Ordered::BudgetSpent => OutcomeOut::without("budget-spent", Some(account_id)),
             Ordered::NoCustomer => OutcomeOut::without("no-customer", None),
             Ordered::NoSuchAccount => OutcomeOut::without("unknown", None),
+            Ordered::NotPersonal => {
+                return Err(invalid("/offer", "the offer has codes, and is issued to nobody"));
+            }
             // A snapshot that has the offer does not lose it, and nothing was to be revoked.
             Ordered::NoSuchOffer | Ordered::Revoked | Ordered::Redeemed | Ordered::NoSuchCoupon => {
                 return Err(Error::Bug.into());

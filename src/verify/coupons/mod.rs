@@ -6,12 +6,13 @@ pub(super) mod sql;
 
 use std::collections::{BTreeMap, HashSet};
 
-use self::sql::{BudgetRow, CouponRow};
+use self::sql::{BudgetRow, CouponRow, PoolRow, UsedRow};
 use super::accounts::History;
 use super::findings::{Findings, Kind};
 use super::sql::SwipeRow;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{Code, State};
+use crate::domain::offer::{Earlier, Offer};
 use crate::domain::{bucket, record, swipe};
 
 /// What coupons drew on budgets.
@@ -31,8 +32,13 @@ impl History<'_> {
             .and_then(|row| record::decode(&row.record).ok())
             .into_iter()
             .flat_map(|record| record.redemptions)
-            .filter_map(|redemption| Code::parse(&redemption.coupon))
+            .enumerate()
+            .map(|(at, redemption)| {
+                let of_use = Code::of_use(self.account_id, version, at);
+                Code::parse(&redemption.coupon).unwrap_or(of_use)
+            })
             .collect();
+        self.limits(version, coupons);
         for coupon in coupons {
             self.draw(coupon, swipes);
             let code = Code::from_number(coupon.code);
@@ -76,11 +82,35 @@ impl History<'_> {
         }
     }
 
+    /// What one transaction redeemed is within what the offers allow of it, or marked.
+    fn limits(&mut self, version: i64, coupons: &[CouponRow]) {
+        let snapshot = &self.ledger.reference.snapshot;
+        let is_within = |coupon: &&CouponRow| {
+            let is_redeemed = State::from_code(coupon.state) == Some(State::Redeemed);
+            !coupon.is_issue && is_redeemed && !coupon.over_limit && !coupon.over_value
+        };
+        let within = coupons.iter().filter(is_within);
+        let within: Vec<&Offer> =
+            within.filter_map(|coupon| snapshot.offer(coupon.offer_no)).collect();
+        let beyond = within.iter().enumerate().find(|(at, offer)| {
+            let before = &within[..*at];
+            let same = before.iter().filter(|other| other.offer_no == offer.offer_no);
+            let of_group = before.iter().any(|other| offer.excludes(other));
+            let earlier = Earlier { in_swipe: same.count(), of_group, ..Earlier::default() };
+            of_group || !offer.is_within_limits(&earlier)
+        });
+        let beyond = beyond.map(|(_, offer)| offer.definition.offer.clone());
+        let detail = format_args!("offer {}", beyond.as_deref().unwrap_or_default());
+        self.require(beyond.is_none(), Kind::LimitExceeded, version, detail);
+    }
+
     /// What one coupon drew on budgets: by its issue, and by how it stands. Where: in the store of
     /// the transaction; people are in none.
     fn draw(&mut self, coupon: &CouponRow, swipes: &[SwipeRow]) {
         let is_redeemed = State::from_code(coupon.state) == Some(State::Redeemed);
+        let is_revoked = State::from_code(coupon.state) == Some(State::Revoked);
         let (counts, amount) = match coupon.is_issue {
+            true if coupon.uncounted => return,
             true => (Counts::Coupons, 1),
             false if is_redeemed && !coupon.over_budget => {
                 (Counts::Value, coupon.value_minor.unwrap_or(0))
@@ -91,11 +121,35 @@ impl History<'_> {
         let sale = swipes.iter().find(|row| row.kind == swipe::Kind::Sale as i16);
         let workstation = sale.and_then(|it| ledger.reference.workstation(it.name.workstation_no));
         let store_no = workstation.map(|it| it.store_no);
-        if let Some(offer) = ledger.reference.snapshot.offer(coupon.offer_no) {
+        let offer = ledger.reference.snapshot.offer(coupon.offer_no);
+        // The void of a sale gives the use of a shared code back.
+        if let Some(offer) = offer.filter(|it| !(it.is_shared() && is_revoked)) {
             for (key, _) in offer.budgets.of(offer.offer_no, store_no, counts) {
                 *ledger.drawn.entry(key).or_default() += amount;
             }
         }
+    }
+}
+
+/// Accounts that have redeemed more than their offers allow.
+pub(super) fn limits(beyond: &[UsedRow], findings: &mut Findings) {
+    for UsedRow { offer_no, account_id, on_day, in_all } in beyond {
+        findings.add(
+            Kind::LimitExceeded,
+            format_args!("account {account_id}"),
+            format_args!("{in_all} of offer {offer_no}, {on_day} of them on one day"),
+        );
+    }
+}
+
+/// Codes of pools that nobody has made.
+pub(super) fn pools(astray: &[PoolRow], findings: &mut Findings) {
+    for PoolRow { offer_no, stored, made } in astray {
+        findings.add(
+            Kind::CouponAstray,
+            format_args!("codes of offer {offer_no}"),
+            format_args!("{stored} are stored, and {made} were made"),
+        );
     }
 }
 

@@ -312,6 +312,29 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
          FROM account, made WHERE account_id = {chain}",
         &["coupon-differs"],
     ),
+    // One more of an offer than an account may, and not marked.
+    (
+        "WITH made AS (INSERT INTO offer (offer_id, definition, created_at)
+                       VALUES ('planted', '{\"offer\":\"planted\",\"headline\":\"x\",
+                                \"delivery\":\"personal\",\"valid_days\":7,
+                                \"reward\":{\"kind\":\"percent-off\",\"percent\":5},
+                                \"limits\":{\"per_account\":1},
+                                \"funding\":{\"party\":\"x\",\"share_percent\":0}}', now())
+                       RETURNING offer_no)
+         INSERT INTO coupon (bucket, code, account_id, issued_version, changed_version, issued_at,
+                             offer_no, valid_from, valid_until, state, redeemed_on, actor)
+         SELECT bucket, bucket::bigint << 56 | n, account_id, 1, 1 + n, now(), offer_no,
+                '2026-01-01', '2026-12-31', 1, '2026-02-01', 'nobody'
+         FROM account, made, generate_series(1, 2) AS n WHERE account_id = {chain}",
+        &["coupon-differs", "limit-exceeded"],
+    ),
+    // A code that nobody has made.
+    (
+        "INSERT INTO coupon (bucket, code, account_id, issued_version, issued_at, offer_no,
+                             valid_from, valid_until, actor)
+         VALUES (5, 5::bigint << 56, 5, 0, now(), 1, '2026-01-01', '2026-12-31', 'nobody')",
+        &["coupon-astray"],
+    ),
     (
         "INSERT INTO budget (offer_no, store_no, counts, amount, spent) VALUES (1, 0, 0, 9, 1)",
         &["budget-differs"],

@@ -106,7 +106,7 @@ fn way(target: &Target, catalogue: &[Product]) -> Way {
         // Places of one level have no article in common.
         (Some((level, numbers)), None, true) => Way::Places(level, numbers.clone()),
         (None, None, false) => {
-            let known = |no: &u32| catalogue.get(*no as usize).is_some_and(|it| !it.sensitive);
+            let known = |no: &u32| catalogue.get(*no as usize).is_some_and(Product::is_offered);
             Way::Articles(products.iter().copied().filter(|no| *no > 0).filter(known).collect())
         }
         _ => by_articles(),
@@ -181,7 +181,8 @@ impl Targets {
             }
         }
         let places = distinct(pairs.iter().map(|(place, _)| *place));
-        for (mark, product) in self.marks.iter_mut().zip(catalogue) {
+        let offered = self.marks.iter_mut().zip(catalogue).filter(|(_, it)| it.is_offered());
+        for (mark, product) in offered {
             let Taxa { department_no, category_no, type_no, brand_no } = product.taxa;
             let nos = [department_no, category_no, type_no, brand_no];
             mark.places = std::array::from_fn(|level| number(&places, &(level, nos[level])));
@@ -196,7 +197,8 @@ impl Targets {
         let mut breadths = vec![0_f32; ways.len()];
         let mut shares = vec![0_f32; ways.len()];
         let mut counts: BTreeMap<(u32, u32), f32> = BTreeMap::new();
-        let sellable = catalogue.iter().zip(&self.marks).filter(|(product, _)| !product.sensitive);
+        let is_offered = |product: &Product| product.is_offered() && !product.age_restricted;
+        let sellable = catalogue.iter().zip(&self.marks).filter(|(it, _)| is_offered(it));
         for (product, mark) in sellable.filter(|(product, _)| product.product_no > 0) {
             let share = popularity.get(product.product_no as usize).copied().unwrap_or_default();
             let places = mark.places.iter().filter(|no| **no > 0);
