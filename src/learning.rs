@@ -49,8 +49,8 @@ impl<const N: usize> Choices<N> {
         self.ends.is_empty()
     }
 
-    /// The most likely weights, held towards `known` by `ridge`.
-    pub fn fit(&self, ridge: f64, known: &[f64; N]) -> [f64; N] {
+    /// The most likely weights, each held towards the `known` one by its `ridge`.
+    pub fn fit(&self, ridge: &[f64; N], known: &[f64; N]) -> [f64; N] {
         ascend(ridge, known, |weights| {
             let mut sum = Sum::default();
             let mut begin = 0;
@@ -100,7 +100,7 @@ pub fn logistic<'a, const N: usize>(
     ridge: f64,
     known: &[f64; N],
 ) -> [f64; N] {
-    ascend(ridge, known, |weights| {
+    ascend(&[ridge; N], known, |weights| {
         let mut sum = Sum::default();
         for (signs, came, counts) in examples.clone() {
             let score = dot(weights, signs);
@@ -144,14 +144,14 @@ impl<const N: usize> Sum<N> {
 
 /// Climbs to the top of a concave function; a step that leads down is halved.
 fn ascend<const N: usize>(
-    ridge: f64,
+    ridge: &[f64; N],
     known: &[f64; N],
     look: impl Fn(&[f64; N]) -> Sum<N>,
 ) -> [f64; N] {
     let held = |weights: &[f64; N]| {
         let mut sum = look(weights);
         for (at, (weight, known)) in weights.iter().zip(known).enumerate() {
-            let off = weight - known;
+            let (off, ridge) = (weight - known, ridge[at]);
             sum.likelihood -= ridge * off * off / 2.0;
             sum.slope[at] -= ridge * off;
             sum.curve[at][at] += ridge;
@@ -270,7 +270,7 @@ mod tests {
         }
         choices.add([1.0], 0.0, 0.0);
         choices.end();
-        let [weight] = choices.fit(0.0, &[0.0]);
+        let [weight] = choices.fit(&[0.0], &[0.0]);
         assert!((weight - 2.0_f64.ln()).abs() < 1e-4, "{weight}");
     }
 
@@ -282,7 +282,7 @@ mod tests {
             choices.add([0.0], if first { 0.0 } else { 1.0 }, 4.0_f32.ln());
             choices.end();
         }
-        let [weight] = choices.fit(0.0, &[0.0]);
+        let [weight] = choices.fit(&[0.0], &[0.0]);
         assert!((weight - 4.0_f64.ln()).abs() < 1e-4, "{weight}");
     }
 
