@@ -12,14 +12,14 @@ use jiff::civil::{Date, date};
 use super::clock::Stopwatch;
 use super::data::Data;
 use super::methods::{Method, draw};
-use super::metrics::{discount, mean, ratio};
+use super::metrics::{mean, ratio};
 use crate::domain::profile::Profile;
 use crate::domain::selection::offers::{
     Live, OFFER_SIGNS, Occasion, OfferRoom, OfferWeights, score,
 };
 use crate::domain::target::{Numbers, Target};
 use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon};
-use crate::learning::{area_under_curve, logistic};
+use crate::learning::{area_under_curve, logistic, ranked_gain};
 
 /// Campaigns that begin earlier are only learned from.
 const FIRST_SCORED: Date = date(2017, 8, 1);
@@ -231,11 +231,9 @@ fn figures(lists: &[&List], scores: &[Vec<f64>]) -> CouponFigures {
 /// Recall and gain of the first five; nothing when there was nothing to hit.
 fn top(order: &[usize], marks: &[(f64, bool)]) -> Option<(f64, f64)> {
     let wanted = marks.iter().filter(|(_, wanted)| *wanted).count();
-    let hits: Vec<usize> =
-        (0..order.len().min(PLACES)).filter(|place| marks[order[*place]].1).collect();
-    let gain: f64 = hits.iter().map(|place| discount(*place)).sum();
-    let ideal: f64 = (0..wanted.min(PLACES)).map(discount).sum();
-    (wanted > 0).then(|| (ratio(hits.len(), wanted), gain / ideal))
+    let in_order = || order.iter().map(|place| marks[*place].1);
+    let hits = in_order().take(PLACES).filter(|hit| *hit).count();
+    Some((ratio(hits, wanted.max(1)), ranked_gain(in_order(), PLACES)?))
 }
 
 /// Every campaign's coupons for each of its households, as things stood before its first day.
@@ -282,7 +280,8 @@ fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
             };
             let mut seen = Vec::with_capacity(upcs.len());
             let ((), cpu) = clock.measure(|| {
-                live.signs(&profile, &occasion, &mut room, |signs, count| {
+                let all = (0..).take(upcs.len());
+                live.signs(&profile, &occasion, all, &mut room, |signs, count| {
                     seen.push((*signs, count))
                 });
             });
@@ -293,7 +292,7 @@ fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
             let known = (0..).zip(coupons).zip(seen);
             let pairs = known.map(|((nth, coupon), (signs, times_bought))| Pair {
                 signs,
-                popularity: live.popularity(nth),
+                popularity: live.known(nth).popularity,
                 times_bought,
                 redeemed: redeemed.contains(&(
                     household_id,

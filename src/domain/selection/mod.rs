@@ -9,6 +9,7 @@ mod logarithm;
 pub mod offers;
 pub mod showcase;
 mod signs;
+pub mod sold;
 
 use self::signs::Household;
 pub use self::signs::{Habit, LATELY, NEVER, REFINEMENTS, SIGNS, Weights, closed_form};

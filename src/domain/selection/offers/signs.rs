@@ -10,6 +10,10 @@ use super::super::logarithm::ln_1p;
 /// How many signs a coupon has for an account.
 pub const OFFER_SIGNS: usize = 30;
 
+/// Raised when a sign comes to mean something else: weights that were learned before are for other
+/// signs.
+pub const SIGNS_VERSION: i16 = 1;
+
 /// How much each sign counts towards the logarithm of the odds that a coupon is redeemed.
 pub type OfferWeights = [f32; OFFER_SIGNS];
 
@@ -21,6 +25,13 @@ pub const BUILT_IN: OfferWeights = [
     -0.296, -0.009, -0.112, -0.323, 0.124,
 ];
 
+/// Puts the popularity of a coupon's articles into its signs, where another one stood before.
+pub fn with_popularity(signs: &mut [f32; OFFER_SIGNS], known: &Known) {
+    signs[13] = known.log_popularity;
+    let is_bought = signs[4] > 0.0;
+    signs[12] = if is_bought { 0.0 } else { known.log_popularity };
+}
+
 /// What is known of the moment besides the profile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Occasion {
@@ -30,6 +41,13 @@ pub struct Occasion {
     pub redeemed: u32,
     /// Campaigns that the account was in before.
     pub campaigns: u32,
+}
+
+impl Occasion {
+    /// At the till, which looks at nothing but the profile.
+    pub fn at_the_till(profile: &Profile) -> Self {
+        Self { redeemed: profile.redemptions(), ..Self::default() }
+    }
 }
 
 /// What of a coupon is the same for all accounts.
