@@ -78,8 +78,7 @@ async fn offers(service: &TestService) {
         let catalogue = &service.replica.app.catalogue;
         let snapshot = catalogue.current();
         offer::add(&service.pool, &snapshot, definition, Timestamp::now()).await.expect("sound");
-        until("the offer is known", async || catalogue.current().offer_named(name).is_some())
-            .await;
+        until("the offer is known", async || catalogue.current().offer_named(name).is_some()).await;
     }
 }
 
@@ -126,8 +125,7 @@ async fn in_force(service: &TestService, published: Published) {
         let snapshot = catalogue.current();
         let epoch = snapshot.epoch_on(SINCE.parse().expect("a date"));
         epoch.is_some_and(|epoch| {
-            epoch.epoch == published.epoch
-                && snapshot.model_of(epoch.epoch).0 == published.model_no
+            epoch.epoch == published.epoch && snapshot.model_of(epoch.epoch).0 == published.model_no
         })
     })
     .await;
@@ -254,7 +252,9 @@ async fn a_start_that_has_passed_or_comes_before_the_newest_epoch_is_refused() {
     assert!(passed.expect_err("passed").to_string().contains("give --from 2026-03-14 or later"));
     learner.publish(&learned, Part::Popularity, &start(SINCE)).await.expect("published");
     let early = learner.publish(&learned, Part::Popularity, &start(BEFORE)).await;
-    assert!(early.expect_err("early").to_string().contains("the newest epoch starts on 2026-03-21"));
+    assert!(
+        early.expect_err("early").to_string().contains("the newest epoch starts on 2026-03-21")
+    );
     verified(&service).await;
 }
 

@@ -107,7 +107,9 @@ mod tests {
     #[test]
     fn damaged_counts_do_not_ask_for_all_memory() {
         let mut out = Writer::new(ENCODING);
-        [1, 1, u64::from(u32::MAX), 1].map(|number| out.unsigned(number));
+        for number in [1, 1, u64::from(u32::MAX), 1] {
+            out.unsigned(number);
+        }
         assert_eq!(Sold::decode(&out.finish()), Err(DecodeError::Damaged));
     }
 }

@@ -16,7 +16,7 @@ pub use self::signs::{
     BUILT_IN, Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, SIGNS_VERSION,
     score, with_popularity,
 };
-use self::signs::{Columns, Scorer, Share};
+use self::signs::{Columns, Scorer, Scores, Share};
 use self::targets::{Mark, Targets};
 
 /// Coupons that are live, arranged by what they hold for.
@@ -37,7 +37,7 @@ pub struct OfferRoom {
     brands: Sums<f32>,
     kinds: Sums<f32>,
     places: Sums<Own>,
-    scores: Vec<f32>,
+    scores: Scores,
     best: Vec<(u32, f32)>,
 }
 
@@ -106,15 +106,11 @@ impl Live {
         self.look_at(profile, room);
         let OfferRoom { common, owned, scores, best, .. } = room;
         let scorer = Scorer::new(&self.weights, Customer::of(profile, occasion));
-        scorer.never_bought(&self.shares, common, scores);
-        for target in &*owned {
-            let at = *target as usize;
-            scores[at] = scorer.bought(self.shares[at], &common.of(at));
-        }
+        scorer.scores(&self.shares, common, owned, scores);
         best.clear();
         let mut least = if most == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
         for (coupon, target) in (0_u32..).zip(&self.targets.of_coupon) {
-            let score = scores[*target as usize];
+            let score = scores.of_target[*target as usize];
             // What comes later goes after its equals.
             if best.len() == most && score <= least || !may(coupon) {
                 continue;
