@@ -12,7 +12,6 @@ use super::{Epoch, Model, Products, Snapshot, Workstation};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
-use crate::domain::offer::Offer;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
 use crate::domain::selection::offers::SIGNS_VERSION;

@@ -21,7 +21,7 @@ struct Purchases {
 
 /// The habits of a level's items, by id. `households` are their baskets, oldest first;
 /// `popularity`, by id, is the share of all baskets.
-pub fn learn<'a>(
+pub(super) fn learn<'a>(
     households: impl Iterator<Item = &'a [Basket]>,
     level: Level,
     popularity: &[f32],
