@@ -49,8 +49,8 @@ impl<const N: usize> Choices<N> {
         self.ends.is_empty()
     }
 
-    /// The most likely weights, held towards `known` by `ridge`.
-    pub fn fit(&self, ridge: f64, known: &[f64; N]) -> [f64; N] {
+    /// The most likely weights, each held towards the `known` one by its `ridge`.
+    pub fn fit(&self, ridge: &[f64; N], known: &[f64; N]) -> [f64; N] {
         ascend(ridge, known, |weights| {
             let mut sum = Sum::default();
             let mut begin = 0;
@@ -100,7 +100,7 @@ pub fn logistic<'a, const N: usize>(
     ridge: f64,
     known: &[f64; N],
 ) -> [f64; N] {
-    ascend(ridge, known, |weights| {
+    ascend(&[ridge; N], known, |weights| {
         let mut sum = Sum::default();
         for (signs, came, counts) in examples.clone() {
             let score = dot(weights, signs);
@@ -144,14 +144,14 @@ impl<const N: usize> Sum<N> {
 
 /// Climbs to the top of a concave function; a step that leads down is halved.
 fn ascend<const N: usize>(
-    ridge: f64,
+    ridge: &[f64; N],
     known: &[f64; N],
     look: impl Fn(&[f64; N]) -> Sum<N>,
 ) -> [f64; N] {
     let held = |weights: &[f64; N]| {
         let mut sum = look(weights);
         for (at, (weight, known)) in weights.iter().zip(known).enumerate() {
-            let off = weight - known;
+            let (off, ridge) = (weight - known, ridge[at]);
             sum.likelihood -= ridge * off * off / 2.0;
             sum.slope[at] -= ridge * off;
             sum.curve[at][at] += ridge;
@@ -227,6 +227,23 @@ pub fn area_under_curve(scores: &[(f64, bool)]) -> Option<f64> {
     Some(won / (count(positives) * count(negatives)))
 }
 
+/// What a hit on a place (from 0) of a list is worth.
+pub fn discount(place: usize) -> f64 {
+    1.0 / count(place + 2).log2()
+}
+
+/// The gain of what is marked among the first `places` of a list, as a share of what the best order
+/// would gain; nothing when nothing is marked.
+pub fn ranked_gain(marks: impl Iterator<Item = bool>, places: usize) -> Option<f64> {
+    let (mut gain, mut marked) = (0.0, 0);
+    for (place, _) in marks.enumerate().filter(|(_, mark)| *mark) {
+        marked += 1;
+        gain += if place < places { discount(place) } else { 0.0 };
+    }
+    let best: f64 = (0..marked.min(places)).map(discount).sum();
+    (marked > 0).then(|| gain / best)
+}
+
 #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
 fn count(count: usize) -> f64 {
     count as f64
@@ -270,7 +287,7 @@ mod tests {
         }
         choices.add([1.0], 0.0, 0.0);
         choices.end();
-        let [weight] = choices.fit(0.0, &[0.0]);
+        let [weight] = choices.fit(&[0.0], &[0.0]);
         assert!((weight - 2.0_f64.ln()).abs() < 1e-4, "{weight}");
     }
 
@@ -282,8 +299,19 @@ mod tests {
             choices.add([0.0], if first { 0.0 } else { 1.0 }, 4.0_f32.ln());
             choices.end();
         }
-        let [weight] = choices.fit(0.0, &[0.0]);
+        let [weight] = choices.fit(&[0.0], &[0.0]);
         assert!((weight - 4.0_f64.ln()).abs() < 1e-4, "{weight}");
+    }
+
+    #[test]
+    fn the_gain_of_a_list_is_a_share_of_the_best_one() {
+        let gain = |marks: &[bool], places| ranked_gain(marks.iter().copied(), places);
+        assert_eq!(gain(&[false, false], 5), None);
+        assert_eq!(gain(&[true, true, false], 5), Some(1.0));
+        assert_eq!(gain(&[false, false, true], 2), Some(0.0));
+        // By hand: 1/log2(3) of 1 + 1/log2(3).
+        let found = gain(&[false, true, true], 2).expect("two are marked");
+        assert!((found - 0.630_93 / 1.630_93).abs() < 1e-5, "{found}");
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod export;
 pub mod http;
 pub mod import;
 pub mod journey;
+pub mod learn;
 pub mod learning;
 pub mod metrics;
 pub mod offer;

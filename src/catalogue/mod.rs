@@ -26,6 +26,7 @@ use crate::domain::product::Product;
 use crate::domain::profile::Visit;
 use crate::domain::programme::earning::Place;
 use crate::domain::programme::{Level, Programme, Rules};
+use crate::domain::selection::offers::{BUILT_IN, OfferWeights};
 use crate::domain::selection::showcase::Showcase;
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
@@ -95,7 +96,28 @@ pub struct Snapshot {
     shared_codes: HashMap<String, i32>,
     /// Numbers of those whose limits look back.
     limited_offers: Vec<i32>,
-    showcase: Showcase,
+    /// What the till chooses with, by number.
+    models: BTreeMap<i32, Arc<Model>>,
+    /// Since which epoch which model counts, oldest first; none: what is built in.
+    models_since: Vec<(i32, Option<i32>)>,
+    /// As the latest models arrange the offers, each since its epoch, oldest first.
+    showcases: Vec<(i32, Arc<Showcase>)>,
+}
+
+/// What the till chooses coupons with.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// How much each sign counts.
+    pub weights: OfferWeights,
+    /// Each article's share of all baskets, by number; what is beyond is rare.
+    pub popularity: Vec<f32>,
+}
+
+impl Default for Model {
+    /// What is built in.
+    fn default() -> Self {
+        Self { weights: BUILT_IN, popularity: Vec::new() }
+    }
 }
 
 impl Snapshot {
@@ -109,9 +131,19 @@ impl Snapshot {
         &self.limited_offers
     }
 
-    /// The offers that the till chooses from.
-    pub fn showcase(&self) -> &Showcase {
-        &self.showcase
+    /// The offers that the till chooses from on a business date, as the model of that date's epoch
+    /// arranges them; of models that were replaced long ago the oldest that is held.
+    pub fn showcase_on(&self, business_date: Date) -> Option<&Showcase> {
+        let epoch = self.epoch_on(business_date)?.epoch;
+        let of_epoch = self.showcases.iter().rev().find(|(since, _)| *since <= epoch);
+        of_epoch.or(self.showcases.first()).map(|(_, showcase)| &**showcase)
+    }
+
+    /// What the till chooses with in an epoch, and its number; none: what is built in.
+    pub fn model_of(&self, epoch: i32) -> (Option<i32>, Arc<Model>) {
+        let since = self.models_since.iter().rev().find(|(since, _)| *since <= epoch);
+        let known = since.and_then(|(_, no)| Some((*no, Arc::clone(self.models.get(&(*no)?)?))));
+        known.unwrap_or_default()
     }
 
     /// An offer by number.
@@ -209,6 +241,16 @@ impl Snapshot {
         self.workstations.iter().flat_map(|(store_id, of_store)| {
             of_store.iter().map(|(id, workstation)| (&**store_id, &**id, workstation))
         })
+    }
+
+    /// Articles as the newest epoch has them, indexed by number.
+    pub fn articles(&self) -> Vec<Product> {
+        let last = self.newest_articles().map(|product| product.product_no).max();
+        let mut articles = vec![Product::default(); last.unwrap_or_default() as usize + 1];
+        for product in self.newest_articles() {
+            articles[product.product_no as usize] = product;
+        }
+        articles
     }
 
     /// Every article that a catalogue ever had: its number and how tills name it.

@@ -1,5 +1,6 @@
 //! Statements that read the reference tables, and what their rows become.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -7,18 +8,23 @@ use jiff::tz::TimeZone;
 use tokio_postgres::{Client, Row};
 use zeroize::Zeroizing;
 
-use super::{Epoch, Products, Snapshot, Workstation};
+use super::{Epoch, Model, Products, Snapshot, Workstation};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
 use crate::domain::offer::{Offer, SharedCode};
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
-use crate::domain::selection::offers;
+use crate::domain::selection::offers::SIGNS_VERSION;
 use crate::domain::selection::showcase::Showcase;
+use crate::domain::selection::sold::Sold;
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
 use crate::sealing::{OpenError, Sealer};
+
+/// The latest starts of models that are held: the one that counts, the one before, for baskets that
+/// come late, and one that is still to come.
+const MODELS_MAX: usize = 3;
 
 /// The number that every change of a reference table raises.
 const REFERENCE_VERSION: &str = "
@@ -52,6 +58,17 @@ SELECT taxon_no, level, name FROM taxon";
 const OFFERS: &str = "
 -- catalogue::offers
 SELECT offer_no, definition::text AS definition FROM offer ORDER BY offer_no";
+
+/// Since which epochs which models count.
+const MODELS_SINCE: &str = "
+-- catalogue::models_since
+SELECT epoch, model_no FROM model_since ORDER BY epoch";
+
+/// Models that are not held yet.
+const MODELS: &str = "
+-- catalogue::models
+SELECT model_no, signs, weights, sold FROM selection_model
+WHERE model_no = ANY($1::integer[])";
 
 /// Articles as each epoch has them, oldest version first.
 const PRODUCTS: &str = "
@@ -196,10 +213,12 @@ async fn load_with(
     snapshot.epochs = compiled(&epochs, &snapshot)?;
 
     load_offers(client, &mut snapshot).await?;
+    load_models(client, &mut snapshot, held).await?;
+    snapshot.showcases = showcases(&snapshot);
     Ok(snapshot)
 }
 
-/// Offers, against the names of the snapshot, and those of them that the till chooses from.
+/// Offers, against the names of the snapshot.
 async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Error> {
     let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
@@ -222,28 +241,78 @@ async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Err
             Err(error) => tracing::error!(offer_no, %error, "an offer cannot be loaded"),
         }
     }
-    let at_the_till = snapshot.offers.values().filter(|offer| offer.definition.at_the_till);
-    let restricted: Vec<Product> = snapshot.restricted_articles().collect();
-    let is_restricted =
-        |offer: &Offer| restricted.iter().any(|product| offer.target().is_restricted(product));
-    let at_the_till = at_the_till.filter(|offer| !is_restricted(offer));
-    let at_the_till: Vec<Arc<Offer>> = at_the_till.cloned().collect();
-    if !at_the_till.is_empty() {
-        let articles = by_number(snapshot);
-        snapshot.showcase =
-            Showcase::new(at_the_till.into_iter(), &articles, &[], offers::BUILT_IN);
+    Ok(())
+}
+
+/// The latest models, and since when they count. They never change: what is held stays.
+async fn load_models(
+    client: &Client,
+    snapshot: &mut Snapshot,
+    held: &Snapshot,
+) -> Result<(), Error> {
+    let statement = client.prepare(MODELS_SINCE).await.map_err(DbError::from)?;
+    let since = client.query(&statement, &[]).await.map_err(DbError::from)?;
+    let since = since.iter().map(|row| (row.get("epoch"), row.get("model_no")));
+    snapshot.models_since = since.collect();
+    let latest = snapshot.models_since.iter().rev().take(MODELS_MAX);
+    let wanted: BTreeSet<i32> = latest.filter_map(|(_, model_no)| *model_no).collect();
+    let is_wanted = |no: &i32| wanted.contains(no);
+    let known = held.models.iter().filter(|(no, _)| is_wanted(no));
+    snapshot.models = known.map(|(no, model)| (*no, Arc::clone(model))).collect();
+    let missing: Vec<i32> =
+        wanted.into_iter().filter(|no| !snapshot.models.contains_key(no)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let statement = client.prepare(MODELS).await.map_err(DbError::from)?;
+    for row in client.query(&statement, &[&missing]).await.map_err(DbError::from)? {
+        let model_no: i32 = row.get("model_no");
+        match model(&row) {
+            Ok(model) => {
+                snapshot.models.insert(model_no, Arc::new(model));
+            }
+            // Tills go on with what is built in: coupons are chosen less well, and none is lost.
+            Err(error) => tracing::error!(model_no, %error, "a model cannot be loaded"),
+        }
     }
     Ok(())
 }
 
-/// Articles as the newest epoch has them, indexed by number.
-fn by_number(snapshot: &Snapshot) -> Vec<Product> {
-    let last = snapshot.newest_articles().map(|product| product.product_no).max();
-    let mut articles = vec![Product::default(); last.unwrap_or_default() as usize + 1];
-    for product in snapshot.newest_articles() {
-        articles[product.product_no as usize] = product;
+fn model(row: &Row) -> Result<Model, String> {
+    let signs: i16 = row.get("signs");
+    if signs != SIGNS_VERSION {
+        return Err(format!("its weights are for signs {signs}, not {SIGNS_VERSION}"));
     }
-    articles
+    let weights: Vec<f32> = row.get("weights");
+    let count = weights.len();
+    let weights = weights.try_into().map_err(|_| format!("it has {count} weights"))?;
+    let sold = Sold::decode(row.get("sold")).map_err(|error| error.to_string())?;
+    Ok(Model { weights, popularity: sold.shares() })
+}
+
+/// The offers that the till chooses from, arranged by each of the latest models.
+fn showcases(snapshot: &Snapshot) -> Vec<(i32, Arc<Showcase>)> {
+    let restricted: Vec<Product> = snapshot.restricted_articles().collect();
+    let is_restricted =
+        |offer: &Offer| restricted.iter().any(|product| offer.target().is_restricted(product));
+    let at_the_till = snapshot.offers.values().filter(|offer| offer.definition.at_the_till);
+    let at_the_till: Vec<_> = at_the_till.filter(|offer| !is_restricted(offer)).collect();
+    if at_the_till.is_empty() {
+        return Vec::new();
+    }
+    let articles = snapshot.articles();
+    let arranged = |since: i32| {
+        let (_, model) = snapshot.model_of(since);
+        let Model { weights, popularity } = &*model;
+        let at_the_till = at_the_till.iter().map(|offer| Arc::clone(offer));
+        let showcase = Showcase::new(at_the_till, &articles, popularity, *weights);
+        (since, Arc::new(showcase))
+    };
+    let starts = &snapshot.models_since;
+    // Before the first of them what is built in counts.
+    let from_the_beginning = (starts.len() < MODELS_MAX).then_some(0);
+    let latest = starts[starts.len().saturating_sub(MODELS_MAX)..].iter().map(|(since, _)| *since);
+    from_the_beginning.into_iter().chain(latest).map(arranged).collect()
 }
 
 /// Epochs with their rules compiled against the names of the snapshot.

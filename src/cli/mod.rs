@@ -7,6 +7,7 @@ mod demo_file;
 pub mod evaluate;
 mod households;
 pub mod import;
+mod learn;
 mod migrate;
 mod offer;
 mod programme;
@@ -58,6 +59,7 @@ enum Command {
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
     Evaluate(evaluate::EvaluateArgs),
+    Learn(learn::LearnArgs),
     Verify(verify::VerifyArgs),
 }
 
@@ -98,6 +100,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,
         Command::Evaluate(args) => evaluate::run(&args),
+        Command::Learn(args) => Box::pin(learn::run(args, &config)).await,
         Command::Verify(args) => Box::pin(verify::run(args, &config)).await,
     }
 }

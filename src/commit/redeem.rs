@@ -221,10 +221,10 @@ impl Fold<'_> {
         basket: &Basket<'_>,
         job: &Job,
     ) -> Vec<(Code, Choice)> {
-        let showcase = self.snapshot.showcase();
-        if showcase.is_empty() || hot.account.state != State::Enrolled {
+        let showcase = self.snapshot.showcase_on(basket.business_date);
+        let Some(showcase) = showcase.filter(|_| hot.account.state == State::Enrolled) else {
             return Vec::new();
-        }
+        };
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
         let open = hot.open_on(basket.business_date).count();
         let most = self.limits.per_swipe.min(self.limits.open_max.saturating_sub(open));

@@ -31,6 +31,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0011_heirs", include_str!("../../migrations/0011_heirs.sql")),
     ("0012_tally", include_str!("../../migrations/0012_tally.sql")),
     ("0013_till", include_str!("../../migrations/0013_till.sql")),
+    ("0014_models", include_str!("../../migrations/0014_models.sql")),
     ("0015_limits", include_str!("../../migrations/0015_limits.sql")),
 ];
 

@@ -3,19 +3,21 @@
 
 /// Items that are connected: those most households bought. The cost grows with the cube.
 const ITEMS_MAX: usize = 1_200;
-/// Connections that are kept towards each item.
-const KEPT: usize = 40;
-
-/// How strongly to hold connections down that few households support, in households.
+/// What is made of the connections.
 #[derive(Clone, Copy, Debug)]
-pub struct Damping(pub f32);
+pub struct Thinning {
+    /// How strongly to hold connections down that few households support, in households.
+    pub damping: f32,
+    /// Connections that are kept towards each item.
+    pub kept: usize,
+}
 
 /// For each of `items` ids: to which ids it points, and how strongly. `households` are the sets
 /// of what each bought.
 pub fn learn(
     households: &[Vec<u32>],
     items: usize,
-    Damping(damping): Damping,
+    Thinning { damping, kept }: Thinning,
 ) -> Vec<Vec<(u32, f32)>> {
     let mut buyers = vec![0_u32; items];
     for id in households.iter().flatten() {
@@ -55,7 +57,7 @@ pub fn learn(
         let strength = |from: usize| -gram[from * count + to] / own;
         column.extend((0..count).filter(|from| *from != to).map(|from| (strength(from), from)));
         column.sort_unstable_by(|a, b| b.0.abs().total_cmp(&a.0.abs()).then(a.1.cmp(&b.1)));
-        for (strength, from) in column.iter().take(KEPT) {
+        for (strength, from) in column.iter().take(kept) {
             related[ids[*from] as usize].push((ids[to], *strength));
         }
     }
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn what_the_same_households_buy_points_to_each_other() {
         let households = [vec![1, 2], vec![1, 2], vec![1, 2, 3], vec![3, 4], vec![3, 4], vec![4]];
-        let related = learn(&households, 5, Damping(1.0));
+        let related = learn(&households, 5, Thinning { damping: 1.0, kept: 40 });
         let strength = |from: usize, to: u32| {
             related[from].iter().find(|(id, _)| *id == to).map_or(0.0, |(_, strength)| *strength)
         };

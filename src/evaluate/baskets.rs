@@ -9,15 +9,16 @@ use std::time::Duration;
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
-use super::affinity::{self, Damping};
+use super::affinity::{self, Thinning};
 use super::clock::Stopwatch;
 use super::data::Data;
+use super::habits;
 use super::methods::{Chooser, METHODS, Method, PARTS, draw};
 use super::metrics::{Score, judge};
 use super::queries::{Counts, Parting, indexes, walk};
 use crate::domain::profile::{Level, Profile};
 use crate::domain::selection::{
-    Assortment, LATELY, Part, REFINEMENTS, Room, SIGNS, Standing, Weights,
+    Assortment, LATELY, NEVER, Part, REFINEMENTS, Room, SIGNS, Standing, Weights,
 };
 use crate::learning::Choices;
 
@@ -127,10 +128,13 @@ fn assortment(
         }
         counts.into_iter().map(move |count| count / baskets.max(1.0))
     };
-    let standings = share(Date::MIN).zip(share(since)).zip(eligible);
-    let standings = standings.map(|((popularity, recent), eligible)| Standing {
+    let popularity: Vec<f32> = share(Date::MIN).collect();
+    let habits = habits::learn(known(), level, &popularity);
+    let standings = popularity.into_iter().zip(share(since)).zip(habits).zip(eligible);
+    let standings = standings.map(|(((popularity, recent), habit), eligible)| Standing {
         popularity,
         recent,
+        habit,
         eligible: *eligible,
     });
     let sets: Vec<Vec<u32>> = known()
@@ -142,21 +146,33 @@ fn assortment(
             set
         })
         .collect();
-    let related = affinity::learn(&sets, eligible.len(), Damping(damping(level)));
+    let related = affinity::learn(&sets, eligible.len(), thinning(level));
     Assortment::new(level, standings.collect(), related, weights)
 }
 
-/// Tuned on open households: the finer the level, the less one household's purchase says.
-fn damping(level: Level) -> f32 {
+/// Tuned on open households, among what is new to them: the more connections the better, as far
+/// as the time for it goes.
+fn thinning(level: Level) -> Thinning {
     match level {
-        Level::Category => 200.0,
-        Level::Type => 300.0,
-        Level::Product => 300.0,
+        Level::Category => Thinning { damping: 500.0, kept: 400 },
+        Level::Type => Thinning { damping: 400.0, kept: 120 },
+        Level::Product => Thinning { damping: 300.0, kept: 40 },
     }
 }
 
-/// Whether what was bought before is told apart by more than the closed form. Tried on open
-/// households: among products it helps, among types and categories it took away.
+/// By how much each weight is held, and towards what. The closed form is good and each household
+/// teaches little of it; what is new to a household has no such form. Tuned on open households.
+fn known_weights(level: Level) -> ([f64; SIGNS], [f64; SIGNS]) {
+    let (mut ridge, mut known) = ([1.0; SIGNS], [0.0; SIGNS]);
+    if !refined(level) {
+        ridge[..NEVER].fill(20.0);
+        known[0] = 1.0;
+    }
+    (ridge, known)
+}
+
+/// Whether what was bought before is told apart by more than the closed form and habits. Tried on
+/// open households: among products it helps, among types and categories it took away.
 fn refined(level: Level) -> bool {
     level == Level::Product
 }
@@ -221,6 +237,7 @@ fn learn_weights(data: &Data, setting: &Setting<'_>) -> Weights {
     if choices.is_empty() {
         return Weights::CLOSED_FORM;
     }
+    let (ridge, center) = known_weights(level);
     #[expect(clippy::cast_possible_truncation, reason = "weights are of a few digits")]
-    Weights(choices.fit(1.0, &[0.0; SIGNS]).map(|weight| weight as f32))
+    Weights(choices.fit(&ridge, &center).map(|weight| weight as f32))
 }

@@ -12,14 +12,14 @@ use jiff::civil::{Date, date};
 use super::clock::Stopwatch;
 use super::data::Data;
 use super::methods::{Method, draw};
-use super::metrics::{discount, mean, ratio};
+use super::metrics::{mean, ratio};
 use crate::domain::profile::Profile;
 use crate::domain::selection::offers::{
     Live, OFFER_SIGNS, Occasion, OfferRoom, OfferWeights, score,
 };
 use crate::domain::target::{Numbers, Target};
 use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon};
-use crate::learning::{area_under_curve, logistic};
+use crate::learning::{area_under_curve, logistic, ranked_gain};
 
 /// Campaigns that begin earlier are only learned from.
 const FIRST_SCORED: Date = date(2017, 8, 1);
@@ -93,6 +93,10 @@ pub struct CouponTask {
     pub choose_p50_us: f64,
     /// The same for 99 of 100 households.
     pub choose_p99_us: f64,
+    /// What the profiles take that these choices look at, as they are held in memory: the mean.
+    pub profile_mean_bytes: f64,
+    /// The same: 99 of 100 take no more.
+    pub profile_p99_bytes: usize,
 }
 
 /// The methods that have an order of coupons.
@@ -128,7 +132,7 @@ pub fn evaluate(
         task.never_bought_redeemed += usize::from(never && pair.redeemed);
     }
     if let Some(weights) = weights.last() {
-        [task.choose_p50_us, task.choose_p99_us] = choosing(data, open, scored, *weights);
+        choosing(data, open, scored, *weights, &mut task);
     }
     let clock = Stopwatch::default();
     let figures = COUPON_METHODS.map(|method| {
@@ -227,11 +231,9 @@ fn figures(lists: &[&List], scores: &[Vec<f64>]) -> CouponFigures {
 /// Recall and gain of the first five; nothing when there was nothing to hit.
 fn top(order: &[usize], marks: &[(f64, bool)]) -> Option<(f64, f64)> {
     let wanted = marks.iter().filter(|(_, wanted)| *wanted).count();
-    let hits: Vec<usize> =
-        (0..order.len().min(PLACES)).filter(|place| marks[order[*place]].1).collect();
-    let gain: f64 = hits.iter().map(|place| discount(*place)).sum();
-    let ideal: f64 = (0..wanted.min(PLACES)).map(discount).sum();
-    (wanted > 0).then(|| (ratio(hits.len(), wanted), gain / ideal))
+    let in_order = || order.iter().map(|place| marks[*place].1);
+    let hits = in_order().take(PLACES).filter(|hit| *hit).count();
+    Some((ratio(hits, wanted.max(1)), ranked_gain(in_order(), PLACES)?))
 }
 
 /// Every campaign's coupons for each of its households, as things stood before its first day.
@@ -278,7 +280,8 @@ fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
             };
             let mut seen = Vec::with_capacity(upcs.len());
             let ((), cpu) = clock.measure(|| {
-                live.signs(&profile, &occasion, &mut room, |signs, count| {
+                let all = (0..).take(upcs.len());
+                live.signs(&profile, &occasion, all, &mut room, |signs, count| {
                     seen.push((*signs, count))
                 });
             });
@@ -289,7 +292,7 @@ fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
             let known = (0..).zip(coupons).zip(seen);
             let pairs = known.map(|((nth, coupon), (signs, times_bought))| Pair {
                 signs,
-                popularity: live.popularity(nth),
+                popularity: live.known(nth).popularity,
                 times_bought,
                 redeemed: redeemed.contains(&(
                     household_id,
@@ -348,17 +351,22 @@ fn live(
     Live::new(&targets, &data.products, &counts, weights)
 }
 
-/// Processor time to choose among a thousand live coupons for the profiles that households had
-/// at baskets drawn from all of theirs, in µs: the half and the ninety-ninth of a hundred that
-/// took least.
-fn choosing(data: &Data, open: &[bool], scored: &[bool], weights: OfferWeights) -> [f64; 2] {
+/// Chooses among a thousand live coupons for the profiles that households had at baskets drawn
+/// from all of theirs, and notes what it took and how large these profiles are.
+fn choosing(
+    data: &Data,
+    open: &[bool],
+    scored: &[bool],
+    weights: OfferWeights,
+    task: &mut CouponTask,
+) {
     let all: Vec<&JourneyCoupon> = data.campaigns.iter().flat_map(ranked).collect();
     let thousand: Vec<&JourneyCoupon> = all.iter().copied().cycle().take(LIVE).collect();
     let live = live(data, open, &thousand, Date::MAX, weights);
     let occasion = Occasion { sent_along: 16, redeemed: 1, campaigns: 4 };
     let clock = Stopwatch::default();
     let mut room = OfferRoom::default();
-    let mut times = Vec::new();
+    let (mut times, mut sizes) = (Vec::new(), Vec::new());
     let chosen = data.households.iter().zip(scored).filter(|(_, scored)| **scored);
     let of_each = FIXTURES.div_ceil(chosen.clone().count().max(1));
     for (household, _) in chosen {
@@ -376,12 +384,15 @@ fn choosing(data: &Data, open: &[bool], scored: &[bool], weights: OfferWeights) 
                 });
                 std::hint::black_box(chosen);
                 times.push(took);
+                sizes.push(profile.encode().len());
             }
         }
     }
     times.sort_unstable();
-    [50, 99].map(|percent| {
-        let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
-        times.get(at).map_or(0.0, |took| took.as_secs_f64() * 1e6)
-    })
+    sizes.sort_unstable();
+    let at = |percent: usize| (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    let took = |percent| times.get(at(percent)).map_or(0.0, |took| took.as_secs_f64() * 1e6);
+    (task.choose_p50_us, task.choose_p99_us) = (took(50), took(99));
+    task.profile_mean_bytes = ratio(sizes.iter().sum(), sizes.len().max(1));
+    task.profile_p99_bytes = sizes.get(at(99)).copied().unwrap_or_default();
 }

@@ -1,6 +1,8 @@
 //! The figures by which lists are judged, and their means. Knows nothing of baskets, methods
 //! or files.
 
+use crate::learning::discount;
+
 /// How one list did.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Score {
@@ -27,11 +29,6 @@ pub fn judge(list: &[u32], truth: &[u32], ideal_max: usize) -> Score {
         ndcg: gain / ideal,
         hit: if hits.first().is_some_and(|place| *place < 5) { 1.0 } else { 0.0 },
     }
-}
-
-/// What a hit on a place (from 0) is worth.
-pub fn discount(place: usize) -> f64 {
-    1.0 / ratio(place + 2, 1).log2()
 }
 
 /// A share of counts.

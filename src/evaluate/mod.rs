@@ -6,13 +6,14 @@
 //! what was bought or redeemed anyway, so nothing here is an effect of a coupon.
 //!
 //! In reading order: [`data`], [`queries`], [`methods`], [`baskets`], [`coupons`],
-//! [`metrics`], [`tables`]; [`affinity`] is arithmetic, and so is [`crate::learning`].
+//! [`metrics`], [`tables`]; [`affinity`] and `habits` are arithmetic, and so is [`crate::learning`].
 
 pub mod affinity;
 pub mod baskets;
 mod clock;
 pub mod coupons;
 pub mod data;
+mod habits;
 pub mod methods;
 pub mod metrics;
 pub mod queries;
@@ -109,6 +110,8 @@ pub struct CouponRow {
     pub bought_ndcg_at_5: f64,
     pub choose_p50_us: f64,
     pub choose_p99_us: f64,
+    pub profile_mean_bytes: f64,
+    pub profile_p99_bytes: usize,
 }
 
 /// Everything that was measured.
@@ -241,6 +244,8 @@ fn coupon_row((method, figures): &(Method, CouponFigures), task: &CouponTask) ->
             bought_ndcg_at_5: figures.bought_ndcg_at_5,
             choose_p50_us: task.choose_p50_us,
             choose_p99_us: task.choose_p99_us,
+            profile_mean_bytes: task.profile_mean_bytes,
+            profile_p99_bytes: task.profile_p99_bytes,
         }),
         households: figures.households,
         queries: figures.lists,

@@ -208,6 +208,8 @@ fn every_task_has_its_rows() {
     let last = &json[report.rows.len() - 1];
     assert_eq!((&last["task"], &last["method"]), (&"coupon".into(), &"ours".into()));
     assert!(last["pooled_auc"].is_f64() && last.get("recall_at_10").is_none());
+    assert!(last["profile_p99_bytes"].as_u64().expect("a number") > 100);
+    assert!(report.to_string().contains("A profile, as it is held in memory: "));
     let text = report.to_string();
     assert!(text.contains("The next baskets from 2017-09-01, by category: 24 households"));
 }

@@ -28,6 +28,7 @@ mod generated_bodies;
 mod import;
 mod inherited_coupons;
 mod keys;
+mod learn;
 mod lost_answers;
 mod model;
 mod offer_limits;

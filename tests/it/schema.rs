@@ -33,6 +33,8 @@ const REFERENCE_TABLES: &[&str] = &[
     "offer",
     "budget",
     "lease",
+    "selection_model",
+    "model_since",
     "refinery_schema_history",
 ];
 

@@ -63,13 +63,31 @@ impl Bought {
         }
     }
 
-    /// Of [`Bought::counts`] the slowly decayed one, in 1024ths.
-    pub(super) fn slow(&self) -> u16 {
+    /// Baskets that held an item whose last one lies `since` baskets back, and the day of the first.
+    pub(super) fn count_and_first_day(&self, days: &[u16], since: u32) -> (u16, u16) {
         match self {
-            Self::Few(gaps) => gaps
-                .iter()
-                .fold(ONE, |slow, gap| decayed(slow, &SLOW, gap.into()).saturating_add(ONE)),
-            Self::Often(counts) => counts.slow,
+            Self::Few(gaps) => {
+                let first_day = day_of(days, since.saturating_add(gaps.sum()));
+                (u16::from(gaps.len) + 1, first_day)
+            }
+            Self::Often(Counts { count, first_day, .. }) => (*count, *first_day),
+        }
+    }
+
+    /// The count of such an item as it has decayed by now, in baskets. What is kept is rounded with
+    /// each basket; what is only asked for need not be, and takes half as long.
+    pub(super) fn slow_now(&self, since: u32) -> f32 {
+        match self {
+            Self::Few(gaps) => gaps.powers(&SLOW, since),
+            Self::Often(counts) => f32::from(counts.slow) / f32::from(ONE) * power(&SLOW, since),
+        }
+    }
+
+    /// The same of the one that decays faster.
+    pub(super) fn fast_now(&self, since: u32) -> f32 {
+        match self {
+            Self::Few(gaps) => gaps.powers(&FAST, since),
+            Self::Often(counts) => f32::from(counts.fast) / f32::from(ONE) * power(&FAST, since),
         }
     }
 
@@ -149,6 +167,17 @@ impl Gaps {
         self.iter().map(u32::from).sum()
     }
 
+    /// Σ of the powers for each basket that held the item, of which the last lies `since` back.
+    fn powers(&self, table: &[f32; POWERS], since: u32) -> f32 {
+        let mut back = since;
+        let mut sum = power(table, back);
+        for gap in self.baskets[..usize::from(self.len)].iter().rev() {
+            back = back.saturating_add(u32::from(*gap));
+            sum += power(table, back);
+        }
+        sum
+    }
+
     fn counts(&self, days: &[u16], since: u32) -> Counts {
         let (mut slow, mut fast) = (ONE, ONE);
         for gap in self.iter() {
@@ -185,14 +214,18 @@ const fn powers(base: f32) -> [f32; POWERS] {
     table
 }
 
+/// What is left of a basket after so many others.
+fn power(table: &[f32; POWERS], baskets: u32) -> f32 {
+    table.get(baskets as usize).copied().unwrap_or(0.0)
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "a product of a u16 and a factor within 0 and 1 is a u16 again"
 )]
 pub(super) fn decayed(stored: u16, table: &[f32; POWERS], baskets: u32) -> u16 {
-    let factor = table.get(baskets as usize).copied().unwrap_or(0.0);
-    let exact = f32::from(stored) * factor;
+    let exact = f32::from(stored) * power(table, baskets);
     // Rounded, half away from zero: what `round` gives, which calls a function here.
     let whole = exact as u16;
     whole + u16::from(exact - f32::from(whole) >= 0.5)

@@ -17,7 +17,7 @@ mod bought;
 
 use jiff::civil::Date;
 
-use self::bought::{Bought, Counts, FAST, ONE, SLOW, day_of, decayed};
+use self::bought::{Bought, SLOW, day_of, decayed};
 use super::codec::{DecodeError, Reader, Writer, days};
 use super::product::{Product, Taxa};
 
@@ -101,8 +101,7 @@ impl Held<'_> {
 
     /// [`Affinity::slow`] alone.
     pub fn slow(&self) -> f32 {
-        let since = self.profile.baskets - self.item.basket;
-        f32::from(decayed(self.item.bought.slow(), &SLOW, since)) / f32::from(ONE)
+        self.item.bought.slow_now(self.profile.baskets - self.item.basket)
     }
 
     /// How it stands.
@@ -301,14 +300,12 @@ impl Profile {
     fn affinity_of(&self, item: &Item) -> Affinity {
         let baskets_since = self.baskets - item.basket;
         let last_day = day_of(&self.days, baskets_since);
-        let in_baskets =
-            |stored: u16, table| f32::from(decayed(stored, table, baskets_since)) / f32::from(ONE);
-        let Counts { count, first_day, slow, fast } = item.bought.counts(&self.days, baskets_since);
+        let (count, first_day) = item.bought.count_and_first_day(&self.days, baskets_since);
         let gaps = f32::from(count.saturating_sub(1));
         Affinity {
             count,
-            slow: in_baskets(slow, &SLOW),
-            fast: in_baskets(fast, &FAST),
+            slow: item.bought.slow_now(baskets_since),
+            fast: item.bought.fast_now(baskets_since),
             baskets_since,
             usual_gap_days: (count > 1)
                 .then(|| f32::from(last_day.saturating_sub(first_day)) / gaps),

@@ -9,9 +9,10 @@ mod logarithm;
 pub mod offers;
 pub mod showcase;
 mod signs;
+pub mod sold;
 
 use self::signs::Household;
-pub use self::signs::{LATELY, REFINEMENTS, SIGNS, Weights};
+pub use self::signs::{Habit, LATELY, NEVER, REFINEMENTS, SIGNS, Weights, closed_form};
 use super::profile::{Affinity, Level, Profile};
 
 /// How an item stands with all accounts.
@@ -21,6 +22,8 @@ pub struct Standing {
     pub popularity: f32,
     /// The same of the latest four weeks.
     pub recent: f32,
+    /// How it is bought again.
+    pub habit: Habit,
     /// Whether it may be ranked at all.
     pub eligible: bool,
 }

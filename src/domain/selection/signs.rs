@@ -9,22 +9,45 @@ use super::logarithm::{ln, ln_1p};
 
 /// How many signs an item has. Those of an item that was bought come first; an item that was
 /// never bought has only the others.
-pub const SIGNS: usize = 18;
+pub const SIGNS: usize = 20;
+
+/// The sign of an item's [`Habit`]; that of its habit after as many baskets without it follows.
+const HABIT: usize = 12;
 
 /// Where the signs of items begin that were never bought.
-const NEVER: usize = 12;
+pub const NEVER: usize = HABIT + 2;
 
 /// The sign that tells how an item that was never bought has sold of late.
 pub const LATELY: usize = NEVER + 2;
 
-/// The signs that refine the closed form for what was bought.
-pub const REFINEMENTS: std::ops::Range<usize> = 1..NEVER;
+/// The signs that refine the closed form for what was bought, by more than habits.
+pub const REFINEMENTS: std::ops::Range<usize> = 1..HABIT;
 
 /// Below this share of baskets an item's popularity tells nothing.
 const RARE: f32 = 2e-5;
 
 /// A pull that says next to nothing.
 const WEAK: f32 = 0.02;
+
+/// How much more, or less, an item is bought again than the closed form says, as logarithms: of
+/// equal histories with coffee and with a cake for a birthday only one leads to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Habit {
+    /// At all.
+    pub at_all: f32,
+    /// Beyond that, by how many baskets lie since the last one with it: see [`Habit::stretch`].
+    pub since: [f32; Self::STRETCHES],
+}
+
+impl Habit {
+    /// How many stretches of baskets are told apart.
+    pub const STRETCHES: usize = 5;
+
+    /// The stretch for so many baskets without the item: 0, 1, 2 to 3, 4 to 7, more.
+    pub fn stretch(baskets_since: u32) -> usize {
+        ((u32::BITS - baskets_since.leading_zeros()) as usize).min(Self::STRETCHES - 1)
+    }
+}
 
 /// How much each sign counts. A score is the sum of signs times weights; only differences
 /// between the items of one account mean anything.
@@ -56,6 +79,12 @@ impl Weights {
         }
         linear + self.0[NEVER + 4] * (ln(pull + WEAK) - ln(WEAK))
     }
+}
+
+/// `0.3·n + 1.5·(a + b) + 30·pop`, as [`Weights::CLOSED_FORM`] says.
+pub fn closed_form(affinity: &Affinity, popularity: f32) -> f32 {
+    let Affinity { count, slow, fast, .. } = *affinity;
+    0.3 * f32::from(count) + 1.5 * (slow + fast) + 30.0 * popularity
 }
 
 /// What of an account bears on all its items.
@@ -92,7 +121,7 @@ impl Household {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^24")]
         let since = baskets_since as f32;
         let mut signs = [0.0; SIGNS];
-        signs[0] = ln(0.3 * count + 1.5 * (slow + fast) + 30.0 * standing.popularity);
+        signs[0] = ln(closed_form(affinity, standing.popularity));
         signs[1] = ln(count);
         signs[2] = ln(slow + 0.02);
         signs[3] = ln(fast + 0.02);
@@ -104,6 +133,8 @@ impl Household {
         signs[9] = ln(standing.recent.max(RARE) / popularity);
         signs[10] = pull;
         signs[11] = count / self.baskets.max(1.0);
+        signs[HABIT] = standing.habit.at_all;
+        signs[HABIT + 1] = standing.habit.since[Habit::stretch(baskets_since)];
         signs
     }
 

@@ -13,9 +13,10 @@ use super::super::profile::{Level, Profile};
 use super::super::target::Target;
 
 pub use self::signs::{
-    BUILT_IN, Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, score,
+    BUILT_IN, Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, SIGNS_VERSION,
+    score, with_popularity,
 };
-use self::signs::{Columns, Scorer, Share};
+use self::signs::{Columns, Scorer, Scores, Share};
 use self::targets::{Mark, Targets};
 
 /// Coupons that are live, arranged by what they hold for.
@@ -36,7 +37,7 @@ pub struct OfferRoom {
     brands: Sums<f32>,
     kinds: Sums<f32>,
     places: Sums<Own>,
-    scores: Vec<f32>,
+    scores: Scores,
     best: Vec<(u32, f32)>,
 }
 
@@ -105,15 +106,11 @@ impl Live {
         self.look_at(profile, room);
         let OfferRoom { common, owned, scores, best, .. } = room;
         let scorer = Scorer::new(&self.weights, Customer::of(profile, occasion));
-        scorer.never_bought(&self.shares, common, scores);
-        for target in &*owned {
-            let at = *target as usize;
-            scores[at] = scorer.bought(self.shares[at], &common.of(at));
-        }
+        scorer.scores(&self.shares, common, owned, scores);
         best.clear();
         let mut least = if most == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
         for (coupon, target) in (0_u32..).zip(&self.targets.of_coupon) {
-            let score = scores[*target as usize];
+            let score = scores.of_target[*target as usize];
             // What comes later goes after its equals.
             if best.len() == most && score <= least || !may(coupon) {
                 continue;
@@ -126,19 +123,20 @@ impl Live {
         best
     }
 
-    /// Hands over each coupon's signs and how many of the account's baskets held each of its
-    /// articles, added up: what weights are learned from.
+    /// Hands over the signs of these coupons, given by their places, and how many of the account's
+    /// baskets held each of their articles, added up: what weights are learned from.
     pub fn signs(
         &self,
         profile: &Profile,
         occasion: &Occasion,
+        coupons: impl IntoIterator<Item = u32>,
         room: &mut OfferRoom,
         mut take: impl FnMut(&[f32; OFFER_SIGNS], f32),
     ) {
         self.look_at(profile, room);
         let customer = Customer::of(profile, occasion);
-        for target in &self.targets.of_coupon {
-            let at = *target as usize;
+        for coupon in coupons {
+            let at = self.target_of(coupon);
             let common = room.common.of(at);
             take(&customer.signs(&self.targets.known[at], &common), common.own.count);
         }
@@ -146,13 +144,16 @@ impl Live {
 
     /// What the purchases of the account that was chosen for last have in common with a coupon.
     pub fn common(&self, coupon: u32, room: &OfferRoom) -> Common {
-        room.common.of(self.targets.of_coupon[coupon as usize] as usize)
+        room.common.of(self.target_of(coupon))
     }
 
-    /// Σ of a coupon's articles' shares of all baskets.
-    pub fn popularity(&self, coupon: u32) -> f32 {
-        let target = self.targets.of_coupon[coupon as usize];
-        self.targets.known[target as usize].popularity
+    /// What of a coupon is the same for all accounts.
+    pub fn known(&self, coupon: u32) -> &Known {
+        &self.targets.known[self.target_of(coupon)]
+    }
+
+    fn target_of(&self, coupon: u32) -> usize {
+        self.targets.of_coupon[coupon as usize] as usize
     }
 
     /// Finds what the account's purchases have in common with each target.

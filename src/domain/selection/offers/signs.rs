@@ -10,6 +10,10 @@ use super::super::logarithm::ln_1p;
 /// How many signs a coupon has for an account.
 pub const OFFER_SIGNS: usize = 30;
 
+/// Raised when a sign comes to mean something else: weights that were learned before are for other
+/// signs.
+pub const SIGNS_VERSION: i16 = 1;
+
 /// How much each sign counts towards the logarithm of the odds that a coupon is redeemed.
 pub type OfferWeights = [f32; OFFER_SIGNS];
 
@@ -21,6 +25,13 @@ pub const BUILT_IN: OfferWeights = [
     -0.296, -0.009, -0.112, -0.323, 0.124,
 ];
 
+/// Puts the popularity of a coupon's articles into its signs, where another one stood before.
+pub fn with_popularity(signs: &mut [f32; OFFER_SIGNS], known: &Known) {
+    signs[13] = known.log_popularity;
+    let is_bought = signs[4] > 0.0;
+    signs[12] = if is_bought { 0.0 } else { known.log_popularity };
+}
+
 /// What is known of the moment besides the profile.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Occasion {
@@ -30,6 +41,13 @@ pub struct Occasion {
     pub redeemed: u32,
     /// Campaigns that the account was in before.
     pub campaigns: u32,
+}
+
+impl Occasion {
+    /// At the till, which looks at nothing but the profile.
+    pub fn at_the_till(profile: &Profile) -> Self {
+        Self { redeemed: profile.redemptions(), ..Self::default() }
+    }
 }
 
 /// What of a coupon is the same for all accounts.
@@ -241,42 +259,62 @@ impl Scorer {
         }
     }
 
-    /// The scores of all coupons as if nothing of them had been bought. Without a branch, so
-    /// that the compiler takes several at a time.
-    pub(super) fn never_bought(&self, shares: &[Share], common: &Columns, scores: &mut Vec<f32>) {
-        let [by_type, most, by_brand, by_kind] = self.never;
+    /// The scores of all coupons: first as if nothing of them had been bought, then of those in
+    /// `owned` as it was. Without a branch, so that the compiler takes several at a time.
+    pub(super) fn scores(
+        &self,
+        shares: &[Share],
+        common: &Columns,
+        owned: &[u32],
+        room: &mut Scores,
+    ) {
+        let Scores { of_target: scores, logs, own } = room;
+        for (logs, sums) in logs.iter_mut().zip(common.sums()) {
+            logs.clear();
+            logs.extend(sums.iter().map(|sum| ln_1p(*sum)));
+        }
+        let [by_type, most, by_brand, by_kind] = &*logs;
+        let sums = by_type.iter().zip(most).zip(by_brand.iter().zip(by_kind));
         scores.clear();
-        scores.extend(shares.iter().map(|share| share.never + self.never_all));
-        let add = |scores: &mut [f32], weight: f32, column: &[f32]| {
-            for (score, sum) in scores.iter_mut().zip(column) {
-                *score += weight * ln_1p(*sum);
-            }
-        };
-        add(scores, by_type, &common.by_type);
-        add(scores, most, &common.most_of_a_type);
-        add(scores, by_brand, &common.by_brand);
-        add(scores, by_kind, &common.by_kind);
-    }
-
-    /// The score of a coupon of which something was bought.
-    pub(super) fn bought(&self, share: Share, common: &Common) -> f32 {
-        let own = &common.own;
-        let [by_type, most, by_brand, by_kind] = self.bought;
+        scores.extend(shares.iter().zip(sums).map(|(share, ((by_type, most), (brand, kind)))| {
+            let [w_type, w_most, w_brand, w_kind] = self.never;
+            share.never
+                + self.never_all
+                + (w_type * by_type + w_most * most)
+                + (w_brand * brand + w_kind * kind)
+        }));
+        own.clear();
+        own.extend(owned.iter().map(|target| {
+            let own = &common.own[*target as usize];
+            let since = self.customer.days_since(own);
+            [own.count, own.slow, own.fast, own.articles, since, 0.0, 0.0, 0.0]
+        }));
+        for row in own.iter_mut() {
+            *row = row.map(ln_1p);
+        }
+        let [w_type, w_most, w_brand, w_kind] = self.bought;
         let [count, slow, fast, articles, days_since, overdue] = self.own;
-        let since = self.customer.days_since(own);
-        share.bought
-            + self.bought_all
-            + by_type * ln_1p(common.by_type)
-            + most * ln_1p(common.most_of_a_type)
-            + by_brand * ln_1p(common.by_brand)
-            + by_kind * ln_1p(common.by_kind)
-            + count * ln_1p(own.count)
-            + slow * ln_1p(own.slow)
-            + fast * ln_1p(own.fast)
-            + articles * ln_1p(own.articles)
-            + days_since * ln_1p(since)
-            + overdue * self.customer.overdue(own)
+        for (target, row) in owned.iter().zip(&*own) {
+            let at = *target as usize;
+            scores[at] = shares[at].bought
+                + self.bought_all
+                + (w_type * by_type[at] + w_most * most[at])
+                + (w_brand * by_brand[at] + w_kind * by_kind[at])
+                + (count * row[0] + slow * row[1] + fast * row[2] + articles * row[3])
+                + (days_since * row[4] + overdue * self.customer.overdue(&common.own[at]));
+        }
     }
+}
+
+/// Working memory of [`Scorer::scores`], and what it found.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scores {
+    pub(super) of_target: Vec<f32>,
+    /// Logarithms of the sums of [`Columns`].
+    logs: [Vec<f32>; 4],
+    /// Logarithms of what was bought of each target in hand; eight, since the machine takes four at
+    /// a time.
+    own: Vec<[f32; 8]>,
 }
 
 /// [`Common`] of every target, a column for each of its parts.
@@ -299,6 +337,10 @@ impl Columns {
             column.clear();
             column.resize(targets, 0.0);
         }
+    }
+
+    fn sums(&self) -> [&Vec<f32>; 4] {
+        [&self.by_type, &self.most_of_a_type, &self.by_brand, &self.by_kind]
     }
 
     pub(super) fn of(&self, target: usize) -> Common {

@@ -1,0 +1,300 @@
+//! What the till chooses with, learned from a history in which the truth is known: published, it
+//! changes what tills choose; rolled back, it does not any more; from little nothing is learned.
+
+use std::process::Command;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde_json::{Value, json};
+use tempfile::NamedTempFile;
+use tillside::domain::offer::Definition;
+use tillside::domain::selection::offers::BUILT_IN;
+use tillside::import::{self, Importer};
+use tillside::learn::{LearnError, Learned, Learner, Part, Published, Start};
+use tillside::offer;
+use tillside::till::Till;
+
+use crate::desk::verified;
+use crate::support::database::launcher;
+use crate::support::flow::{basket, enrol, on, outcomes, post_batch, sold, until};
+use crate::support::service::{TestService, body, card, post, today};
+
+/// A day before a model is published, and the day from which it counts.
+const BEFORE: &str = "2026-03-19";
+const SINCE: &str = "2026-03-21";
+/// Customers of whom there is history.
+const CUSTOMERS: u64 = 100;
+
+/// Yoghurts 1 and 2, milk 3, bread 4; one coupon on a receipt.
+async fn service() -> TestService {
+    let service = TestService::start_with(|config| config.coupons.per_swipe = 1).await;
+    let csv = "sku,name,department,category,type,brand,sensitive\n\
+               1,Plain yoghurt,DAIRY,YOGHURT,PLAIN,ALMA,false\n\
+               2,Fruit yoghurt,DAIRY,YOGHURT,FRUIT,ALMA,false\n\
+               3,Milk,DAIRY,MILK,WHOLE,ALMA,false\n\
+               4,Bread,BAKERY,BREAD,RYE,KORN,false\n";
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    std::io::Write::write_all(&mut file, csv.as_bytes()).expect("written");
+    let read = import::read_catalogue(file.path(), |_| ()).expect("sound");
+    let now = Timestamp::now();
+    let mut importer = Importer::connect(&service.config.database, now).await.expect("it is up");
+    importer.catalogue(&read, today(), "test", |_| ()).await.expect("imported");
+    let catalogue = &service.replica.app.catalogue;
+    until("the catalogue is known", async || catalogue.current().skus().count() == 4).await;
+    service
+}
+
+/// A basket of one each.
+fn bought(sequence: i64, customer: u64, skus: &[&str], day: &str) -> Value {
+    let lines = (1..).zip(skus).map(|(line, sku)| sold(line, sku, 200)).collect();
+    on(basket(sequence, Some(&card(customer)), lines), day)
+}
+
+/// Everybody buys plain yoghurt twice.
+async fn history(till: &Till) {
+    for day in ["2025-12-20", "2025-12-27"] {
+        let baskets: Vec<Value> = (1..=CUSTOMERS)
+            .map(|customer| bought(customer.cast_signed(), customer, &["1"], day))
+            .collect();
+        for some in baskets.chunks(50) {
+            let answer = post_batch(till, some).await;
+            let recorded = outcomes(&answer);
+            assert_eq!(recorded.len(), some.len(), "{:?}", answer.body);
+        }
+    }
+}
+
+/// Offers of 50 % off plain yoghurt, which everybody buys, and off the other, which nobody does.
+async fn offers(service: &TestService) {
+    for (name, sku) in [("bought", "1"), ("new", "2")] {
+        let definition: Definition = serde_json::from_value(json!({
+            "offer": name, "headline": format!("Half off: {name}"), "delivery": "personal",
+            "valid_days": 14, "at_the_till": true, "scope": { "skus": [sku] },
+            "reward": { "kind": "percent-off", "percent": 50 },
+            "funding": { "party": "chain", "share_percent": 100 },
+        }))
+        .expect("a definition");
+        let catalogue = &service.replica.app.catalogue;
+        let snapshot = catalogue.current();
+        offer::add(&service.pool, &snapshot, definition, Timestamp::now()).await.expect("sound");
+        until("the offer is known", async || catalogue.current().offer_named(name).is_some()).await;
+    }
+}
+
+/// The truth: everybody redeems what is new to them, and nobody what they buy anyway. Written past
+/// the service, since tills would not have given these.
+async fn campaign(service: &TestService, number: i64, first: &str, last: &str) {
+    let dates = [first, last].map(|day| day.parse::<Date>().expect("a date"));
+    let sql = "
+        INSERT INTO coupon (code, account_id, issued_version, issued_at, offer_no, valid_from,
+                            valid_until, redeemed_on, bucket, state, actor)
+        SELECT ((a.account_id & 255) << 56) | ($1::bigint * 1000000 + row_number() OVER ()),
+               a.account_id, a.version, now(), o.offer_no, $2::date, $3::date,
+               CASE WHEN o.offer_id = 'new' THEN $2::date END, a.bucket,
+               CASE WHEN o.offer_id = 'new' THEN 1 ELSE 0 END, 'test'
+        FROM account AS a JOIN card AS c USING (account_id) CROSS JOIN offer AS o
+        WHERE a.baskets = 2";
+    let issued =
+        service.sql().await.execute(sql, &[&number, &dates[0], &dates[1]]).await.expect(sql);
+    assert_eq!(issued, CUSTOMERS * 2);
+}
+
+/// Two campaigns of which both have ended.
+async fn campaigns(service: &TestService) {
+    campaign(service, 1, "2026-01-05", "2026-01-18").await;
+    campaign(service, 2, "2026-02-02", "2026-02-15").await;
+}
+
+async fn learner(service: &TestService) -> Learner {
+    Learner::connect(&service.config.database, Timestamp::now()).await.expect("it is up")
+}
+
+async fn learned(service: &TestService) -> Learned {
+    learner(service).await.learn(today(), |_| ()).await.expect("read")
+}
+
+fn start(from: &str) -> Start<'static> {
+    Start { from: Some(from.parse().expect("a date")), today: today(), note: "test" }
+}
+
+/// Waits until the till knows which model counts on [`SINCE`].
+async fn in_force(service: &TestService, published: Published) {
+    let catalogue = &service.replica.app.catalogue;
+    until("the model is known", async || {
+        let snapshot = catalogue.current();
+        let epoch = snapshot.epoch_on(SINCE.parse().expect("a date"));
+        epoch.is_some_and(|epoch| {
+            epoch.epoch == published.epoch && snapshot.model_of(epoch.epoch).0 == published.model_no
+        })
+    })
+    .await;
+}
+
+/// The offer and the reason of the coupon that a customer gets with milk.
+async fn given(till: &Till, customer: u64, day: &str) -> (String, String) {
+    let sequence = i64::try_from(1_000 + customer).expect("small");
+    let answer = post(till, &bought(sequence, customer, &["3"], day)).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+    let receipt = body(&answer);
+    let coupons = receipt["coupons"].as_array().expect("a list");
+    assert_eq!(coupons.len(), 1, "{receipt}");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    (text(&coupons[0]["offer"]), text(&coupons[0]["reason"]["code"]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_learned_changes_what_tills_choose_until_it_is_rolled_back() {
+    let service = service().await;
+    let till = service.till();
+    history(&till).await;
+    for customer in 201..=204 {
+        enrol(&till, &json!({ "card": card(customer) })).await;
+        let first = bought(customer.cast_signed(), customer, &["1", "4"], "2026-03-14");
+        assert_eq!(post(&till, &first).await.status, StatusCode::CREATED);
+    }
+    offers(&service).await;
+    campaigns(&service).await;
+    let usual = ("bought".to_owned(), "bought-before".to_owned());
+    let learned_one = ("new".to_owned(), "brand-you-like".to_owned());
+    assert_eq!(given(&till, 201, SINCE).await, usual, "as it is built in");
+
+    let learned = learned(&service).await;
+    assert_eq!((learned.sources.coupons, learned.sources.redeemed), (400, 200));
+    assert_eq!((learned.sources.accounts, learned.sources.baskets), (100, 204));
+    let judged = learned.fitted.as_ref().expect("enough").judged;
+    assert_eq!(judged.held_out_from.to_string(), "2026-02-02");
+    assert_eq!((judged.held_out.issued, judged.learned_from.redeemed), (200, 100));
+    assert!(judged.in_force.auc < 0.1, "{judged:?}");
+    assert!(judged.learned.auc > 0.99 && judged.learned.ndcg_at_5 > 0.99, "{judged:?}");
+
+    let mut learner = learner(&service).await;
+    let published = learner.publish(&learned, Part::All, &start(SINCE)).await.expect("published");
+    assert_eq!(published.model_no, Some(1));
+    in_force(&service, published).await;
+    assert_eq!(given(&till, 202, BEFORE).await, usual, "the day before it counts");
+    assert_eq!(given(&till, 203, SINCE).await, learned_one);
+
+    let back = learner.roll_back(&start(SINCE)).await.expect("rolled back");
+    assert_eq!((back.model_no, back.epoch), (None, published.epoch + 1));
+    in_force(&service, back).await;
+    assert_eq!(given(&till, 204, SINCE).await, usual);
+    let again = learner.roll_back(&start(SINCE)).await.expect("rolled back");
+    assert_eq!(again.model_no, Some(1), "twice is undone");
+
+    let versions = learner.versions().await.expect("read");
+    let models: Vec<Option<i32>> = versions.iter().map(|version| version.model_no).collect();
+    assert_eq!(models, [Some(1), None, Some(1)]);
+    assert_eq!(versions[0].sources, Some(learned.sources));
+    let sql = "SELECT action || ' ' || object FROM audit WHERE action LIKE 'model.%' ORDER BY 1";
+    let trail = service.sql().await.query(sql, &[]).await.expect(sql);
+    let trail: Vec<String> = trail.iter().map(|row| row.get(0)).collect();
+    let expected = ["model.publish model:1", "model.roll-back model:1"];
+    assert_eq!([&*trail[0], &*trail[1]], expected);
+    assert_eq!(trail[2..], ["model.roll-back model:built-in"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_happens_after_a_coupon_is_issued_has_no_part_in_what_is_learned_of_it() {
+    let service = service().await;
+    let till = service.till();
+    history(&till).await;
+    offers(&service).await;
+    campaigns(&service).await;
+    let before = learned(&service).await.fitted.expect("enough").judged;
+    // Everybody takes a liking to what was new.
+    let later: Vec<Value> = (1..=CUSTOMERS)
+        .map(|customer| bought(500 + customer.cast_signed(), customer, &["2", "4"], "2026-03-01"))
+        .collect();
+    let recorded = outcomes(&post_batch(&till, &later[..50]).await).len()
+        + outcomes(&post_batch(&till, &later[50..]).await).len();
+    assert_eq!(recorded, later.len());
+    let after = learned(&service).await;
+    assert_eq!(after.sources.baskets, 300);
+    assert_eq!(after.fitted.expect("enough").judged, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_too_little_no_weights_are_learned() {
+    let service = service().await;
+    let till = service.till();
+    history(&till).await;
+    offers(&service).await;
+    let none = learned(&service).await;
+    assert!(none.fitted.expect_err("nothing").to_string().contains("no coupon has ended"));
+    // One campaign: nothing had ended before it by which it could be judged.
+    campaign(&service, 1, "2026-01-05", "2026-01-18").await;
+    let little = learned(&service).await;
+    let mut learner = learner(&service).await;
+    let refused = learner.publish(&little, Part::All, &start(SINCE)).await.expect_err("little");
+    assert!(matches!(refused, LearnError::TooLittle(_)), "{refused}");
+    for words in ["before 2026-01-05 0 of 0 were redeemed", "100 of 200", "80 redeemed", "20 not"] {
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+    assert_eq!(service.count("SELECT count(*) FROM model_since").await, 0);
+    // What is popular is known from baskets alone.
+    let published =
+        learner.publish(&little, Part::Popularity, &start(SINCE)).await.expect("published");
+    in_force(&service, published).await;
+    let (_, model) = service.replica.app.catalogue.current().model_of(published.epoch);
+    assert_eq!(model.weights, BUILT_IN);
+    assert_eq!(model.popularity.iter().copied().fold(0.0, f32::max), 1.0, "everybody's yoghurt");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_has_passed_or_comes_before_the_newest_epoch_is_refused() {
+    let service = service().await;
+    let learned = learned(&service).await;
+    let mut learner = learner(&service).await;
+    let nothing = learner.roll_back(&start(SINCE)).await.expect_err("nothing");
+    assert!(matches!(nothing, LearnError::NothingBefore), "{nothing}");
+    let passed = learner.publish(&learned, Part::Popularity, &start("2026-03-13")).await;
+    assert!(passed.expect_err("passed").to_string().contains("give --from 2026-03-14 or later"));
+    learner.publish(&learned, Part::Popularity, &start(SINCE)).await.expect("published");
+    let early = learner.publish(&learned, Part::Popularity, &start(BEFORE)).await;
+    assert!(
+        early.expect_err("early").to_string().contains("the newest epoch starts on 2026-03-21")
+    );
+    verified(&service).await;
+}
+
+/// What the command prints, or what it complains of.
+fn command(service: &TestService, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(launcher())
+        .env("TILLSIDE_DATABASE_URL", service.config.database.url.reveal())
+        .arg("learn")
+        .args(arguments)
+        .output()
+        .expect("the command runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_learns_publishes_lists_and_rolls_back() {
+    let service = service().await;
+    history(&service.till()).await;
+    let list = command(&service, &["--list"]).expect("nothing yet");
+    assert!(list.contains("* what is built in"), "{list}");
+    let words = command(&service, &[]).expect("it only looks");
+    assert!(words.contains("read: 200 baskets") && words.contains("too little history"), "{words}");
+    let refused = command(&service, &["--publish"]).expect_err("too little");
+    assert!(refused.contains("too little history"), "{refused}");
+    offers(&service).await;
+    campaigns(&service).await;
+    let words = command(&service, &["--publish", "--from", "9000-01-01", "--note", "winter"]);
+    let words = words.expect("published");
+    assert!(words.contains("in force: what is built in"), "{words}");
+    assert!(words.contains("model 1 counts from 9000-01-01"), "{words}");
+    let json = command(&service, &["--json"]).expect("learned");
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["in_force"], &json["sources"]["redeemed"]), (&json!(1), &json!(200)));
+    assert_eq!(json["weights"].as_array().map(Vec::len), Some(BUILT_IN.len()));
+    let back = command(&service, &["--roll-back", "--json"]).expect("rolled back");
+    let back: Value = serde_json::from_str(&back).expect("JSON");
+    assert_eq!((&back["model_no"], &back["starts_on"]), (&Value::Null, &json!("9000-01-01")));
+    let list = command(&service, &["--list"]).expect("listed");
+    assert!(list.contains("winter") && list.contains("model rolled back"), "{list}");
+    let wrong = command(&service, &["--from", "9000-01-01"]).expect_err("no publication");
+    assert!(wrong.contains("give --publish with it"), "{wrong}");
+}
