@@ -20,6 +20,7 @@ mod desk;
 mod expiries;
 mod facts;
 mod fold;
+mod handout;
 mod leases;
 mod pass;
 #[doc(hidden)]
@@ -54,6 +55,7 @@ use coupons::random_bits;
 pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose};
 pub use expiries::{Expiries, Page};
+pub use handout::{Given, HANDOUT_COUPONS_MAX, HandedOut, Handout};
 use leases::Treasury;
 pub use replace::{Replaced, Replacement};
 

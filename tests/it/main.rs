@@ -26,6 +26,7 @@ mod framing;
 mod generated_bodies;
 mod import;
 mod inherited_coupons;
+mod journey;
 mod keys;
 mod lost_answers;
 mod model;
