@@ -8,6 +8,7 @@ mod account_views;
 mod bad_bodies;
 mod batches;
 mod budgets;
+mod caps;
 mod cards;
 mod cards_api;
 mod chaos;

@@ -173,6 +173,7 @@ impl Domain {
             quantity: quantity(sold.quantity),
             lot: self.programme.lot_of(name.business_date),
             qualifying_minor: 0,
+            counted_on: self.programme.counted_on(name.business_date),
         })
     }
 
