@@ -416,7 +416,10 @@ async fn revoke(
 }
 
 /// Opens a transaction that holds the account.
-pub(super) async fn begin_with_lock(connection: &Connection, account_ids: &[i64]) -> Result<(), Error> {
+pub(super) async fn begin_with_lock(
+    connection: &Connection,
+    account_ids: &[i64],
+) -> Result<(), Error> {
     let client = connection.dedicated.client();
     let (begun, locked) =
         tokio::join!(client.batch_execute("BEGIN"), facts::lock_accounts(connection, account_ids));

@@ -1,10 +1,12 @@
-//! Bringing data in: stores, the catalogue, accounts and offers from files of people's own systems.
+//! Bringing data in: stores, the catalogue, accounts, offers and coupons from files of people's
+//! own systems.
 //!
 //! A file is read and checked as a whole first ([`read_stores`], [`read_catalogue`],
-//! [`read_accounts`], [`offers::read_offers`]); what it says is written in one transaction ([`Importer`]), so that a
-//! file is in the database completely or not at all. Importing a file again changes nothing.
-//! An import adds and corrects; it never deletes, and never touches an account that exists. Coupons
-//! are the exception to all that: they are issued account by account ([`coupons`]).
+//! [`read_accounts`], [`offers::read_offers`]); what it says is written in one transaction
+//! ([`Importer`]), so that a file is in the database completely or not at all. Importing a file
+//! again changes nothing. An import adds and corrects; it never deletes, and never touches an
+//! account that exists. Coupons are the exception to all that: they are issued account by account
+//! ([`coupons`]).
 //!
 //! | phase | round trips |
 //! |---|---|

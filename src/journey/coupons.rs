@@ -20,10 +20,10 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::json;
 
+use super::business_date;
 use super::campaigns::{JourneyCampaign, Redemption};
 use super::products::JourneyProduct;
 use super::transactions::{RecordedBasket, Transactions};
-use super::business_date;
 use crate::domain::offer::Definition;
 
 /// What the coupons are handed out under.
@@ -190,7 +190,8 @@ pub fn place(
             products.insert((campaign.campaign_id, coupon.coupon_upc), &coupon.products);
         }
     }
-    let days: HashSet<(u32, Date)> = redemptions.iter().map(|it| (it.household_id, it.on)).collect();
+    let days: HashSet<(u32, Date)> =
+        redemptions.iter().map(|it| (it.household_id, it.on)).collect();
     // In the order of time, as the baskets are.
     let mut baskets: BTreeMap<(u32, Date), Vec<&RecordedBasket>> = BTreeMap::new();
     for basket in transactions.baskets() {
@@ -281,8 +282,7 @@ mod tests {
         assert_eq!((&*offer.offer, &*offer.scope.skus.join(" ")), ("journey-7-900", "10 11"));
         assert_eq!(offer.since, Some(date(2017, 3, 8)));
         assert_eq!((offer.until, offer.valid_days), (Some(date(2017, 4, 7)), 31));
-        let expected =
-            OfferCounts { coupons: 2, offers: 1, skus: 2, skus_unknown: 1, left_out: 1 };
+        let expected = OfferCounts { coupons: 2, offers: 1, skus: 2, skus_unknown: 1, left_out: 1 };
         assert_eq!(counts, expected);
     }
 
@@ -302,9 +302,8 @@ mod tests {
     #[test]
     fn a_redemption_belongs_to_the_first_basket_of_the_day_with_an_article_of_it() {
         let at = |text: &str| text.parse::<Timestamp>().expect("a timestamp");
-        let line = |product_id, coupon| {
-            RecordedLine::new(product_id, 1, 300, coupon).with_coupons(coupon)
-        };
+        let line =
+            |product_id, coupon| RecordedLine::new(product_id, 1, 300, coupon).with_coupons(coupon);
         let mut all = Transactions::default();
         all.push(1, 1, 367, at("2017-03-03T12:00:00Z"), &[line(50, 0)]);
         all.push(2, 1, 367, at("2017-03-03T13:00:00Z"), &[line(11, 0), line(10, 55)]);

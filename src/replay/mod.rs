@@ -24,8 +24,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-pub use self::body::Taken;
 use self::body::SwipeBody;
+pub use self::body::Taken;
 use self::keys::Terminal;
 pub use self::sql::ShiftMemory;
 use self::statistics::Statistics;

@@ -60,8 +60,7 @@ async fn a_day_is_full_on_every_replica_and_what_comes_back_gives_room() {
     let programmes = programmes(&service).await;
     let named = |sequence| name(sequence).parse().expect("a name");
     let third = explain(&programmes, &named(3)).await.expect("recorded");
-    let capped =
-        Capped { by: "cap_per_day", due: 40, earned_on_day: 80, earned_in_period: 80 };
+    let capped = Capped { by: "cap_per_day", due: 40, earned_on_day: 80, earned_in_period: 80 };
     assert_eq!((third.agrees, third.capped), (true, Some(capped)), "{third}");
     let shown = third.to_string();
     let told = "cap_per_day leaves 20 of 40 points: 80 were earned on this day before.";

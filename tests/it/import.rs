@@ -6,10 +6,10 @@ use std::io::Write as _;
 use jiff::Timestamp;
 use jiff::civil::{Date, date};
 use tempfile::NamedTempFile;
-use tillside::domain::bucket;
-use tillside::domain::card::CardFormat;
 use tillside::commit::Desk;
 use tillside::config::Commit;
+use tillside::domain::bucket;
+use tillside::domain::card::CardFormat;
 use tillside::domain::ledger::{LotKey, Lots, NEVER};
 use tillside::import::coupons::{CouponsOutcome, read_coupons};
 use tillside::import::offers::{OffersOutcome, read_offers};
@@ -31,10 +31,10 @@ impl Chain {
     async fn create() -> Self {
         let database = TestDatabase::create().await;
         let client = database.client().await;
-        let sql = "INSERT INTO programme (programme_no, rules) VALUES
+        let sql = r#"INSERT INTO programme (programme_no, rules) VALUES
                        (1, '{"earn": {"points": 1, "per_minor": 100}}') ON CONFLICT DO NOTHING;
                    INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note)
-                       VALUES (1, NULL, 1, '2026-01-01Z', 'first') ON CONFLICT DO NOTHING";
+                       VALUES (1, NULL, 1, '2026-01-01Z', 'first') ON CONFLICT DO NOTHING"#;
         client.batch_execute(sql).await.expect("seeded");
         let now: Timestamp = "2026-03-14T12:00:00Z".parse().expect("a timestamp");
         let importer = Importer::connect(&database.settings(), now).await.expect("connected");
@@ -255,8 +255,7 @@ async fn chain_with_articles() -> Chain {
     chain
 }
 
-const OFFERS: &str =
-    "offer,headline,reward,percent,amount_minor,categories,skus,stores,until,valid_days,party,\
+const OFFERS: &str = "offer,headline,reward,percent,amount_minor,categories,skus,stores,until,valid_days,party,\
      share_percent,budget_coupons\n\
      yoghurt,Half off yoghurt,percent-off,50,,YOGURT,,0367,2026-12-31,7,dairy,60,\n\
      bread,40 off bread,amount-off,,40,,2,,,7,chain,100,1\n";

@@ -159,11 +159,17 @@ async fn campaigns_are_offers_issued_to_their_households_and_redeemed_as_recorde
     let [first, second] = rounds.as_slice() else { unreachable!("two rounds") };
     let outcomes = json!({ "redeemed": 2, "already-redeemed": 1, "not-in-basket": 1 });
     assert_eq!(first["answers"]["redemptions"], outcomes);
-    assert_eq!((&first["answers"]["recorded"], &first["answers"]["refused"]), (&json!(5), &json!({})));
+    assert_eq!(
+        (&first["answers"]["recorded"], &first["answers"]["refused"]),
+        (&json!(5), &json!({}))
+    );
     // The coupon that is no offer was not issued, so no till could take it.
     assert_eq!(first["coupons"]["not_issued"], 1);
     assert_eq!(second["answers"]["redemptions"], outcomes);
-    assert_eq!((&second["answers"]["known_before"], &second["answers"]["refused"]), (&json!(5), &json!({})));
+    assert_eq!(
+        (&second["answers"]["known_before"], &second["answers"]["refused"]),
+        (&json!(5), &json!({}))
+    );
     let redeemed = "SELECT count(*) * 1000 + sum(value_minor)::bigint FROM coupon WHERE state = 1";
     assert_eq!(service.count(redeemed).await, 2_055);
     verified(&service).await;

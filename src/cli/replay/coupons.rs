@@ -102,7 +102,8 @@ impl Recorded {
         let offers = self.offers(catalogue, shift_weeks)?;
         let mut issued = IssueCounts::default();
         for got in self.issued(&offers) {
-            let gives_all = |it: &JourneyCampaign| it.gives_all && it.campaign_id == got.campaign_id;
+            let gives_all =
+                |it: &JourneyCampaign| it.gives_all && it.campaign_id == got.campaign_id;
             issued.coupons += 1;
             match self.campaigns.iter().any(gives_all) {
                 true => issued.disclosed += 1,
@@ -173,10 +174,8 @@ pub(super) async fn taken(
         for it in placed {
             let key = (card.clone(), coupons::offer_id(it.campaign_id, it.coupon_upc));
             match codes.get(&key) {
-                Some(code) => of_basket.push(Taken {
-                    coupon: code.to_string(),
-                    discount_minor: it.discount_minor,
-                }),
+                Some(code) => of_basket
+                    .push(Taken { coupon: code.to_string(), discount_minor: it.discount_minor }),
                 None => not_issued += 1,
             }
         }
@@ -203,7 +202,10 @@ impl fmt::Display for CouponReport {
             (redemptions.without_article, "in the day's first basket, none having such an article"),
             (redemptions.not_placed, "could not be placed: no basket on that day"),
             (redemptions.repeated, "of those in baskets had been redeemed before"),
-            (redemptions.with_discount, "of those in baskets with the discount of a line; others 0"),
+            (
+                redemptions.with_discount,
+                "of those in baskets with the discount of a line; others 0",
+            ),
         ] {
             writeln!(f, "{count:>12}  {what}")?;
         }

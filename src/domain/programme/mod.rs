@@ -1,7 +1,7 @@
 //! The rules by which purchases earn points, and what points are worth. One value per epoch,
 //! never changed. [`rules`] owns the language, [`earning`] its application, [`tiers`] what is
-//! said of tiers, [`caps`] the most that is earned; this file owns what is asked of a programme. What it needs to know of an
-//! account it is told: which is which, [`super::swipe`] knows.
+//! said of tiers, [`caps`] the most that is earned; this file owns what is asked of a programme.
+//! What it needs to know of an account it is told: which is which, [`super::swipe`] knows.
 //!
 //! What a transaction earns, in order of precedence:
 //!

@@ -198,7 +198,8 @@ fn a_day_and_a_period_fill_up_and_what_comes_back_gives_room() {
     assert_eq!(account.lots.total(), 500);
 
     // What is brought back on Wednesday gives room on Monday, when it was bought, and in the week.
-    let back = brought_back(&programme, &account, (wednesday, 90), &programme, (&first.0, &of_first));
+    let back =
+        brought_back(&programme, &account, (wednesday, 90), &programme, (&first.0, &of_first));
     account = back.account.clone();
     assert_eq!((back.reversed, account.lots.total()), (150, 350));
     assert_eq!(buy(&mut account, monday, 10_000).1.earned, 100, "a till sends it late");
