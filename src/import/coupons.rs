@@ -146,15 +146,16 @@ impl Importer {
                 Some(_) => {}
             }
         }
-        let handout = |card: &str, coupons: &[&CouponRecord]| Handout {
-            whose: Whose::Card(card.to_owned()),
-            coupons: coupons.iter().map(|it| (it.offer.clone(), it.from)).collect(),
-            name: name.to_owned(),
-        };
-        let handouts = by_card.iter().flat_map(|(card, coupons)| {
-            coupons.chunks(HANDOUT_COUPONS_MAX).map(|chunk| handout(card, chunk))
-        });
-        let handouts = handouts.collect();
+        let mut handouts = Vec::new();
+        for (card, coupons) in by_card {
+            for chunk in coupons.chunks(HANDOUT_COUPONS_MAX) {
+                handouts.push(Handout {
+                    whose: Whose::Card(card.to_owned()),
+                    coupons: chunk.iter().map(|it| (it.offer.clone(), it.from)).collect(),
+                    name: name.to_owned(),
+                });
+            }
+        }
         sound(findings, Checked { snapshot, handouts })
     }
 }
