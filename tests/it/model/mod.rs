@@ -87,7 +87,10 @@ fn run<F: FnMut(&Operation, &Answer, &Chain)>(
                 }
                 let answer = operation.apply(&mut chain);
                 follow(&operation, &answer, &chain);
-                *seen.borrow_mut().entry(what_happened(&operation, &answer, &chain)).or_default() += 1;
+                *seen
+                    .borrow_mut()
+                    .entry(what_happened(&operation, &answer, &chain))
+                    .or_default() += 1;
             }
             Ok(())
         });
