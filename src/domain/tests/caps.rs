@@ -311,7 +311,8 @@ proptest! {
                     sales.push((basket, decision, earned));
                 }
                 Step::Return(at, day) if !sales.is_empty() => {
-                    let (basket, decision, left) = &mut sales[at.index(sales.len())];
+                    let at = at.index(sales.len());
+                    let (basket, decision, left) = &mut sales[at];
                     if *left == 0 { continue }
                     let when = (WEEK.from + day.days(), 1_000 + number);
                     let sale = (&basket.0, &*decision);
