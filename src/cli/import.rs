@@ -1,4 +1,4 @@
-//! `tillside import`: stores, the catalogue and accounts from files.
+//! `tillside import`: stores, the catalogue, accounts, offers and coupons from files.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -9,11 +9,15 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
 
+use super::Outcome;
 use super::progress::Progress;
+use crate::commit::Desk;
 use crate::config::Config;
-use crate::import::{self, CatalogueFile, Importer, accounts, catalogue, completejourney, stores};
+use crate::domain::payment_card::{self, Field};
+use crate::import::{self, CatalogueFile, Importer, accounts, catalogue, completejourney};
+use crate::import::{coupons, offers, stores};
 
-/// Bring in stores, the catalogue or accounts from a CSV or Parquet file.
+/// Bring in stores, the catalogue, accounts, offers or coupons from a CSV or Parquet file.
 ///
 /// A file comes in as a whole or not at all. Rows that cannot be used are named with line,
 /// column and remedy. Importing a file again changes nothing. An import adds and corrects;
@@ -25,7 +29,9 @@ use crate::import::{self, CatalogueFile, Importer, accounts, catalogue, complete
 Examples:
   tillside import stores stores.csv
   tillside import catalogue articles.parquet --starts-on 2026-04-01
-  tillside import accounts customers.csv --check")]
+  tillside import accounts customers.csv --check
+  tillside import offers spring.csv
+  tillside import coupons spring-mailing.csv --name spring-mailing")]
 pub struct ImportArgs {
     #[command(subcommand)]
     what: What,
@@ -49,6 +55,19 @@ enum What {
     /// are left as they are.
     #[command(after_help = columns(accounts::COLUMNS))]
     Accounts(AccountsArgs),
+    /// Offers, one in each row, as `tillside offer add` takes them.
+    ///
+    /// Names of articles, levels and stores must exist: import those first. An offer that exists
+    /// is never changed; a file that says something else of it is refused.
+    #[command(after_help = columns(offers::COLUMNS))]
+    Offers(FileArgs),
+    /// Coupons for cards, each of an offer that exists.
+    ///
+    /// Everything is checked first; then accounts get their coupons one after another, and who is
+    /// cut off begins again: under one name an account gets one coupon of an offer. The service
+    /// may run meanwhile.
+    #[command(after_help = columns(coupons::COLUMNS))]
+    Coupons(CouponsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -83,6 +102,25 @@ struct AccountsArgs {
     /// it: give the day before the first sale when older sales are still to come.
     #[arg(long, value_name = "DATE")]
     on: Option<Date>,
+}
+
+#[derive(Debug, Args)]
+struct CouponsArgs {
+    #[command(flatten)]
+    file: FileArgs,
+    /// What the handout is called, such as spring-mailing; shown to auditors as who did it.
+    #[arg(long, value_name = "NAME", value_parser = handout_name)]
+    name: String,
+}
+
+fn handout_name(text: &str) -> Result<String, &'static str> {
+    if !(1..=57).contains(&text.chars().count()) || text.chars().any(char::is_control) {
+        return Err("must be 1 to 57 printable characters");
+    }
+    if payment_card::found_in(text, Field::Text) {
+        return Err("must not hold a payment card's number");
+    }
+    Ok(format!("import:{text}"))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -146,7 +184,62 @@ pub async fn run(args: ImportArgs, config: &Config) -> Result<(), Box<dyn Error>
             drop(progress);
             say(&args, outcome)
         }
+        What::Offers(args) => import_offers(&args, config, now).await,
+        What::Coupons(args) => import_coupons(&args, config, today, now).await,
     }
+}
+
+async fn import_offers(args: &FileArgs, config: &Config, now: Timestamp) -> Outcome {
+    let progress = Progress::new("reading", None);
+    let offers = offers::read_offers(&args.file, |rows| progress.add(rows))?;
+    drop(progress);
+    if args.check {
+        return say(args, Checked { offers: Some(offers.len()), ..Checked::default() });
+    }
+    let progress = Progress::new("writing offers", Some(offers.len() as u64));
+    let mut importer = Importer::connect(&config.database, now).await?;
+    let outcome = importer.offers(&offers, |rows| progress.add(rows)).await?;
+    drop(progress);
+    say(args, outcome)
+}
+
+async fn import_coupons(
+    CouponsArgs { file: args, name }: &CouponsArgs,
+    config: &Config,
+    today: Date,
+    now: Timestamp,
+) -> Outcome {
+    let progress = Progress::new("reading", None);
+    let format = config.cards.format();
+    let coupons = coupons::read_coupons(&args.file, &format, today, |rows| progress.add(rows))?;
+    drop(progress);
+    if args.check {
+        return say(args, Checked { coupons: Some(coupons.len()), ..Checked::default() });
+    }
+    say(args, hand_out(&coupons, name, config, now).await?)
+}
+
+/// Checks coupons and issues them.
+///
+/// # Errors
+/// With what to do about it. What was issued until then stays.
+pub(super) async fn hand_out(
+    records: &[coupons::CouponRecord],
+    name: &str,
+    config: &Config,
+    now: Timestamp,
+) -> Result<coupons::CouponsOutcome, Box<dyn Error>> {
+    let mut importer = Importer::connect(&config.database, now).await?;
+    let checked = importer.check_coupons(records, name).await?;
+    let progress = Progress::new("issuing to accounts", Some(checked.handouts() as u64));
+    let mut desk = Desk::new(&config.commit, &config.database);
+    let outcome = checked.hand_out(&mut desk, now, |steps| progress.add(steps)).await;
+    drop(progress);
+    // Whatever came of it; and should it fail, the leases run out by themselves.
+    if let Err(error) = desk.give_back().await {
+        tracing::warn!(%error, "what is left of a lease is there again in a minute");
+    }
+    Ok(outcome?)
 }
 
 /// What a file holds that was only checked.
@@ -158,12 +251,21 @@ struct Checked {
     products: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     accounts: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    coupons: Option<usize>,
 }
 
 impl std::fmt::Display for Checked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let kinds =
-            [("stores", self.stores), ("products", self.products), ("accounts", self.accounts)];
+        let kinds = [
+            ("stores", self.stores),
+            ("products", self.products),
+            ("accounts", self.accounts),
+            ("offers", self.offers),
+            ("coupons", self.coupons),
+        ];
         let found = kinds.iter().find_map(|(kind, count)| count.map(|count| (count, kind)));
         let (count, kind) = found.unwrap_or((0, &"rows"));
         write!(f, "the file is sound: {count} {kind}; nothing was imported")
@@ -185,10 +287,11 @@ fn say(args: &FileArgs, outcome: impl Serialize + std::fmt::Display) -> Result<(
 
 /// The help on the columns of a file.
 fn columns(columns: &[import::table::Column]) -> String {
+    let width = columns.iter().map(|column| column.name.len()).max().unwrap_or(0).max(13);
     let mut text = String::from("Columns (* required):\n");
     for column in columns {
         let mark = if column.required { "*" } else { " " };
-        text.push_str(&format!("  {mark} {:<13} {}\n", column.name, column.meaning));
+        text.push_str(&format!("  {mark} {:<width$} {}\n", column.name, column.meaning));
     }
     text
 }

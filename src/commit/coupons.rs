@@ -325,7 +325,7 @@ async fn line_of(connection: &Connection, whose: &Whose) -> Result<Vec<i64>, Err
 }
 
 /// A line of the audit trail for each coupon.
-async fn trace(
+pub(super) async fn trace(
     connection: &Connection,
     action: &str,
     codes: &[Code],
@@ -451,7 +451,10 @@ async fn revoke_unbound(
 }
 
 /// Opens a transaction that holds the account.
-async fn begin_with_lock(connection: &Connection, account_ids: &[i64]) -> Result<(), Error> {
+pub(super) async fn begin_with_lock(
+    connection: &Connection,
+    account_ids: &[i64],
+) -> Result<(), Error> {
     let client = connection.dedicated.client();
     let (begun, locked) =
         tokio::join!(client.batch_execute("BEGIN"), facts::lock_accounts(connection, account_ids));
@@ -459,7 +462,7 @@ async fn begin_with_lock(connection: &Connection, account_ids: &[i64]) -> Result
     locked
 }
 
-async fn end(connection: &Connection, how: &str) -> Result<(), Error> {
+pub(super) async fn end(connection: &Connection, how: &str) -> Result<(), Error> {
     let ended = connection.dedicated.client().batch_execute(how).await;
     Ok(ended.map_err(DbError::from)?)
 }

@@ -220,6 +220,7 @@ pub(super) async fn sold_lines(
                     quantity: line.quantity,
                     lot,
                     qualifying_minor: if stands && !of_house { qualifying } else { 0 },
+                    counted_on: epoch.programme.counted_on(name.business_date),
                 };
                 lines.insert((name.clone(), line.line), sold);
             }

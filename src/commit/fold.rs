@@ -279,12 +279,13 @@ impl Fold<'_> {
     ) {
         let Some(sold_here) = &mut self.sold_here else { return };
         let lot = programme.lot_of(swipe.name.business_date);
+        let counted_on = programme.counted_on(swipe.name.business_date);
         let lines = swipe.lines.iter().zip(products).zip(&decision.line_points);
         for ((line, product), points) in lines {
             if line.kind == LineKind::Sale {
                 let (points, quantity) = (*points, line.quantity);
                 let qualifying_minor = programme.qualifying_minor(product, line.net_minor());
-                let sold = SoldLine { points, quantity, lot, qualifying_minor };
+                let sold = SoldLine { points, quantity, lot, qualifying_minor, counted_on };
                 sold_here.insert((name.clone(), line.line), sold);
             }
         }

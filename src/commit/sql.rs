@@ -449,6 +449,11 @@ pub(super) const AUDIT_ADJUSTMENT: &str = "
 INSERT INTO audit (at, user_no, action, object, fields)
 VALUES ($1, $2, 'account.adjust', $3, '{points}')";
 
+/// What an account was handed out under a name.
+pub(super) const HANDED_OUT: &str = "
+-- commit::handed_out
+SELECT offer_no, code FROM coupon WHERE account_id = $1 AND actor = $2";
+
 /// The next expiry of accounts of which nothing has to be written off: what an older version
 /// has not looked at. They stay at the version that was looked at, so no cache minds.
 pub(super) const NOTE_EXPIRIES: &str = "

@@ -9,9 +9,11 @@ use super::boost::Boosted;
 use super::codec::{DecodeError, Reader, Writer};
 use super::name::SwipeName;
 use super::product::{Product, Taxa};
+use super::programme::caps::EarnedBefore;
 use super::programme::tiers::TIER_NO_END;
 use super::quantity::Quantity;
 use super::swipe::{Before, Decision};
+use super::tally::CountedOn;
 
 /// What is remembered of a swipe besides its columns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub struct RecordedLine {
     pub points: i64,
     /// What a return takes off what counted towards tiers, in minor units; 0 for a sale.
     pub qualifying_minor: i64,
+    /// Where a return takes its points off what caps count; nowhere for a sale.
+    pub counted_on: CountedOn,
 }
 
 const ENCODING: u8 = 1;
@@ -82,6 +86,7 @@ const POINTS: u8 = 4;
 const VALUE_DIFFERS: u8 = 8;
 const TIER: u8 = 16;
 const BOOSTED: u8 = 32;
+const EARNED: u8 = 64;
 
 const RETURN: u8 = 1;
 const SOLD_ON: u8 = 2;
@@ -90,11 +95,15 @@ const SENSITIVE: u8 = 8;
 const QUALIFYING: u8 = 16;
 const NO_DISCOUNT: u8 = 32;
 const AGE_RESTRICTED: u8 = 64;
+const COUNTED: u8 = 128;
+
+const DAY: u8 = 1;
+const PERIOD: u8 = 2;
 
 /// Encodes what is remembered of a swipe. `products` has the article of each line.
 ///
-/// What only programmes with tiers and offers of points know has flags of its own: a version of
-/// the service that does not know those cannot load such a programme or offer either.
+/// What only programmes with tiers or caps and offers of points know has flags of its own: a version
+/// of the service that does not know those cannot load such a programme or offer either.
 pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;
@@ -104,10 +113,15 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
             | if points { POINTS } else { 0 }
             | if decided.value_differs { VALUE_DIFFERS } else { 0 }
             | if decided.before.tier_no > 0 { TIER } else { 0 }
-            | if decided.boosted.is_empty() { 0 } else { BOOSTED },
+            | if decided.boosted.is_empty() { 0 } else { BOOSTED }
+            | if decided.before.earned == EarnedBefore::default() { 0 } else { EARNED },
     );
     if decided.before.tier_no > 0 {
         out.byte(decided.before.tier_no);
+    }
+    if decided.before.earned != EarnedBefore::default() {
+        out.signed(decided.before.earned.on_day);
+        out.signed(decided.before.earned.in_period);
     }
     if let Some(method) = swipe.entry_method {
         out.byte(method as u8);
@@ -118,6 +132,7 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
     let lines = swipe.lines.iter().zip(products).zip(&decided.line_points).enumerate();
     for (at, ((line, product), points)) in lines {
         let qualifying_minor = decided.line_qualifying.get(at).copied().unwrap_or(0);
+        let counted_on = decided.line_counted_on.get(at).copied().unwrap_or_default();
         let sold_on = match &line.kind {
             LineKind::Return { sold_on } => sold_on.as_ref(),
             LineKind::Sale => None,
@@ -130,7 +145,8 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
                 | if product.sensitive { SENSITIVE } else { 0 }
                 | if qualifying_minor != 0 { QUALIFYING } else { 0 }
                 | if product.no_discount { NO_DISCOUNT } else { 0 }
-                | if product.age_restricted { AGE_RESTRICTED } else { 0 },
+                | if product.age_restricted { AGE_RESTRICTED } else { 0 }
+                | if counted_on == CountedOn::default() { 0 } else { COUNTED },
         );
         out.unsigned(u64::from(line.line));
         out.unsigned(u64::from(product.product_no));
@@ -147,6 +163,15 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
         out.signed(*points);
         if qualifying_minor != 0 {
             out.signed(qualifying_minor);
+        }
+        if counted_on != CountedOn::default() {
+            out.byte(
+                if counted_on.day.is_some() { DAY } else { 0 }
+                    | if counted_on.period.is_some() { PERIOD } else { 0 },
+            );
+        }
+        for day in [counted_on.day, counted_on.period].into_iter().flatten() {
+            out.signed(day.into());
         }
         if let Some(sold_on) = sold_on {
             out.text(&sold_on.swipe.to_string());
@@ -189,6 +214,10 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     if tier_no >= TIER_NO_END {
         return Err(DecodeError::Damaged);
     }
+    let earned = match flags & EARNED {
+        0 => EarnedBefore::default(),
+        _ => EarnedBefore { on_day: from.signed()?, in_period: from.signed()? },
+    };
     let entry_method = match flags & HAS_ENTRY {
         0 => None,
         _ => Some(named(&EntryMethod::NAMES, |method| method as u8, from.byte()?)?),
@@ -236,7 +265,7 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         points_spent,
         points_value_minor,
         value_differs: flags & VALUE_DIFFERS != 0,
-        before: Before { tier_no },
+        before: Before { tier_no, earned },
         boosted,
     })
 }
@@ -257,6 +286,12 @@ fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
     let discount_minor = from.signed()?;
     let points = from.signed()?;
     let qualifying_minor = if flags & QUALIFYING == 0 { 0 } else { from.signed()? };
+    let counted = if flags & COUNTED == 0 { 0 } else { from.byte()? };
+    let mut day = |bit: u8| match counted & bit {
+        0 => Ok(None),
+        _ => i32::try_from(from.signed()?).map(Some).map_err(|_| DecodeError::Damaged),
+    };
+    let counted_on = CountedOn { day: day(DAY)?, period: day(PERIOD)? };
     let sold_on = if flags & SOLD_ON == 0 {
         None
     } else {
@@ -282,6 +317,7 @@ fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
         discount_minor,
         points,
         qualifying_minor,
+        counted_on,
     })
 }
 
@@ -350,10 +386,14 @@ mod tests {
         };
         let decided = [(known, 3), (Product::default(), 2), (known, 0)];
         let (products, line_points): (Vec<_>, Vec<_>) = decided.into_iter().unzip();
-        let before = Before { tier_no: 2 };
+        let earned = EarnedBefore { on_day: 250, in_period: 0 };
+        let before = Before { tier_no: 2, earned };
+        let counted_on = CountedOn { day: Some(20_522), period: Some(20_454) };
+        let by_period = CountedOn { day: None, ..counted_on };
         let decision = Decision {
             line_points,
             line_qualifying: vec![0, 358, 0],
+            line_counted_on: vec![CountedOn::default(), counted_on, by_period],
             value_differs: true,
             before,
             boosted: vec![Boosted { redemption: 0, offer_no: 7, points: 50 }],
@@ -372,6 +412,8 @@ mod tests {
         assert_eq!(record.boosted, decision.boosted);
         let taken: Vec<i64> = record.lines.iter().map(|line| line.qualifying_minor).collect();
         assert_eq!(taken, decision.line_qualifying);
+        let counted: Vec<CountedOn> = record.lines.iter().map(|line| line.counted_on).collect();
+        assert_eq!(counted, decision.line_counted_on);
         for ((line, (product, points)), back) in swipe.lines.iter().zip(decided).zip(&record.lines)
         {
             assert_eq!((back.line, &back.kind), (line.line, &line.kind));

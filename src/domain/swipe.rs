@@ -12,10 +12,11 @@ use super::boost::{self, Boost, Boosted};
 use super::ledger::{DEBT, Entry, EntryKind, LotKey};
 use super::product::Product;
 use super::programme::Programme;
+use super::programme::caps::EarnedBefore;
 use super::programme::earning::{Occasion, Place, Sold};
 use super::quantity::Quantity;
 use super::record::Record;
-use super::tally::{Counted, month_of};
+use super::tally::{Counted, CountedOn, month_of};
 
 /// What a recorded transaction is. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,8 @@ pub struct SoldLine {
     pub lot: LotKey,
     /// What it counted towards tiers, in minor units; 0 when it earned for nobody, or was voided.
     pub qualifying_minor: i64,
+    /// Where its points were counted against caps.
+    pub counted_on: CountedOn,
 }
 
 /// What was decided.
@@ -80,6 +83,9 @@ pub struct Decision {
     /// What each line that brings something back takes off what counted towards tiers, in minor
     /// units; of no lines at all where none does.
     pub line_qualifying: Vec<i64>,
+    /// Where the points are taken off again that each line takes back, of what caps count; of no
+    /// lines at all where none does.
+    pub line_counted_on: Vec<CountedOn>,
     /// What the account had before.
     pub before: Before,
     /// Points that this transaction earned.
@@ -104,6 +110,7 @@ impl Decision {
             entries,
             line_points: Vec::new(),
             line_qualifying: Vec::new(),
+            line_counted_on: Vec::new(),
             before: Before::default(),
             earned: 0,
             reversed: 0,
@@ -146,6 +153,8 @@ pub fn standing(account: &Account, on: Date) -> Standing {
 pub struct Before {
     /// The tier that is held, as [`Programme::tier_no`] numbers them.
     pub tier_no: u8,
+    /// What it has earned, of what caps count.
+    pub earned: EarnedBefore,
 }
 
 /// A sale, with returns in it or not, on a customer's account.
@@ -160,8 +169,12 @@ pub fn decide_boosted(
     facts: &Facts<'_>,
     boosts: &[Boost],
 ) -> Decision {
-    let clock = account.clock.max(swipe.name.business_date);
-    let before = Before { tier_no: facts.programme.tier_no(&account.tally, clock) };
+    let (programme, business_date) = (facts.programme, swipe.name.business_date);
+    let clock = account.clock.max(business_date);
+    let before = Before {
+        tier_no: programme.tier_no(&account.tally, clock),
+        earned: programme.earned_before(&account.tally, business_date),
+    };
     decide_from(account, before, swipe, facts, boosts)
 }
 
@@ -211,7 +224,9 @@ pub fn decide_from(
     next.lots.add(EntryKind::Earn, earned, lot, &mut entries);
 
     let line_qualifying = line_qualifying(swipe, facts);
-    count(&mut next, swipe, facts, &line_qualifying);
+    let line_counted_on = line_counted_on(facts);
+    let taken = (&*line_points, &*line_qualifying, &*line_counted_on);
+    count(&mut next, swipe, facts, taken);
 
     next.sales_minor += swipe.total_minor;
     next.baskets = next.baskets.saturating_add(1);
@@ -221,6 +236,7 @@ pub fn decide_from(
         entries,
         line_points,
         line_qualifying,
+        line_counted_on,
         before,
         earned,
         reversed: taken_known + taken_by_rate,
@@ -238,6 +254,7 @@ fn earn(swipe: &Swipe, facts: &Facts<'_>, before: Before, line_points: &mut [i64
         occurred_at: swipe.occurred_at,
         place: facts.place,
         tier_no: before.tier_no,
+        earned: before.earned,
     };
     let lines = swipe.lines.iter().zip(facts.products).enumerate();
     let sold = lines.filter(|(_, (line, _))| line.kind == LineKind::Sale);
@@ -268,19 +285,38 @@ fn line_qualifying(swipe: &Swipe, facts: &Facts<'_>) -> Vec<i64> {
     taken
 }
 
-/// Counts a sale on the account that it makes.
-fn count(next: &mut Account, swipe: &Swipe, facts: &Facts<'_>, line_qualifying: &[i64]) {
+/// Where the lines that bring something back take its points off again; no lines where none does.
+fn line_counted_on(facts: &Facts<'_>) -> Vec<CountedOn> {
+    let sold = |returned: &Option<SoldLine>| returned.map(|it| it.counted_on).unwrap_or_default();
+    let all: Vec<CountedOn> = facts.returned.iter().map(sold).collect();
+    let is_any = all.iter().any(|on| *on != CountedOn::default());
+    if is_any { all } else { Vec::new() }
+}
+
+/// Counts a sale on the account that it makes. `taken`: for each line its points, what it takes
+/// off what counts towards tiers, and where it takes its points off what caps count.
+fn count(
+    next: &mut Account,
+    swipe: &Swipe,
+    facts: &Facts<'_>,
+    (points, qualifying, counted_on): (&[i64], &[i64], &[CountedOn]),
+) {
     let business_date = swipe.name.business_date;
     let lines = swipe.lines.iter().zip(facts.products).enumerate().map(|(at, (line, product))| {
         let (kind, net_minor) = (&line.kind, line.net_minor());
-        let taken_minor = line_qualifying.get(at).copied().unwrap_or(0);
-        CountedLine { kind, product, net_minor, taken_minor }
+        let taken_minor = qualifying.get(at).copied().unwrap_or(0);
+        let counted_on = counted_on.get(at).copied().unwrap_or_default();
+        CountedLine { kind, product, net_minor, taken_minor, points: points[at], counted_on }
     });
     let counted = counted(business_date, lines, facts.programme);
     let since = facts.programme.qualifying_since(next.clock);
     // Rules of an earlier day may look back less far than those of today.
     if let Some(since) = since.filter(|_| business_date == next.clock) {
         next.tally.keep_qualifying(since);
+    }
+    let since = facts.programme.days_since(next.clock);
+    if let Some(since) = since.filter(|_| business_date == next.clock) {
+        next.tally.keep_days(since);
     }
     next.tally.count(&counted);
 }
@@ -292,6 +328,10 @@ struct CountedLine<'a> {
     net_minor: i64,
     /// What it takes back, where it brings something back.
     taken_minor: i64,
+    /// What it earned, or takes back.
+    points: i64,
+    /// Where it takes those off what caps count, where it brings something back.
+    counted_on: CountedOn,
 }
 
 /// What a transaction counts: its sales for its own month, what it brings back for the month of
@@ -303,11 +343,15 @@ fn counted<'a>(
 ) -> Counted {
     let mut counted = Counted::default();
     let month = month_of(business_date);
-    let mut sold_minor = 0;
+    let (mut sold_minor, mut earned) = (0, 0);
     for line in lines {
+        if line.kind != &LineKind::Sale {
+            counted.points(line.counted_on, -line.points);
+        }
         match line.kind {
             LineKind::Sale => {
-                sold_minor += programme.qualifying_minor(line.product, line.net_minor)
+                sold_minor += programme.qualifying_minor(line.product, line.net_minor);
+                earned += line.points;
             }
             LineKind::Return { .. } if line.taken_minor == 0 => {}
             LineKind::Return { sold_on } => {
@@ -319,6 +363,7 @@ fn counted<'a>(
     if sold_minor != 0 {
         counted.qualifying.push((month, sold_minor));
     }
+    counted.points(programme.counted_on(business_date), earned);
     counted
 }
 
@@ -329,6 +374,8 @@ pub fn counted_by(record: &Record, business_date: Date, programme: &Programme) -
         product: &line.product,
         net_minor: line.amount_minor - line.discount_minor,
         taken_minor: line.qualifying_minor,
+        points: line.points,
+        counted_on: line.counted_on,
     });
     counted(business_date, lines, programme)
 }

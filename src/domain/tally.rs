@@ -1,4 +1,5 @@
-//! What a programme counts of an account, beside its points: money that qualifies for a tier.
+//! What a programme counts of an account, beside its points: money that qualifies for a tier, and
+//! points that were earned, where they are capped.
 //!
 //! Owns the rule *a count is a sum over the account's transactions*, those of accounts that were
 //! merged into it included: each month holds what the transactions of that month counted, less
@@ -26,6 +27,10 @@ pub struct Tally(Option<Box<Counts>>);
 struct Counts {
     /// Minor units that qualify for a tier, by month.
     qualifying: Ring,
+    /// Points that were earned, by day.
+    by_day: Ring,
+    /// Points that were earned, by the first day of the period of a cap.
+    by_period: Ring,
 }
 
 /// Sums by a number that grows with time. Those before the first that is kept are forgotten.
@@ -130,17 +135,68 @@ impl Ring {
     }
 }
 
+/// Where points are counted that are earned on a day; all by numbers of days.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CountedOn {
+    /// The day; none where days are not capped.
+    pub day: Option<i32>,
+    /// The first day of the period; none where it is in none.
+    pub period: Option<i32>,
+}
+
 /// What one transaction counts, or takes back where negative.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counted {
     /// Minor units that qualify for a tier, by month.
     pub qualifying: Vec<(Month, i64)>,
+    /// Points, by day.
+    pub by_day: Vec<(i32, i64)>,
+    /// Points, by the first day of the period of a cap.
+    pub by_period: Vec<(i32, i64)>,
 }
+
+impl Counted {
+    /// Counts points that were earned, or taken back where negative.
+    pub(super) fn points(&mut self, on: CountedOn, points: i64) {
+        if points != 0 {
+            self.by_day.extend(on.day.map(|day| (day, points)));
+            self.by_period.extend(on.period.map(|first| (first, points)));
+        }
+    }
+
+    /// All of it: in the order of [`Tally::rings`].
+    pub fn lists(&self) -> [&[(i32, i64)]; RINGS] {
+        [&self.qualifying, &self.by_day, &self.by_period]
+    }
+}
+
+/// How many kinds of counts there are.
+pub const RINGS: usize = 3;
 
 impl Tally {
     /// Minor units that qualify for a tier, by month.
     pub fn qualifying(&self) -> &Ring {
         self.0.as_deref().map_or(&NOTHING, |counts| &counts.qualifying)
+    }
+
+    /// Points that were earned, by day, as far as days are capped.
+    pub fn by_day(&self) -> &Ring {
+        self.0.as_deref().map_or(&NOTHING, |counts| &counts.by_day)
+    }
+
+    /// Points that were earned, by the first day of the period of a cap.
+    pub fn by_period(&self) -> &Ring {
+        self.0.as_deref().map_or(&NOTHING, |counts| &counts.by_period)
+    }
+
+    /// All that is counted: money by month, points by day, points by period.
+    pub fn rings(&self) -> [&Ring; RINGS] {
+        [self.qualifying(), self.by_day(), self.by_period()]
+    }
+
+    /// Keeps points by day from this day on; as [`Tally::keep_qualifying`].
+    pub fn keep_days(&mut self, since: i32) {
+        self.counts().by_day.forget_before(since);
     }
 
     /// Keeps qualifying money from this month on. Asked for by the newest day of an account
@@ -160,15 +216,22 @@ impl Tally {
     }
 
     fn add(&mut self, counted: &Counted, sign: i64) {
-        for (month, minor) in &counted.qualifying {
-            self.counts().qualifying.add(*month, sign * minor);
+        if counted.lists().iter().all(|list| list.is_empty()) {
+            return;
+        }
+        for (ring, list) in self.counts().rings().into_iter().zip(counted.lists()) {
+            for (at, value) in list {
+                ring.add(*at, sign * value);
+            }
         }
     }
 
     /// Moves everything to another account.
     pub fn move_to(&mut self, other: &mut Self) {
         if let Some(mut counts) = self.0.take() {
-            counts.qualifying.move_to(&mut other.counts().qualifying);
+            for (ring, other) in counts.rings().into_iter().zip(other.counts().rings()) {
+                ring.move_to(other);
+            }
         }
     }
 
@@ -180,9 +243,11 @@ impl Tally {
     /// was ever counted.
     pub fn encode(&self) -> Option<Vec<u8>> {
         let counts = self.0.as_deref().filter(|counts| **counts != Counts::default())?;
+        let rings = [&counts.qualifying, &counts.by_day, &counts.by_period];
+        let held = || BITS.into_iter().zip(rings).filter(|(_, ring)| **ring != NOTHING);
         let mut out = Writer::new(ENCODING);
-        out.byte(QUALIFYING);
-        counts.qualifying.write(&mut out);
+        out.byte(held().map(|(bit, _)| bit).sum());
+        held().for_each(|(_, ring)| ring.write(&mut out));
         Some(out.finish())
     }
 
@@ -194,20 +259,30 @@ impl Tally {
         let Some(bytes) = bytes else { return Ok(Self::default()) };
         let mut from = Reader::new(bytes, ENCODING)?;
         let held = from.byte()?;
-        if held & !QUALIFYING != 0 {
+        if held & !BITS.into_iter().sum::<u8>() != 0 {
             return Err(DecodeError::Damaged);
         }
         let mut counts = Counts::default();
-        if held & QUALIFYING != 0 {
-            counts.qualifying = Ring::read(&mut from)?;
+        for (bit, ring) in BITS.into_iter().zip(counts.rings()) {
+            if held & bit != 0 {
+                *ring = Ring::read(&mut from)?;
+            }
         }
         from.end()?;
         Ok(Self(Some(Box::new(counts))))
     }
 }
 
+impl Counts {
+    fn rings(&mut self) -> [&mut Ring; RINGS] {
+        [&mut self.qualifying, &mut self.by_day, &mut self.by_period]
+    }
+}
+
+/// A version of the service that knows the first alone cannot load a programme that counts more.
 const ENCODING: u8 = 1;
-const QUALIFYING: u8 = 1;
+/// Which of [`Tally::rings`] follow.
+const BITS: [u8; RINGS] = [1, 2, 4];
 
 #[cfg(test)]
 mod tests {
@@ -216,7 +291,7 @@ mod tests {
     use super::*;
 
     fn counted(qualifying: &[(Month, i64)]) -> Counted {
-        Counted { qualifying: qualifying.to_vec() }
+        Counted { qualifying: qualifying.to_vec(), ..Counted::default() }
     }
 
     #[test]
@@ -255,6 +330,31 @@ mod tests {
         tally.keep_qualifying(990);
         tally.keep_qualifying(980);
         assert_eq!(tally.qualifying().sum(0, 2_000), 10);
+    }
+
+    #[test]
+    fn points_by_day_and_by_period_are_kept_beside_money() {
+        let mut tally = Tally::default();
+        let mut counted = Counted::default();
+        counted.points(CountedOn { day: Some(20_526), period: None }, 40);
+        tally.count(&counted);
+        let days_alone = tally.encode().expect("something was counted");
+        assert_eq!(Tally::decode(Some(&days_alone)), Ok(tally.clone()));
+        counted.points(CountedOn { day: Some(20_527), period: Some(20_454) }, -7);
+        counted.qualifying.push((24_314, 1_050));
+        tally.count(&counted);
+        let sums = |ring: &Ring| ring.iter().collect::<Vec<_>>();
+        assert_eq!(sums(tally.by_day()), [(20_526, 80), (20_527, -7)]);
+        assert_eq!(sums(tally.by_period()), [(20_454, -7)]);
+        let bytes = tally.encode().expect("something was counted");
+        assert_eq!(Tally::decode(Some(&bytes)), Ok(tally.clone()));
+        for end in 0..bytes.len() {
+            assert!(Tally::decode(Some(&bytes[..end])).is_err(), "cut at {end}");
+        }
+        tally.keep_days(20_527);
+        tally.take_back(&counted);
+        assert_eq!(sums(tally.by_day()), [], "what was forgotten is not taken back");
+        assert_eq!((sums(tally.by_period()), sums(tally.qualifying())), (vec![], vec![]));
     }
 
     #[test]

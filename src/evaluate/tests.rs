@@ -181,6 +181,7 @@ fn every_task_has_its_rows() {
         end: start.saturating_add(30.days()),
         households: (1..=HOUSEHOLDS).collect(),
         coupons: coupons.clone(),
+        gives_all: true,
     };
     let campaigns = vec![campaign(1, date(2017, 5, 1)), campaign(2, date(2017, 9, 1))];
     // Whoever's number ends so redeems the coupon of that number.

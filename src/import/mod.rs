@@ -1,9 +1,12 @@
-//! Bringing data in: stores, the catalogue and accounts from files of people's own systems.
+//! Bringing data in: stores, the catalogue, accounts, offers and coupons from files of people's
+//! own systems.
 //!
 //! A file is read and checked as a whole first ([`read_stores`], [`read_catalogue`],
-//! [`read_accounts`]); what it says is written in one transaction ([`Importer`]), so that a
-//! file is in the database completely or not at all. Importing a file again changes nothing.
-//! An import adds and corrects; it never deletes, and never touches an account that exists.
+//! [`read_accounts`], [`offers::read_offers`]); what it says is written in one transaction
+//! ([`Importer`]), so that a file is in the database completely or not at all. Importing a file
+//! again changes nothing. An import adds and corrects; it never deletes, and never touches an
+//! account that exists. Coupons are the exception to all that: they are issued account by account
+//! ([`coupons`]).
 //!
 //! | phase | round trips |
 //! |---|---|
@@ -16,7 +19,9 @@ pub mod accounts;
 pub mod catalogue;
 mod cells;
 pub mod completejourney;
+pub mod coupons;
 pub mod findings;
+pub mod offers;
 mod sql;
 pub mod stores;
 pub mod table;
@@ -43,6 +48,7 @@ use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::domain::bucket;
 use crate::domain::card::CardFormat;
 use crate::domain::ledger::{EntryKind, LotKey, Lots};
+use crate::error::Error;
 
 /// Why nothing was imported.
 #[derive(Debug, thiserror::Error)]
@@ -67,12 +73,15 @@ pub enum ImportError {
         /// What was asked for.
         asked: Date,
     },
-    /// A card of the file was used at a till, or imported, while the import ran.
-    #[error("a card of the file came into use in this very moment; import the file again")]
+    /// A card or the name of an offer came into use, or was imported, while the import ran.
+    #[error("a card or an offer of the file was made in this very moment; import the file again")]
     Raced,
     /// The database failed.
     #[error(transparent)]
     Database(DbError),
+    /// What is stored cannot be read.
+    #[error(transparent)]
+    Stored(Error),
 }
 
 impl From<DbError> for ImportError {
@@ -82,6 +91,15 @@ impl From<DbError> for ImportError {
             Some("42P01") => Self::NotMigrated,
             Some("23505") => Self::Raced,
             _ => Self::Database(error),
+        }
+    }
+}
+
+impl From<Error> for ImportError {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Database(error) => error.into(),
+            error => Self::Stored(error),
         }
     }
 }

@@ -2,7 +2,8 @@
 //! which coupons when, and what was redeemed.
 //!
 //! Of type A campaigns each household got 16 of the campaign's coupons, and the data does not
-//! say which: every household of a campaign is taken to have had all of its coupons.
+//! say which. Where households got all of them the campaign says so; what to make of the others
+//! is for whoever asks.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -25,6 +26,9 @@ pub struct JourneyCampaign {
     pub households: Vec<u32>,
     /// By number.
     pub coupons: Vec<JourneyCoupon>,
+    /// Whether each of the households got all of the coupons: types B and C. Of type A each got
+    /// 16, and which is not disclosed.
+    pub gives_all: bool,
 }
 
 /// A coupon of a campaign.
@@ -62,6 +66,7 @@ pub fn read(folder: &Path) -> Result<(Vec<JourneyCampaign>, Vec<Redemption>), Jo
             end: Date::default(),
             households: Vec::new(),
             coupons: Vec::new(),
+            gives_all: false,
         };
         file.rows()
     ];
@@ -69,6 +74,15 @@ pub fn read(folder: &Path) -> Result<(Vec<JourneyCampaign>, Vec<Redemption>), Jo
         campaigns[row].campaign_id = small(value)?;
         Ok(())
     })?;
+    let mut unknown = None;
+    file.texts("campaign_type", |row, text| match text {
+        Some("Type A") => {}
+        Some("Type B" | "Type C") => campaigns[row].gives_all = true,
+        _ => unknown = Some(row),
+    })?;
+    if let Some(row) = unknown {
+        return Err(file.refuse(row, "campaign_type", "is none of Type A, Type B and Type C"));
+    }
     file.dates("start_date", |row, date| campaigns[row].start = date)?;
     file.dates("end_date", |row, date| campaigns[row].end = date)?;
 

@@ -11,6 +11,7 @@
 
 pub mod campaigns;
 mod columns;
+pub mod coupons;
 pub mod products;
 pub mod transactions;
 

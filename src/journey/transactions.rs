@@ -34,12 +34,19 @@ pub struct RecordedLine {
     pub discount_minor: u32,
     /// Whether a coupon was part of that.
     pub with_coupon: bool,
+    /// What coupons were of that, in minor units; what the retailer added to them left out.
+    pub coupon_minor: u32,
 }
 
 impl RecordedLine {
     /// A line that stands in no file.
     pub fn new(product_id: u32, quantity: u32, amount_minor: u32, discount_minor: u32) -> Self {
         Self { product_id, quantity, amount_minor, discount_minor, ..Self::default() }
+    }
+
+    /// The same with coupons as a part of what was taken off, in minor units.
+    pub fn with_coupons(self, coupon_minor: u32) -> Self {
+        Self { with_coupon: coupon_minor > 0, coupon_minor, ..self }
     }
 
     /// What was paid, in minor units.
@@ -246,7 +253,9 @@ pub fn read(path: &Path) -> Result<Transactions, JourneyError> {
         file.amounts(column, |row, minor| {
             lines[row].amount_minor = lines[row].amount_minor.saturating_add(minor);
             lines[row].discount_minor = lines[row].discount_minor.saturating_add(minor);
-            lines[row].with_coupon |= minor > 0 && column == "coupon_disc";
+            if column == "coupon_disc" {
+                lines[row] = lines[row].with_coupons(minor);
+            }
         })?;
     }
     Ok(assemble(lines, headers))
@@ -374,6 +383,8 @@ mod tests {
         assert_eq!(basket.occurred_at.to_string(), "2017-01-01T11:53:26Z");
         let lines = all.lines_of(basket);
         assert_eq!(lines[0].sales_minor(), 50);
+        assert_eq!(lines.iter().map(|line| line.coupon_minor).collect::<Vec<_>>(), [55, 0]);
+        assert!(lines[0].with_coupon && !lines[1].with_coupon);
         assert_eq!((lines[0].amount_minor, lines[0].discount_minor), (175, 125));
         assert_eq!(lines[1].quantity, 2);
         assert_eq!(all.sales_minor(basket), 50 + 278);

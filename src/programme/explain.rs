@@ -16,7 +16,8 @@ use crate::domain::boost::{self, Boost, Boosted};
 use crate::domain::name::SwipeName;
 use crate::domain::offer::Basket;
 use crate::domain::product::Product;
-use crate::domain::programme::earning::{Occasion, Sold};
+use crate::domain::programme::caps::Cut;
+use crate::domain::programme::earning::{Explained, Occasion, Sold};
 use crate::domain::record::{self, Record, RecordedLine};
 use crate::domain::swipe::Kind;
 use crate::error::Error;
@@ -66,6 +67,8 @@ pub struct Explanation {
     pub tier: Option<String>,
     /// What coupons added, on top of the rules.
     pub coupons: Vec<Coupon>,
+    /// The cap that left less than the rules give; none where none did.
+    pub capped: Option<Capped>,
     /// Its lines.
     pub lines: Vec<Line>,
 }
@@ -79,6 +82,19 @@ pub struct Coupon {
     pub offer: String,
     /// What it gave.
     pub points: i64,
+}
+
+/// What a cap left of a swipe's points.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Capped {
+    /// As rules name it.
+    pub by: &'static str,
+    /// What the rules give.
+    pub due: i64,
+    /// What the account had earned before on the day of the swipe, where days are capped.
+    pub earned_on_day: i64,
+    /// What it had earned before within the period, where one is capped.
+    pub earned_in_period: i64,
 }
 
 /// A line of a swipe.
@@ -104,7 +120,7 @@ pub struct Line {
     pub parts: Vec<Part>,
 }
 
-/// A part of what a line earned, before fractions are dropped and the cap.
+/// A part of what a line earned, before fractions are dropped and the caps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Part {
     /// The rule that gives it, or `coupon` with the code of one; none: the base rate.
@@ -145,7 +161,8 @@ pub async fn explain(
     let place = workstation.place();
     let (business_date, occurred_at) = (*business_date, found.occurred_at);
     let tier_no = record.before.tier_no;
-    let occasion = Occasion { business_date, occurred_at, place, tier_no };
+    let before = record.before.earned;
+    let occasion = Occasion { business_date, occurred_at, place, tier_no, earned: before };
     let sold = record.lines.iter().enumerate().filter(|(_, line)| line.kind == LineKind::Sale);
     let sold = sold.map(|(at, line)| Sold {
         at,
@@ -154,17 +171,24 @@ pub async fn explain(
         quantity: line.quantity,
     });
     let mut points = vec![0; record.lines.len()];
-    let (mut earned, mut parts) = (0, Vec::new());
-    if earns_nothing.is_none() {
-        (earned, parts) = epoch.programme.explain(&occasion, sold, &mut points);
-    }
+    let explained = match earns_nothing {
+        None => epoch.programme.explain(&occasion, sold, &mut points),
+        Some(_) => Explained { earned: 0, parts: Vec::new(), cut: None },
+    };
+    let Explained { earned: by_rules, parts, cut } = explained;
+    let capped = cut.map(|Cut { cap, due }| Capped {
+        by: cap.name(),
+        due,
+        earned_on_day: before.on_day,
+        earned_in_period: before.in_period,
+    });
     let sku_of = |product_no: u32| {
         let mut skus = snapshot.skus().filter(|(number, _)| *number == product_no);
         skus.next().map_or_else(String::new, |(_, sku)| sku.to_owned())
     };
     let given = Given::again(&snapshot, &record, business_date, place.store_no, &mut points);
     let Given { earned: by_coupons, coupons, shares } = given;
-    earned += by_coupons;
+    let earned = by_rules + by_coupons;
     let lines: Vec<Line> = (0..)
         .zip(&record.lines)
         .zip(points)
@@ -201,6 +225,7 @@ pub async fn explain(
         agrees,
         tier: epoch.programme.tier_name(tier_no).map(str::to_owned),
         coupons,
+        capped,
         lines,
     })
 }
@@ -281,6 +306,17 @@ impl fmt::Display for Explanation {
             let from = line.from(self.earns_nothing.is_some());
             let Line { line, sku, quantity, .. } = line;
             writeln!(f, "{line:>4}  {sku:<14} {net:>11} {quantity:>10} {points:>7}  {from}")?;
+        }
+        if let Some(Capped { by, due, earned_on_day, earned_in_period }) = self.capped {
+            let by_coupons: i64 = self.coupons.iter().map(|coupon| coupon.points).sum();
+            write!(f, "{by} leaves {} of {due} points", earned - by_coupons)?;
+            match by {
+                "cap_per_day" => writeln!(f, ": {earned_on_day} were earned on this day before.")?,
+                "cap_per_account" => {
+                    writeln!(f, ": {earned_in_period} were earned in its period before.")?;
+                }
+                _ => writeln!(f, ".")?,
+            }
         }
         for Coupon { coupon, offer, points } in &self.coupons {
             writeln!(f, "Coupon {coupon} of {offer} gave {points} of them.")?;

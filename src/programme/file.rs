@@ -210,6 +210,8 @@ expire_after_months = 24
 pending_days = 14
 negative_balance = "floor"
 cap_per_swipe = 2_000
+cap_per_day = 3_000
+cap_per_account = { points = 9_000, from = 2026-02-01, until = 2026-05-31 }
 excluded_departments = ["Fuel"]
 excluded_categories = ["Stamps"]
 excluded_types = ["Deposits"]
@@ -281,22 +283,22 @@ threshold_minor = 10_000
     #[test]
     fn what_is_wrong_is_pointed_at_with_a_remedy() {
         for (from, to, place, words) in [
-            ("per_minor = 100", "per_minor = 0", "14:1", "within 1 and 1000000"),
-            ("points = 1\n", "points = many\n", "13:10", ""),
-            ("points = 1\n", "points = 1.5\n", "13:1", "floating point"),
-            ("fixed_points = 50", "fixed_points = 0", "36:1", "within 1 and 1000000"),
-            ("fixed_points = 50", "levels = 1", "36:1", "unknown field `levels`"),
-            ("[\"silver\"]", "[\"gold\"]", "41:10", "no tier has this name"),
-            ("= 10_000", "= -1", "50:1", "within 0 and 1000000000000"),
-            ("fixed_points = 50", "", "34:1", "multiplier, fixed_points or points_per_item"),
-            ("\"welcome\"", "\"by the piece\"", "39:1", "two rules have this name"),
-            ("[\"Produce\"]", "[]", "22:1", "an empty list says nothing"),
-            ("\"saturday\"", "\"samstag\"", "28:13", "unknown variant `samstag`"),
-            ("\"08:00\"", "\"8 o'clock\"", "29:11", "such as \"08:30\""),
-            ("\"12:30\"", "\"08:00\"", "29:1", "leave hours out for the whole day"),
-            ("2026-03-01", "2026-04-01", "30:1", "until lies before from"),
-            ("\"2.5\"", "2.5", "32:1", "decimal in quotes"),
-            ("\"2.5\"", "\"0.5\"", "32:1", "exclude the articles"),
+            ("per_minor = 100", "per_minor = 0", "16:1", "within 1 and 1000000"),
+            ("points = 1\n", "points = many\n", "15:10", ""),
+            ("points = 1\n", "points = 1.5\n", "15:1", "floating point"),
+            ("fixed_points = 50", "fixed_points = 0", "38:1", "within 1 and 1000000"),
+            ("fixed_points = 50", "levels = 1", "38:1", "unknown field `levels`"),
+            ("[\"silver\"]", "[\"gold\"]", "43:10", "no tier has this name"),
+            ("= 10_000", "= -1", "52:1", "within 0 and 1000000000000"),
+            ("fixed_points = 50", "", "36:1", "multiplier, fixed_points or points_per_item"),
+            ("\"welcome\"", "\"by the piece\"", "41:1", "two rules have this name"),
+            ("[\"Produce\"]", "[]", "24:1", "an empty list says nothing"),
+            ("\"saturday\"", "\"samstag\"", "30:13", "unknown variant `samstag`"),
+            ("\"08:00\"", "\"8 o'clock\"", "31:11", "such as \"08:30\""),
+            ("\"12:30\"", "\"08:00\"", "31:1", "leave hours out for the whole day"),
+            ("2026-03-01", "2026-04-01", "32:1", "until lies before from"),
+            ("\"2.5\"", "2.5", "34:1", "decimal in quotes"),
+            ("\"2.5\"", "\"0.5\"", "34:1", "exclude the articles"),
             ("pending_days = 14", "pending_days = 366", "3:1", "within 0 and 365"),
             (
                 "expire_after_months = 24\npending_days = 14",
@@ -304,6 +306,10 @@ threshold_minor = 10_000
                 "3:1",
                 "before they can be spent",
             ),
+            ("cap_per_day = 3_000", "cap_per_day = 0", "6:1", "1 or more"),
+            ("points = 9_000", "points = 0", "7:21", "1 or more"),
+            ("2026-05-31", "2026-01-31", "7:56", "until lies before from"),
+            ("from = 2026-02-01, ", "", "7:1", "missing field `from`"),
             ("cap_per_swipe = 2_000", "cap_per_swipe = 99999999999999999999", "5:1", ""),
         ] {
             let text = WHOLE.replacen(from, to, 1);

@@ -22,6 +22,17 @@ pub(super) struct SwipeBody {
     entry_method: &'static str,
     lines: Vec<LineBody>,
     total_minor: i64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    redemptions: Vec<Taken>,
+}
+
+/// A coupon that the till took.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Taken {
+    /// Its code.
+    pub coupon: String,
+    /// What the till gave for it, in minor units.
+    pub discount_minor: u32,
 }
 
 #[derive(Debug, Serialize)]
@@ -37,6 +48,7 @@ impl SwipeBody {
     pub(super) fn new(
         basket: &RecordedBasket,
         lines: &[RecordedLine],
+        redemptions: &[Taken],
         business_date: Date,
         occurred_at: Timestamp,
     ) -> Self {
@@ -60,6 +72,7 @@ impl SwipeBody {
                     discount_minor: recorded.discount_minor,
                 })
                 .collect(),
+            redemptions: redemptions.to_vec(),
         }
     }
 
@@ -107,11 +120,12 @@ mod tests {
         let mut all = Transactions::default();
         all.push(31_198_570_044, 1, 367, occurred_at, &lines);
         let basket = &all.baskets()[0];
-        let body = |weeks| {
+        let with = |taken: &[Taken], weeks| {
             let date = shifted_date(basket, weeks).expect("in the calendar");
             let time = shifted_time(basket, weeks).expect("in the calendar");
-            SwipeBody::new(basket, all.lines_of(basket), date, time)
+            SwipeBody::new(basket, all.lines_of(basket), taken, date, time)
         };
+        let body = |weeks| with(&[], weeks);
         assert_eq!(
             String::from_utf8(body(0).to_json()).expect("JSON is UTF-8"),
             r#"{"store_id":"0367","workstation_id":"01","business_date":"2017-03-01","sequence_number":31198570044,"occurred_at":"2017-03-02T03:10:00Z","currency":"USD","card":"2990000000019","entry_method":"scanned","lines":[{"line":1,"sku":"1095275","quantity":"2","amount_minor":398,"discount_minor":40},{"line":2,"sku":"5978656","quantity":"0","amount_minor":0,"discount_minor":0},{"line":3,"sku":"6534178","quantity":"89638","amount_minor":4500,"discount_minor":0},{"line":4,"sku":"902192","quantity":"1","amount_minor":250,"discount_minor":200}],"total_minor":4908}"#
@@ -121,5 +135,9 @@ mod tests {
         let moved = String::from_utf8(body(4).to_json()).expect("JSON is UTF-8");
         assert!(moved.contains(r#""business_date":"2017-03-29""#), "{moved}");
         assert!(moved.contains(r#""occurred_at":"2017-03-30T03:10:00Z""#), "{moved}");
+        let taken = Taken { coupon: "07K2M9QXA4TRB3".into(), discount_minor: 55 };
+        let redeeming = String::from_utf8(with(&[taken], 0).to_json()).expect("JSON is UTF-8");
+        let end = r#""redemptions":[{"coupon":"07K2M9QXA4TRB3","discount_minor":55}]}"#;
+        assert!(redeeming.ends_with(end), "{redeeming}");
     }
 }

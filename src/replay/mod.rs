@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::body::SwipeBody;
+pub use self::body::Taken;
 use self::keys::Terminal;
 pub use self::sql::ShiftMemory;
 use self::statistics::Statistics;
@@ -65,6 +66,9 @@ pub struct Plan {
     pub speed: Option<f64>,
     /// By how much times and dates are moved.
     pub shift_weeks: i32,
+    /// Coupons that the tills took, by the number of the basket. Part of what is sent, so they
+    /// must be the same whenever the baskets are replayed.
+    pub redemptions: Arc<HashMap<i64, Vec<Taken>>>,
 }
 
 /// Why a replay ended before its last basket.
@@ -125,6 +129,7 @@ pub async fn run(
             terminals: Arc::clone(&terminals),
             carrier: carrier.clone(),
             shift_weeks: plan.shift_weeks,
+            redemptions: Arc::clone(&plan.redemptions),
             done: Arc::clone(&done),
             statistics: Statistics::default(),
         };
@@ -159,8 +164,15 @@ async fn until_known(till: &Till) {
 /// # Errors
 /// [`ReplayError::Shift`].
 pub fn shifted_date(basket: &RecordedBasket, weeks: i32) -> Result<Date, ReplayError> {
+    moved_date(business_date(basket.occurred_at), weeks)
+}
+
+/// A day after moving it.
+///
+/// # Errors
+/// [`ReplayError::Shift`].
+pub fn moved_date(date: Date, weeks: i32) -> Result<Date, ReplayError> {
     let days = i64::from(weeks).saturating_mul(7);
-    let date = business_date(basket.occurred_at);
     jiff::Span::new()
         .try_days(days)
         .and_then(|span| date.checked_add(span))
@@ -222,6 +234,7 @@ struct Worker {
     terminals: Arc<HashMap<u32, Till>>,
     carrier: Till,
     shift_weeks: i32,
+    redemptions: Arc<HashMap<i64, Vec<Taken>>>,
     done: Arc<dyn Fn() + Send + Sync>,
     statistics: Statistics,
 }
@@ -241,9 +254,11 @@ impl Worker {
         all: &Transactions,
         basket: &RecordedBasket,
     ) -> Result<(), ReplayError> {
+        let taken = self.redemptions.get(&basket.basket_id).map_or(&[][..], Vec::as_slice);
         let body = SwipeBody::new(
             basket,
             all.lines_of(basket),
+            taken,
             shifted_date(basket, self.shift_weeks)?,
             shifted_time(basket, self.shift_weeks)?,
         );
@@ -258,8 +273,7 @@ impl Worker {
             .filter(|receipt: &Receipt| receipt.swipe == name)
             .ok_or(ReplayError::NotAReceipt(name))?;
         let is_new = answer.status == StatusCode::CREATED;
-        let (points, coupons) = (receipt.points.earned, receipt.coupons.len());
-        self.statistics.accepted(is_new, body.lines(), body.total_minor(), points, coupons);
+        self.statistics.accepted(is_new, body.lines(), body.total_minor(), &receipt);
         Ok(())
     }
 
@@ -309,12 +323,19 @@ struct Receipt {
     swipe: String,
     points: ReceiptPoints,
     #[serde(default)]
+    redemptions: Vec<ReceiptRedemption>,
+    #[serde(default)]
     coupons: Vec<IgnoredAny>,
 }
 
 #[derive(Deserialize)]
 struct ReceiptPoints {
     earned: i64,
+}
+
+#[derive(Deserialize)]
+struct ReceiptRedemption {
+    outcome: String,
 }
 
 /// The reason of a refusal: the last part of the problem's type, else the status.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
+use super::Receipt;
+
 /// Slower requests count as this slow.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
@@ -29,6 +31,8 @@ pub struct Counts {
     pub points_earned: i64,
     /// Coupons that the receipts carry.
     pub coupons: u64,
+    /// What became of the coupons that tills took, by the outcome.
+    pub redemptions: BTreeMap<String, u64>,
 }
 
 /// Counts, and how long it took.
@@ -88,15 +92,17 @@ impl Statistics {
         is_new: bool,
         lines: usize,
         sales_minor: i64,
-        points_earned: i64,
-        coupons: usize,
+        receipt: &Receipt,
     ) {
         let counts = &mut self.counts;
         *(if is_new { &mut counts.recorded } else { &mut counts.known_before }) += 1;
         counts.lines += lines as u64;
         counts.sales_minor += sales_minor;
-        counts.points_earned += points_earned;
-        counts.coupons += coupons as u64;
+        counts.points_earned += receipt.points.earned;
+        counts.coupons += receipt.coupons.len() as u64;
+        for redemption in &receipt.redemptions {
+            *counts.redemptions.entry(redemption.outcome.clone()).or_default() += 1;
+        }
     }
 
     /// Notes a refused basket.
@@ -133,6 +139,9 @@ impl Statistics {
         counts.sales_minor += others.sales_minor;
         counts.points_earned += others.points_earned;
         counts.coupons += others.coupons;
+        for (outcome, count) in &others.redemptions {
+            *counts.redemptions.entry(outcome.clone()).or_default() += count;
+        }
         self.latency_us.add(&other.latency_us).expect("all histograms have the same bounds");
     }
 
@@ -178,6 +187,9 @@ impl fmt::Display for Summary {
         writeln!(f, "sales          {:>12}  minor units", counts.sales_minor)?;
         writeln!(f, "points earned  {:>12}", counts.points_earned)?;
         writeln!(f, "coupons        {:>12}", counts.coupons)?;
+        for (outcome, count) in &counts.redemptions {
+            writeln!(f, "  taken        {count:>12}  {outcome}")?;
+        }
         writeln!(f, "seconds        {:>12.1}", self.elapsed_s)?;
         writeln!(f, "baskets/s      {:>12.0}", self.baskets_per_s)?;
         write!(f, "latency        p50 {p50:.2} ms, p99 {p99:.2}, p99.9 {p999:.2}, max {max:.2}")
@@ -193,7 +205,10 @@ mod tests {
         let mut total = Statistics::default();
         for is_new in [true, false] {
             let mut one = Statistics::default();
-            one.accepted(is_new, 3, 1_250, 12, 2);
+            let receipt = r#"{"swipe":"","points":{"earned":12},"coupons":[{},{}],
+                "redemptions":[{"outcome":"redeemed"},{"outcome":"expired"}]}"#;
+            let receipt = serde_json::from_str(receipt).expect("a receipt");
+            one.accepted(is_new, 3, 1_250, &receipt);
             one.answered(Duration::from_millis(4));
             one.refused("terminal-mismatch".into());
             one.retried();
@@ -205,6 +220,7 @@ mod tests {
         assert_eq!((counts.recorded, counts.known_before, summary.baskets), (1, 1, 4));
         assert_eq!(counts.refused["terminal-mismatch"], 2);
         assert_eq!((counts.lines, counts.sales_minor, counts.points_earned), (6, 2_500, 24));
+        assert_eq!((counts.coupons, counts.redemptions["expired"]), (4, 2));
         assert!((summary.baskets_per_s - 2.0).abs() < 1e-9);
         assert!((summary.latency_ms.p999 - 4.0).abs() < 0.01, "{:?}", summary.latency_ms);
     }

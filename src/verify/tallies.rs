@@ -7,14 +7,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::accounts::{At, History};
+use super::accounts::{At as Where, History};
 use super::findings::{Findings, Kind};
 use super::sql::AccountRow;
 use crate::domain::account::State;
-use crate::domain::tally::{Counted, Ring, Tally};
+use crate::domain::codec::date_of;
+use crate::domain::tally::{Counted, Tally};
 
-/// Sums by month, none of them zero.
-type Sums = BTreeMap<i32, i64>;
+/// Which of [`Tally::rings`], and at what.
+type At = (usize, i32);
+/// Sums, none of them zero.
+type Sums = BTreeMap<At, i64>;
 
 /// What one account's transactions count, voided ones left out.
 #[derive(Default)]
@@ -22,8 +25,8 @@ pub(super) struct Counting(Sums);
 
 impl Counting {
     pub(super) fn add(&mut self, counted: &Counted) {
-        for (month, minor) in &counted.qualifying {
-            add(&mut self.0, *month, *minor);
+        for (ring, list) in counted.lists().into_iter().enumerate() {
+            list.iter().for_each(|(at, value)| add(&mut self.0, (ring, *at), *value));
         }
     }
 }
@@ -37,7 +40,7 @@ pub(super) struct Tallies {
     inherited: HashMap<i64, Sums>,
 }
 
-fn add(sums: &mut Sums, at: i32, value: i64) {
+fn add(sums: &mut Sums, at: At, value: i64) {
     let sum = sums.entry(at).or_default();
     *sum = sum.wrapping_add(value);
     if *sum == 0 {
@@ -45,10 +48,21 @@ fn add(sums: &mut Sums, at: i32, value: i64) {
     }
 }
 
-/// Those that a ring keeps.
-fn kept(sums: &Sums, ring: &Ring) -> Sums {
-    let since = ring.since().unwrap_or(i32::MIN);
-    sums.range(since..).map(|(at, value)| (*at, *value)).collect()
+/// Those that the rings of a tally keep.
+fn kept(sums: &Sums, tally: &Tally) -> Sums {
+    let rings = tally.rings();
+    let is_kept = |(ring, at): At| rings[ring].since().is_none_or(|since| since <= at);
+    sums.iter().filter(|(at, _)| is_kept(**at)).map(|(at, value)| (*at, *value)).collect()
+}
+
+/// In words, and for what it holds too much.
+fn in_words((ring, at): At) -> String {
+    let day = || date_of(at).map_or_else(|| at.to_string(), |date| date.to_string());
+    match ring {
+        0 => format!("{}-{:02}", at.div_euclid(12), at.rem_euclid(12) + 1),
+        1 => format!("the points of {}", day()),
+        _ => format!("the points of the period from {} on", day()),
+    }
 }
 
 impl History<'_> {
@@ -70,14 +84,17 @@ impl History<'_> {
         let tallies = &mut self.ledger.tallies;
         if let Some((heir, tally)) = row.heir.as_ref().filter(|_| !own.is_empty()) {
             // One that is damaged is a finding of its own.
-            let inherited = read(tally).map(|tally| kept(&own, tally.qualifying()));
+            let inherited = read(tally).map(|tally| kept(&own, &tally));
             for (at, value) in inherited.unwrap_or_default() {
                 add(tallies.inherited.entry(*heir).or_default(), at, value);
             }
             return;
         }
-        let mut beyond: Sums = stored.qualifying().iter().collect();
-        for (at, value) in kept(&own, stored.qualifying()) {
+        let mut beyond = Sums::new();
+        for (ring, sums) in stored.rings().into_iter().enumerate() {
+            beyond.extend(sums.iter().map(|(at, value)| ((ring, at), value)));
+        }
+        for (at, value) in kept(&own, &stored) {
             add(&mut beyond, at, value.wrapping_neg());
         }
         if !beyond.is_empty() && self.state != Some(State::Merged) {
@@ -102,11 +119,10 @@ impl Tallies {
         differing.retain(|(_, sums)| !sums.is_empty());
         differing.sort_unstable_by_key(|(account_id, _)| *account_id);
         for (account_id, sums) in differing {
-            let (month, value) = sums.first_key_value().expect("not empty");
-            let (year, month) = (month.div_euclid(12), month.rem_euclid(12) + 1);
-            let at = At { account_id, version: None };
-            let detail =
-                format_args!("for {year}-{month:02} it has {value} too much, and perhaps more");
+            let (place, value) = sums.first_key_value().expect("not empty");
+            let at = Where { account_id, version: None };
+            let what = in_words(*place);
+            let detail = format_args!("for {what} it has {value} too much, and perhaps more");
             findings.add(Kind::TallyDiffers, at, detail);
         }
     }

@@ -60,6 +60,7 @@ async fn every_basket_is_recorded_once_however_often_it_is_replayed() {
         connections: 4,
         speed: None,
         shift_weeks: 463,
+        redemptions: Arc::default(),
     };
     let mut rounds: Vec<Counts> = Vec::new();
     for _ in 0..2 {

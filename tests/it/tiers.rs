@@ -162,7 +162,7 @@ async fn an_account_that_is_merged_hands_its_tier_on_and_voids_follow_it() {
     // What an heir has not inherited is seen.
     let heir = account_of(&sql, &card(1)).await;
     let mut tally = Tally::default();
-    tally.count(&Counted { qualifying: vec![(month_of(today), 5_999)] });
+    tally.count(&Counted { qualifying: vec![(month_of(today), 5_999)], ..Counted::default() });
     let forged = "UPDATE account SET tally = $1 WHERE account_id = $2";
     sql.execute(forged, &[&tally.encode(), &heir]).await.expect(forged);
     let report = tillside::verify::Audit::begin(&service.config.database, 0..=255).await;

@@ -10,6 +10,7 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
 use super::Programme;
+use super::caps::{Cut, EarnedBefore};
 use super::rules::{Dates, EarnRule, Hours, Level};
 use super::tiers::Tier;
 use crate::domain::product::{Product, Taxa};
@@ -38,6 +39,8 @@ pub struct Occasion<'a> {
     pub place: Place<'a>,
     /// The tier that the customer held before, as [`Programme::tier_no`] numbers them.
     pub tier_no: u8,
+    /// What the account had earned before, of what caps count.
+    pub earned: EarnedBefore,
 }
 
 /// A line of sale, as far as it earns.
@@ -53,7 +56,18 @@ pub struct Sold {
     pub quantity: Quantity,
 }
 
-/// A part of what a line earned, before fractions are dropped and the cap.
+/// What a transaction earns, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained<'a> {
+    /// How much.
+    pub earned: i64,
+    /// Where it comes from.
+    pub parts: Vec<Part<'a>>,
+    /// Whether a cap left less of it.
+    pub cut: Option<Cut>,
+}
+
+/// A part of what a line earned, before fractions are dropped and the caps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part<'a> {
     /// Which line of the transaction, counted from 0.
@@ -237,8 +251,8 @@ impl Programme {
         sold: impl Iterator<Item = Sold> + Clone,
         line_points: &mut [i64],
     ) -> i64 {
-        if !self.rules.is_empty() || self.cap_per_swipe.is_some() {
-            return self.earn_by_rules(occasion, sold, line_points, |_, _, _| ());
+        if !self.rules.is_empty() || !self.caps.is_empty() {
+            return self.earn_by_rules(occasion, sold, line_points, |_, _, _| ()).0;
         }
         let (mut sum_minor, mut points) = (0, 0);
         for line in sold.filter(|line| self.earns(&line.product)) {
@@ -256,14 +270,14 @@ impl Programme {
         occasion: &Occasion<'_>,
         sold: impl Iterator<Item = Sold> + Clone,
         line_points: &mut [i64],
-    ) -> (i64, Vec<Part<'a>>) {
+    ) -> Explained<'a> {
         let mut parts = Vec::new();
         let unit = self.unit();
-        let earned = self.earn_by_rules(occasion, sold, line_points, |at, rule, exact| {
+        let (earned, cut) = self.earn_by_rules(occasion, sold, line_points, |at, rule, exact| {
             let thousandths = i64::try_from(exact * 1_000 / unit).unwrap_or(i64::MAX);
             parts.push(Part { at, rule, thousandths });
         });
-        (earned, parts)
+        Explained { earned, parts, cut }
     }
 
     /// What one point is in the sums of [`Programme::earn_by_rules`]: with it as denominator
@@ -279,7 +293,7 @@ impl Programme {
         sold: impl Iterator<Item = Sold> + Clone,
         line_points: &mut [i64],
         mut tell: impl FnMut(usize, Option<&'a str>, i128),
-    ) -> i64 {
+    ) -> (i64, Option<Cut>) {
         let sold = sold.filter(|line| self.earns(&line.product));
         let holding = self.holding(occasion, sold.clone().map(|line| line.net_minor.max(0)).sum());
         let mut fixed = self.fixed_points(holding, sold.clone());
@@ -313,15 +327,16 @@ impl Programme {
             sum = narrow(exact / unit) + fixed_points;
             line_points[at] = sum - before;
         }
-        let Some(cap) = self.cap_per_swipe.filter(|cap| *cap < sum) else { return sum };
+        let lowest = self.caps.lowest(occasion.business_date, occasion.earned);
+        let Some((most, cap)) = lowest.filter(|(most, _)| *most < sum) else { return (sum, None) };
         let (mut uncapped, mut given) = (0, 0);
         for points in line_points {
             uncapped += *points;
             let before = given;
-            given = narrow(i128::from(cap) * i128::from(uncapped) / i128::from(sum));
+            given = narrow(i128::from(most) * i128::from(uncapped) / i128::from(sum));
             *points = given - before;
         }
-        cap
+        (most, Some(Cut { cap, due: sum }))
     }
 
     /// The rules that hold for a transaction, whatever its articles are.

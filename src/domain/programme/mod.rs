@@ -1,7 +1,7 @@
 //! The rules by which purchases earn points, and what points are worth. One value per epoch,
 //! never changed. [`rules`] owns the language, [`earning`] its application, [`tiers`] what is
-//! said of tiers; this file owns what is asked of a programme. What it needs to know of an
-//! account it is told: which is which, [`super::swipe`] knows.
+//! said of tiers, [`caps`] the most that is earned; this file owns what is asked of a programme.
+//! What it needs to know of an account it is told: which is which, [`super::swipe`] knows.
 //!
 //! What a transaction earns, in order of precedence:
 //!
@@ -20,7 +20,8 @@
 //!    whatever it cost.
 //! 5. **Fixed points** are added once for each rule that holds and has in scope anything that
 //!    was paid for.
-//! 6. **The cap** of the transaction, last.
+//! 6. **The caps**, last: of the transaction, of the account's day and of its period, the lowest
+//!    of them (see [`caps`]).
 //!
 //! The one rounding rule: fractions of a point are dropped, once, on the sum over a transaction;
 //! shares of single lines are cut from that sum so that they add up to it. So are those of fixed
@@ -28,16 +29,15 @@
 //!
 //! A return takes back its share of what its line earned. One whose sale is not known takes back
 //! the base rate alone: what a rule added cannot be known to have been given.
-//!
-//! Caps over days or accounts are not part of the language yet, and refused like any other
-//! unknown word; they fit in as further caps.
 
+pub mod caps;
 pub mod earning;
 pub mod rules;
 pub mod tiers;
 
 use jiff::civil::Date;
 
+use self::caps::Caps;
 use self::earning::{Scopes, Timed};
 pub use self::rules::{BaseRate, EarnRule, Level, NegativeBalance, RedemptionRate, Rules};
 pub use self::rules::{Multiplier, RulesError};
@@ -56,7 +56,7 @@ pub struct Programme {
     expire_after_months: Option<u8>,
     pending_days: u16,
     negative_balance: NegativeBalance,
-    cap_per_swipe: Option<i64>,
+    caps: Caps,
     tiers: Tiers,
     /// What decides whether a rule holds, and what it gives; each has its bit in the scopes.
     /// Multipliers stand first, the highest foremost.
@@ -104,7 +104,7 @@ impl Programme {
             expire_after_months: rules.expire_after_months,
             pending_days: rules.pending_days,
             negative_balance: rules.negative_balance,
-            cap_per_swipe: rules.cap_per_swipe.map(i64::from),
+            caps: Caps::of(rules),
             tiers: Tiers::of(rules),
             rules: timed,
             scopes,

@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
+use super::caps::{self, AccountCap};
 use super::tiers::{self, Tier, TierPolicy};
 use crate::domain::quantity::Quantity;
 
@@ -42,6 +43,9 @@ pub struct Rules {
     /// Most points that one transaction earns; absent: no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap_per_swipe: Option<u32>,
+    /// Most points that an account earns on one business date; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap_per_day: Option<u32>,
     /// Names of departments that earn nothing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub excluded_departments: Vec<String>,
@@ -61,6 +65,9 @@ pub struct Rules {
     /// them is chosen at the till, and they count only for offers that name them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub age_restricted_departments: Vec<String>,
+    /// Most points that an account earns within a period; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap_per_account: Option<AccountCap>,
     /// Points for every whole `per_minor` of eligible sales.
     pub earn: BaseRate,
     /// What a point is worth when it pays.
@@ -303,6 +310,8 @@ impl Default for Rules {
             pending_days: 0,
             negative_balance: NegativeBalance::Debt,
             cap_per_swipe: None,
+            cap_per_day: None,
+            cap_per_account: None,
             excluded_departments: Vec::new(),
             excluded_categories: Vec::new(),
             excluded_types: Vec::new(),
@@ -367,9 +376,7 @@ impl Rules {
         let problem = "the points would expire before they can be spent: less than 28 days for \
                        each of expire_after_months";
         require(lives, &"/pending_days", problem);
-        let in_range = self.cap_per_swipe != Some(0);
-        let problem = "nothing would ever earn points: 1 or more, or leave the line out";
-        require(in_range, &"/cap_per_swipe", problem);
+        caps::require(self, |holds, pointer, problem| require(holds, &pointer, problem));
         let BaseRate { points, per_minor } = self.earn;
         require(points <= 10_000, &"/earn/points", "must lie within 0 and 10000");
         let in_range = (1..=1_000_000).contains(&per_minor);

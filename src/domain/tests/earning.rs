@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use super::programme::{
     SATURDAY, When, ZONE_HOURS, article, compiled, earned, fixed, names, per_item, sold, times,
 };
+use crate::domain::programme::caps::{AccountCap, EarnedBefore};
 use crate::domain::programme::earning::Sold;
 use crate::domain::programme::rules::{Dates, Hours, TimeOfDay, Weekday};
 use crate::domain::programme::tiers::Tier;
@@ -122,12 +123,22 @@ impl Random {
         if self.one_in(3) {
             rules.cap_per_swipe = Some(self.small(400) + 1);
         }
+        if self.one_in(3) {
+            rules.cap_per_day = Some(self.small(600) + 1);
+        }
+        if self.one_in(3) {
+            let (points, from) = (self.small(2_000) + 1, self.day());
+            let until = (!self.one_in(3)).then(|| self.day().max(from));
+            rules.cap_per_account = Some(AccountCap { points, from, until });
+        }
         rules
     }
 
     fn basket(&mut self) -> (When, Vec<Sold>) {
         let mut when = When::at(self.day(), self.below(1_700).cast_signed(), self.small(4) + 1);
         when.tier_no = u8::try_from(self.below(u64::from(TIERS) + 1)).expect("a tier");
+        let before = |it: &mut Self, end| if it.one_in(2) { it.small(end).into() } else { 0 };
+        when.earned = EarnedBefore { on_day: before(self, 700), in_period: before(self, 2_500) };
         let count = self.below(8) + 1;
         let line = |_| {
             let net_minor = i64::from(self.small(3_000)) - 100;
@@ -237,7 +248,19 @@ fn slowly_earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64>) {
     };
     let uncapped: Vec<i64> = (0..=lines.len()).map(of_prefix).collect();
     let sum = uncapped[lines.len()];
-    let cap = rules.cap_per_swipe.map_or(sum, i64::from).min(sum);
+    let mut cap = sum;
+    if let Some(per_swipe) = rules.cap_per_swipe {
+        cap = cap.min(per_swipe.into());
+    }
+    if let Some(per_day) = rules.cap_per_day {
+        cap = cap.min(i64::from(per_day) - when.earned.on_day).max(0);
+    }
+    if let Some(AccountCap { points, from, until }) = rules.cap_per_account
+        && from <= when.business_date
+        && when.business_date <= until.unwrap_or(Date::MAX)
+    {
+        cap = cap.min(i64::from(points) - when.earned.in_period).max(0);
+    }
     let capped = |points: &i64| if sum == 0 { 0 } else { points * cap / sum };
     let capped: Vec<i64> = uncapped.iter().map(capped).collect();
     (cap, capped.windows(2).map(|pair| pair[1] - pair[0]).collect())
@@ -249,7 +272,14 @@ fn compiled_rules_give_what_the_words_of_the_rules_say_on_a_hundred_thousand_bas
     let (mut differs_from_base, mut capped) = (0, 0);
     for _ in 0..COMPARED.div_ceil(BASKETS) {
         let rules = random.rules();
-        let plain = Rules { rules: Vec::new(), cap_per_swipe: None, ..rules.clone() };
+        let plain = Rules {
+            rules: Vec::new(),
+            cap_per_swipe: None,
+            cap_per_day: None,
+            cap_per_account: None,
+            ..rules.clone()
+        };
+        let uncapped = Rules { rules: rules.rules.clone(), ..plain.clone() };
         for _ in 0..BASKETS {
             let (when, lines) = random.basket();
             let (sum, line_points) = earned(&rules, when, &lines);
@@ -258,7 +288,7 @@ fn compiled_rules_give_what_the_words_of_the_rules_say_on_a_hundred_thousand_bas
             assert_eq!(line_points.iter().sum::<i64>(), sum);
             assert!(line_points.iter().all(|points| *points >= 0));
             differs_from_base += u64::from(sum != earned(&plain, when, &lines).0);
-            capped += u64::from(rules.cap_per_swipe.is_some_and(|cap| i64::from(cap) == sum));
+            capped += u64::from(sum != earned(&uncapped, when, &lines).0);
         }
     }
     // Otherwise the rules were about nothing that was ever bought.

@@ -3,6 +3,7 @@
 //!
 //! This file owns the values; each other file one subject.
 
+mod caps;
 mod content;
 mod coupon;
 mod desk;

@@ -9,11 +9,13 @@ use crate::domain::account::{Account, State};
 use crate::domain::basket::{Line, LineKind, Swipe};
 use crate::domain::ledger::{EntryKind, LotKey};
 use crate::domain::product::{Product, Taxa};
+use crate::domain::programme::caps::EarnedBefore;
 use crate::domain::programme::earning::{Occasion, Place, Sold};
 use crate::domain::programme::rules::{Dates, Hours, TimeOfDay, Weekday};
 use crate::domain::programme::{EarnRule, Level, Multiplier, NegativeBalance, Programme, Rules};
 use crate::domain::quantity::Quantity;
 use crate::domain::swipe::{Facts, SoldLine, decide};
+use crate::domain::tally::CountedOn;
 
 /// Hours from the clocks of the only store's zone to UTC.
 pub(super) const ZONE_HOURS: i8 = -5;
@@ -48,6 +50,8 @@ pub(super) struct When {
     pub(super) store_no: u32,
     /// The customer's tier before.
     pub(super) tier_no: u8,
+    /// What the account had earned before.
+    pub(super) earned: EarnedBefore,
 }
 
 impl When {
@@ -55,7 +59,9 @@ impl When {
     pub(super) fn at(business_date: Date, minutes: i64, store_no: u32) -> Self {
         let midnight = TimeZone::UTC.to_timestamp(business_date.at(0, 0, 0, 0)).expect("a time");
         let minutes = minutes - i64::from(ZONE_HOURS) * 60;
-        Self { business_date, occurred_at: midnight + minutes.minutes(), store_no, tier_no: 0 }
+        let occurred_at = midnight + minutes.minutes();
+        let earned = EarnedBefore::default();
+        Self { business_date, occurred_at, store_no, tier_no: 0, earned }
     }
 }
 
@@ -63,13 +69,16 @@ pub(super) fn earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64
     let zone = TimeZone::fixed(Offset::constant(ZONE_HOURS));
     let place = Place { store_no: when.store_no, time_zone: Some(&zone) };
     let When { business_date, occurred_at, tier_no, .. } = when;
-    let occasion = Occasion { business_date, occurred_at, place, tier_no };
+    let earned = when.earned;
+    let occasion = Occasion { business_date, occurred_at, place, tier_no, earned };
     let mut points = vec![0; lines.len()];
     let numbered = lines.iter().enumerate().map(|(at, line)| Sold { at, ..*line });
     let programme = compiled(rules);
     let sum = programme.earn(&occasion, numbered.clone(), &mut points);
     let mut again = vec![0; lines.len()];
-    assert_eq!(programme.explain(&occasion, numbered, &mut again).0, sum);
+    let explained = programme.explain(&occasion, numbered, &mut again);
+    assert_eq!(explained.earned, sum);
+    assert!(explained.cut.is_none_or(|cut| cut.due > sum));
     assert_eq!(again, points, "an explanation is of what was decided");
     (sum, points)
 }
@@ -258,7 +267,8 @@ fn a_floor_lets_off_what_a_return_cannot_take_and_a_debt_does_not() {
     let lot = compiled(&Rules::default()).lot_of(SATURDAY);
     let known = |points| {
         let quantity = Quantity::from_thousandths(1_000).expect("in range");
-        Some(SoldLine { points, quantity, lot, qualifying_minor: 0 })
+        let counted_on = CountedOn::default();
+        Some(SoldLine { points, quantity, lot, qualifying_minor: 0, counted_on })
     };
     // What there is, what is bought, what two known lines and an unknown one take back.
     for (balance, bought, back, floor, debt) in [

@@ -16,7 +16,7 @@ use crate::domain::quantity::Quantity;
 use crate::domain::swipe::{
     Decision, Facts, SaleToVoid, SoldLine, decide, decide_for_house, decide_tombstone, decide_void,
 };
-use crate::domain::tally::Counted;
+use crate::domain::tally::{Counted, CountedOn};
 
 /// A line with its article and, for a return, what is known of the line that it returns.
 type Known = (Line, Product, Option<SoldLine>);
@@ -74,6 +74,7 @@ fn a_sold_line() -> impl Strategy<Value = SoldLine> {
         quantity,
         lot,
         qualifying_minor: points * 100,
+        counted_on: CountedOn::default(),
     })
 }
 
@@ -198,7 +199,8 @@ proptest! {
             let kind = LineKind::Return { sold_on: None };
             let qualifying_minor = case.programme.qualifying_minor(product, line.net_minor());
             let (points, quantity) = (*points, line.quantity);
-            let known = SoldLine { points, quantity, lot, qualifying_minor };
+            let counted_on = case.programme.counted_on(case.name.business_date);
+            let known = SoldLine { points, quantity, lot, qualifying_minor, counted_on };
             (Line { kind, ..line.clone() }, *product, Some(known))
         });
         let back = Case { account: sold.account.clone(), lines: lines.collect(), ..case.clone() };
@@ -322,7 +324,8 @@ fn a_part_that_comes_back_takes_its_share_rounded_down() {
         (0, 1_000, 1_000, 0),
     ] {
         let quantity = Quantity::from_thousandths(sold).expect("in range");
-        let known = SoldLine { points, quantity, lot, qualifying_minor: 0 };
+        let counted_on = CountedOn::default();
+        let known = SoldLine { points, quantity, lot, qualifying_minor: 0, counted_on };
         let back = line(LineKind::Return { sold_on: None }, 5_000, returned);
         let lines = vec![(back, Product::default(), Some(known))];
         let account = Account::new(256, State::Enrolled);

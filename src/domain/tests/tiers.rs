@@ -43,7 +43,7 @@ fn rules(policy: TierPolicy) -> Rules {
 fn spent(by_month: &[i64]) -> Tally {
     let mut tally = Tally::default();
     let months = (month_of(START)..).zip(by_month).map(|(month, minor)| (month, *minor));
-    tally.count(&Counted { qualifying: months.collect() });
+    tally.count(&Counted { qualifying: months.collect(), ..Counted::default() });
     tally
 }
 
@@ -334,6 +334,7 @@ proptest! {
                     quantity: line.quantity,
                     lot: programme.lot_of(swipe.name.business_date),
                     qualifying_minor: programme.qualifying_minor(product, line.net_minor()),
+                    counted_on: programme.counted_on(swipe.name.business_date),
                 })
             };
             let returned: Vec<_> = swipe.lines.iter().zip(products).map(known).collect();

@@ -3,7 +3,12 @@
 //! Written from the rules of points alone. It must never call `tillside::domain`: what both
 //! got wrong in the same way would not be noticed.
 
+use jiff::ToSpan as _;
 use jiff::civil::Date;
+
+/// For so many days an account remembers what it earned on them, and never more than this many.
+const DAYS_KEPT: i64 = 31;
+const DAYS_MAX: usize = 64;
 
 /// Why points moved. The names are those of the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +57,10 @@ pub(crate) struct Account {
     pub(crate) lots: Vec<Lot>,
     pub(crate) owed: i64,
     pub(crate) entries: Vec<Entry>,
+    /// What was earned on a day, less what came back of it; never nothing.
+    days: Vec<(Date, i64)>,
+    /// Earlier days are forgotten.
+    days_since: Date,
 }
 
 /// How an account stands on a day.
@@ -73,6 +82,8 @@ impl Account {
             lots: Vec::new(),
             owed: 0,
             entries: Vec::new(),
+            days: Vec::new(),
+            days_since: Date::MIN,
         }
     }
 
@@ -81,6 +92,39 @@ impl Account {
         self.version += 1;
         self.clock = self.clock.max(business_date);
         self.write_off();
+    }
+
+    /// What was earned on a day, as far as it is remembered.
+    pub(crate) fn earned_on(&self, day: Date) -> i64 {
+        self.days.iter().find(|(of, _)| *of == day).map_or(0, |(_, points)| *points)
+    }
+
+    /// Counts points for a day; below zero what came back.
+    pub(crate) fn count(&mut self, day: Date, points: i64) {
+        if points == 0 || day < self.days_since {
+            return;
+        }
+        match self.days.iter_mut().find(|(of, _)| *of == day) {
+            Some((_, sum)) => *sum += points,
+            None => self.days.push((day, points)),
+        }
+        self.days.retain(|(_, sum)| *sum != 0);
+        self.days.sort();
+        if self.days.len() > DAYS_MAX {
+            self.forget_before(self.days[1].0);
+        }
+    }
+
+    /// A sale of the newest day forgets what lies far back.
+    pub(crate) fn forget_days(&mut self, sold_on: Date) {
+        if sold_on == self.clock {
+            self.forget_before(self.clock - (DAYS_KEPT - 1).days());
+        }
+    }
+
+    fn forget_before(&mut self, day: Date) {
+        self.days_since = self.days_since.max(day);
+        self.days.retain(|(of, _)| *of >= self.days_since);
     }
 
     /// Writes off what has run out by the account's clock, soonest first.
@@ -146,6 +190,10 @@ impl Account {
         let owed = std::mem::take(&mut self.owed);
         self.book(Kind::Transfer, owed, None);
         heir.take(Kind::Transfer, owed, None);
+        heir.forget_before(std::mem::replace(&mut self.days_since, Date::MIN));
+        for (day, points) in std::mem::take(&mut self.days) {
+            heir.count(day, points);
+        }
     }
 
     pub(crate) fn total(&self) -> i64 {

@@ -1,7 +1,8 @@
 //! The model: accounts, cards and names of one chain, and what each call of a till does to them.
 //!
 //! Written from the rules of points alone, as `account.rs` is, and with the same interdiction.
-//! It knows one retailer's programme: a base rate, and months until points run out.
+//! It knows one retailer's programme: a base rate, months until points run out, and how many an
+//! account has of a day.
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
@@ -15,6 +16,8 @@ pub(crate) struct Programme {
     pub(crate) per_minor: i64,
     /// Points run out at the end of the month so many months later; 0: never.
     pub(crate) months: i64,
+    /// The most that an account earns on a day; 0: anything.
+    pub(crate) per_day: i64,
 }
 
 /// What a transaction is called.
@@ -110,6 +113,10 @@ pub(crate) struct Named {
     points: Vec<i64>,
     /// What it moved, write-offs apart.
     entries: Vec<Entry>,
+    /// What it counts for which days.
+    counted: Vec<(Date, i64)>,
+    /// Whether it earned less than it is worth.
+    pub(crate) capped: bool,
 }
 
 /// One installation.
@@ -159,6 +166,8 @@ impl Named {
             returned: Vec::new(),
             points: Vec::new(),
             entries: Vec::new(),
+            counted: Vec::new(),
+            capped: false,
         }
     }
 }
@@ -260,13 +269,40 @@ impl Chain {
                 }
                 (_, None) => more_with(&mut back_minor, line, self.programme),
             };
+            if let Way::BackFrom { name, .. } = line.way
+                && self.line_of(line).is_some()
+            {
+                named.counted.push((name.business_date, -named.points[at]));
+            }
             if let Way::BackFrom { name, line } = line.way
                 && let Some(sale) = self.names.iter_mut().find(|named| named.name == name)
             {
                 sale.returned.push(line);
             }
         }
-        receipt.earned = self.programme.points_for(sold_minor);
+        let due = self.programme.points_for(sold_minor);
+        let day = purchase.name.business_date;
+        let room = match self.programme.per_day {
+            0 => due,
+            most => (most - self.accounts[account].earned_on(day).max(0)).max(0),
+        };
+        receipt.earned = due.min(room);
+        if receipt.earned < due {
+            named.capped = true;
+            // Each beginning of the basket has its share of what is left, whole points only.
+            let (mut of_due, mut of_room) = (0, 0);
+            let sold = purchase.lines.iter().zip(&mut named.points);
+            for (_, points) in sold.filter(|(line, _)| line.way == Way::Sold) {
+                of_due += *points;
+                *points = of_due * room / due - of_room;
+                of_room += *points;
+            }
+        }
+        if self.programme.per_day == 0 {
+            named.counted.clear();
+        } else {
+            named.counted.push((day, receipt.earned));
+        }
         taken.push((self.programme.points_for(back_minor), own));
         receipt.reversed = taken.iter().map(|(points, _)| points).sum();
 
@@ -278,6 +314,12 @@ impl Chain {
             account.take(Kind::ReverseEarn, points, Some(lot));
         }
         account.put(Kind::Earn, receipt.earned, own);
+        if self.programme.per_day > 0 {
+            account.forget_days(day);
+        }
+        for (day, points) in &named.counted {
+            account.count(*day, *points);
+        }
         named.entries = account.entries[first..].to_vec();
         account.write_off();
         receipt.standing = Some(account.standing(account.clock));
@@ -307,7 +349,7 @@ impl Chain {
             return Answer::Again { voided: true };
         }
         named.voided = true;
-        let entries = named.entries.clone();
+        let (entries, counted) = (named.entries.clone(), named.counted.clone());
         let mut receipt = Receipt::default();
         if let Some(at) = named.account {
             let own = self.programme.lot_of(name.business_date);
@@ -331,6 +373,9 @@ impl Chain {
                 }
             }
             account.write_off();
+            for (day, points) in counted {
+                account.count(day, -points);
+            }
             // The history stays where it is; points and debts belong to who has the card now.
             if let Some(heir) = account.merged_into {
                 let heir = &mut self.accounts[heir];

@@ -343,5 +343,11 @@ impl fmt::Debug for Purchase {
 fn programme() -> impl Strategy<Value = Programme> {
     let rate = prop_oneof![Just((1, 100)), Just((3, 200)), Just((7, 130)), Just((10_000, 1))];
     let months = prop_oneof![2 => Just(24), 1 => Just(0), 2 => 1..7_i64];
-    (rate, months).prop_map(|((points, per_minor), months)| Programme { points, per_minor, months })
+    let per_day = prop_oneof![1 => Just(0), 2 => 1..2_000_i64];
+    (rate, months, per_day).prop_map(|((points, per_minor), months, per_day)| Programme {
+        points,
+        per_minor,
+        months,
+        per_day,
+    })
 }

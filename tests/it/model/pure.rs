@@ -13,8 +13,9 @@ use tillside::domain::product::Product;
 use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{BaseRate, Programme, Rules};
 use tillside::domain::quantity::Quantity;
+use tillside::domain::record;
 use tillside::domain::swipe::{
-    Facts, SaleToVoid, SoldLine, decide, decide_void, hand_on, standing,
+    Facts, SaleToVoid, SoldLine, counted_by, decide, decide_void, hand_on, standing,
 };
 use tillside::domain::tally::Counted;
 
@@ -43,6 +44,7 @@ struct Sale {
     lines: Vec<i64>,
     entries: Vec<Entry>,
     total_minor: i64,
+    tallied: Counted,
     voided: bool,
 }
 
@@ -58,6 +60,10 @@ impl Domain {
             expire_after_months: match programme.months {
                 0 => None,
                 months => Some(months.try_into().expect("small")),
+            },
+            cap_per_day: match programme.per_day {
+                0 => None,
+                points => Some(points.try_into().expect("small")),
             },
             ..Rules::default()
         };
@@ -145,6 +151,10 @@ impl Domain {
         };
         let booked = &mut self.accounts[at];
         let decision = decide(&booked.account, &swipe, &facts);
+        let record = record::encode(&swipe, &products, &decision);
+        let record = record::decode(&record).expect("just written");
+        let date = purchase.name.business_date;
+        let tallied = counted_by(&record, date, &self.programme);
         booked.account = decision.account;
         booked.entries.extend(&decision.entries);
         let receipt = Receipt {
@@ -160,6 +170,7 @@ impl Domain {
             lines: decision.line_points,
             entries: decision.entries,
             total_minor: swipe.total_minor,
+            tallied,
             voided: false,
         });
     }
@@ -173,6 +184,7 @@ impl Domain {
             quantity: quantity(sold.quantity),
             lot: self.programme.lot_of(name.business_date),
             qualifying_minor: 0,
+            counted_on: self.programme.counted_on(name.business_date),
         })
     }
 
@@ -190,7 +202,7 @@ impl Domain {
             counted: true,
             entries: &entries,
             lot: self.programme.lot_of(name.business_date),
-            tallied: &Counted::default(),
+            tallied: &sale.tallied,
         };
         let at = chain.named(name).and_then(|named| named.account).expect("it was booked");
         let mut decision = decide_void(&self.accounts[at].account, &sale);
@@ -233,6 +245,7 @@ impl Domain {
             account.lots.expire(account.clock, entries);
         }
         left.lots.move_to(&mut heir.account.lots, &mut gone, &mut heir.entries);
+        left.tally.move_to(&mut heir.account.tally);
         heir.account.lots.expire(heir.account.clock, &mut heir.entries);
         self.accounts[from].account = left;
         self.accounts[from].entries.extend(gone);

@@ -86,6 +86,9 @@ impl Pair {
         if programme.months > 0 {
             rules["expire_after_months"] = programme.months.into();
         }
+        if programme.per_day > 0 {
+            rules["cap_per_day"] = programme.per_day.into();
+        }
         let sql = service.sql().await;
         let update = "UPDATE programme SET rules = $1::text::jsonb";
         sql.execute(update, &[&rules.to_string()]).await.expect("the rules are sound");

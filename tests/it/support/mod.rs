@@ -8,5 +8,6 @@ pub(crate) mod explain;
 pub(crate) mod flow;
 pub(crate) mod gate;
 pub(crate) mod office;
+pub(crate) mod parquet;
 pub(crate) mod service;
 pub(crate) mod tap;

@@ -15,7 +15,7 @@ pub(super) fn filled_in(damage: &str) -> String {
         hex(lots.encode())
     };
     let mut tally = Tally::default();
-    tally.count(&Counted { qualifying: vec![(24_314, 5)] });
+    tally.count(&Counted { qualifying: vec![(24_314, 5)], ..Counted::default() });
     let available_from = "2026-02-01".parse().expect("a date");
     let key = |expires_on: Date| LotKey { expires_on, available_from };
     let of_card =

@@ -1,5 +1,8 @@
 //! `tillside replay`: recorded baskets through the signed endpoint.
 
+mod coupons;
+
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,6 +14,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use self::coupons::{CouponReport, Recorded};
 use super::households::read_households;
 use super::progress::Progress;
 use crate::config::{Config, Secret};
@@ -59,9 +63,13 @@ pub struct ReplayArgs {
     /// key-encryption key are used; keys stand in replay-keys.jsonl there.
     #[arg(long, value_name = "DIR")]
     demo: Option<PathBuf>,
-    /// First bring in stores, catalogue, accounts and keys.
+    /// First bring in stores, catalogue, accounts and keys; with --coupons the campaigns too.
     #[arg(long)]
     prepare: bool,
+    /// Redeem coupons where the data says so. Reads coupons.parquet, coupon_redemptions.parquet,
+    /// campaigns.parquet and campaign_descriptions.parquet as well.
+    #[arg(long)]
+    coupons: bool,
     /// Stop before the first basket is sent; with --prepare, after preparing.
     #[arg(long)]
     dry_run: bool,
@@ -143,6 +151,8 @@ struct Report {
     /// Σ of the baskets that were to be sent, in minor units.
     sales_minor_in_data: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
+    coupons: Option<CouponReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     answers: Option<Summary>,
 }
 
@@ -157,6 +167,7 @@ pub async fn run(args: ReplayArgs, config: &Config) -> Result<(), Box<dyn Error>
     let path = args.data.join("transactions.parquet");
     let mut baskets = transactions::read(&path)?;
     let catalogue = products::read(&args.data.join("products.parquet"))?;
+    let mut recorded = args.coupons.then(|| Recorded::read(&args.data)).transpose()?;
     let today = now.to_zoned(config.time_zone()).date();
     let source = transactions::fingerprint(&path)?;
     let shift_weeks = shift(&args, &config, &baskets, &source, today, now).await?;
@@ -167,20 +178,35 @@ pub async fn run(args: ReplayArgs, config: &Config) -> Result<(), Box<dyn Error>
         .or_else(|| args.demo.as_ref().map(|folder| folder.join("replay-keys.jsonl")));
     if args.prepare {
         let file = keys_file.as_deref().ok_or("--prepare needs --keys or --demo")?;
-        prepare(&args, &config, &baskets, shift_weeks, file, now).await?;
+        prepare(&args, &config, &baskets, recorded.as_ref(), shift_weeks, file, now).await?;
+        if let Some(recorded) = &recorded {
+            recorded.prepare(&args, &config, &catalogue, shift_weeks, now).await?;
+        }
     }
-    choose(&args, &mut baskets)?;
-    let report = report(&baskets, &catalogue, shift_weeks)?;
+    let coupons = recorded.as_ref().map(|it| it.report(&catalogue, shift_weeks)).transpose()?;
+    choose(&args, &mut baskets, recorded.as_mut())?;
+    let mut report = Report { coupons, ..report(&baskets, &catalogue, shift_weeks)? };
+    let placements = recorded.as_ref().map(|recorded| recorded.place(&baskets));
+    if let (Some(report), Some(placements)) = (&mut report.coupons, &placements) {
+        report.redemptions = placements.counts;
+    }
     if args.dry_run {
         return print(&args, &report);
     }
     let file = keys_file.ok_or("--keys or --demo must be given")?;
+    let redemptions = match (&mut report.coupons, &placements) {
+        (Some(report), Some(placements)) => {
+            coupons::taken(report, placements, &baskets, &config).await?
+        }
+        _ => HashMap::new(),
+    };
     let plan = Plan {
         server: args.server.clone().or(demo).unwrap_or(config.chain.public_url),
         terminals: TerminalFile::read(&file, WORKSTATION)?.into_terminals(),
         connections: args.connections.into(),
         speed: args.speed.0,
         shift_weeks,
+        redemptions: Arc::new(redemptions),
     };
     let progress = Arc::new(Progress::new("baskets", Some(baskets.baskets().len() as u64)));
     let done = Arc::clone(&progress);
@@ -252,6 +278,7 @@ async fn prepare(
     args: &ReplayArgs,
     config: &Config,
     all: &Transactions,
+    recorded: Option<&Recorded>,
     shift_weeks: i32,
     keys_file: &Path,
     now: Timestamp,
@@ -284,9 +311,10 @@ async fn prepare(
     drop(progress);
     note(args, &outcome)?;
 
-    let mut households: Vec<u32> = all.baskets().iter().map(|b| b.household_id).collect();
-    households.sort_unstable();
-    households.dedup();
+    // Some households of a campaign may never have come.
+    let mailed = recorded.into_iter().flat_map(Recorded::households);
+    let households: BTreeSet<u32> =
+        all.baskets().iter().map(|basket| basket.household_id).chain(mailed).collect();
     let accounts: Vec<AccountRecord> = (1..)
         .zip(households)
         .map(|(row, household)| AccountRecord {
@@ -337,15 +365,22 @@ async fn issue_keys(
     Ok(issued)
 }
 
-/// Keeps the baskets that were asked for.
-fn choose(args: &ReplayArgs, baskets: &mut Transactions) -> Result<(), Box<dyn Error>> {
+/// Keeps the baskets and the redemptions that were asked for.
+fn choose(
+    args: &ReplayArgs,
+    baskets: &mut Transactions,
+    recorded: Option<&mut Recorded>,
+) -> Result<(), Box<dyn Error>> {
     let households = args.households.as_deref().map(read_households).transpose()?;
-    baskets.retain(|basket| {
-        let date = business_date(basket.occurred_at);
+    let keep = |household_id: u32, date: Date| {
         args.from.is_none_or(|from| from <= date)
             && args.to.is_none_or(|to| date <= to)
-            && households.as_ref().is_none_or(|chosen| chosen.contains(&basket.household_id))
-    });
+            && households.as_ref().is_none_or(|chosen| chosen.contains(&household_id))
+    };
+    baskets.retain(|basket| keep(basket.household_id, business_date(basket.occurred_at)));
+    if let Some(recorded) = recorded {
+        recorded.choose(keep);
+    }
     Ok(())
 }
 
@@ -361,6 +396,7 @@ fn report(
         last_business_date: baskets.baskets().last().map(date).transpose()?,
         oddities: baskets.oddities(catalogue),
         sales_minor_in_data: baskets.baskets().iter().map(|b| baskets.sales_minor(b)).sum(),
+        coupons: None,
         answers: None,
     })
 }
@@ -386,6 +422,9 @@ fn print(args: &ReplayArgs, report: &Report) -> Result<(), Box<dyn Error>> {
     }
     write!(out, "{}", report.oddities)?;
     writeln!(out, "{:>12}  minor units of sales in the data\n", report.sales_minor_in_data)?;
+    if let Some(coupons) = &report.coupons {
+        writeln!(out, "{coupons}")?;
+    }
     if let Some(answers) = &report.answers {
         writeln!(out, "{answers}")?;
     }

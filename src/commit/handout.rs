@@ -1,0 +1,238 @@
+//! The desk, fourth part: coupons of several offers for one account, as a mailing brings them.
+//!
+//! | round trip | what                                                               |
+//! |------------|--------------------------------------------------------------------|
+//! | 1 to 2     | which account: its card, and whom it was merged into               |
+//! | 3          | BEGIN, lock                                                        |
+//! | 4          | the account under the lock, and what it was handed out before      |
+//! | 5          | the statement of the committers: account and coupons; and a line   |
+//! |            | of the audit trail for each coupon                                 |
+//! | 6          | COMMIT                                                             |
+//!
+//! Before offers with budgets are issued leases are taken of them where none are in hand.
+//!
+//! A handout has a name, and an account gets at most one coupon of an offer under it: so whoever
+//! was cut off begins again, and an answer that was lost is found. What is asked is the account
+//! that the card points at, not those that were merged into it. Must never change a coupon, nor
+//! issue one without the version of its account.
+
+use std::collections::HashMap;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use tokio::time::{Instant, timeout};
+
+use super::batch::{Batch, CouponIssue};
+use super::committer::Connection;
+use super::coupons::{begin_with_lock, end, random_bits, trace};
+use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, settled, write};
+use super::leases::{self, Purse, Want};
+use super::sql;
+use crate::catalogue::Snapshot;
+use crate::db::DbError;
+use crate::domain::account::State;
+use crate::domain::bucket;
+use crate::domain::budget::Counts;
+use crate::domain::coupon::Code;
+use crate::domain::offer::Offer;
+use crate::domain::selection::showcase::Reason;
+use crate::error::Error;
+
+/// Most coupons of one handout.
+pub const HANDOUT_COUPONS_MAX: usize = 100;
+
+/// Coupons for one account.
+#[derive(Clone, Debug)]
+pub struct Handout {
+    /// Whose they will be.
+    pub whose: Whose,
+    /// What people call the offers, each at most once, and the first day on which their coupons
+    /// count. 1 to [`HANDOUT_COUPONS_MAX`].
+    pub coupons: Vec<(String, Date)>,
+    /// Under this name an account gets one coupon of an offer; shown to auditors as who did it.
+    pub name: String,
+}
+
+/// What became of a handout.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandedOut {
+    /// The account has what could be issued.
+    Done(Given),
+    /// There is no such account, or nobody has used the card.
+    NoSuchAccount,
+    /// It is a workstation's own, which has no coupons.
+    NoCustomer,
+    /// The card has been blocked.
+    Blocked,
+}
+
+/// How many coupons a handout brought.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Issued now.
+    pub issued: usize,
+    /// Issued before, under the same name.
+    pub before: usize,
+    /// Of offers that do not exist, are over, or have not begun on that day.
+    pub not_live: usize,
+    /// Of offers whose budgets have nothing left, or nothing that tills do not hold.
+    pub budget_spent: usize,
+}
+
+impl Desk {
+    /// Carries a handout out, once. Tries again while others hold the account, and when the
+    /// connection is lost.
+    ///
+    /// # Errors
+    /// What the database says, in the end. Asking again is safe.
+    pub async fn hand_out(
+        &mut self,
+        snapshot: &Snapshot,
+        handout: &Handout,
+        now: Timestamp,
+    ) -> Result<HandedOut, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        // Drawn before the first attempt, so that each makes the same codes.
+        let random: Vec<u64> = handout.coupons.iter().flat_map(|_| random_bits::<1>()).collect();
+        loop {
+            let outcome = match self.take_connection().await {
+                Ok(connection) => {
+                    let purse = &mut self.purse;
+                    let attempt = hand_out(&connection, snapshot, handout, &random, now, purse);
+                    let outcome = timeout(self.connector.silence_max(), attempt).await;
+                    if !matches!(&outcome, Ok(Ok(_))) {
+                        self.purse.failed();
+                    }
+                    self.put_back(connection, outcome).await
+                }
+                Err(error) => Err(error),
+            };
+            if let Some(settled) = settled(outcome, deadline) {
+                return settled;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// One attempt; `None` when the card or the account moved between looking and locking.
+async fn hand_out(
+    connection: &Connection,
+    snapshot: &Snapshot,
+    handout: &Handout,
+    random: &[u64],
+    now: Timestamp,
+    purse: &mut Purse,
+) -> Result<Option<HandedOut>, Error> {
+    let Handout { whose, coupons, name } = handout;
+    let Some(account_id) = account_of(connection, whose).await? else {
+        return Ok(Some(HandedOut::NoSuchAccount));
+    };
+    let live = |(offer, on): &(String, Date)| {
+        let offer = snapshot.offer_named(offer)?;
+        Some((offer, offer.validity(*on)?))
+    };
+    let wanted: Vec<Option<(&Offer, (Date, Date))>> = coupons.iter().map(live).collect();
+    take_leases(connection, wanted.iter().flatten().map(|(offer, _)| *offer), purse).await?;
+
+    let account_ids = [account_id];
+    begin_with_lock(connection, &account_ids).await?;
+    let (under_lock, loaded, before) = tokio::try_join!(
+        account_of(connection, whose),
+        load(connection, snapshot, &account_ids),
+        handed_out(connection, account_id, name),
+    )?;
+    let refused = match loaded.get(&account_id) {
+        _ if under_lock != Some(account_id) => None,
+        None => Some(HandedOut::NoSuchAccount),
+        Some(account) if account.state == State::House => Some(HandedOut::NoCustomer),
+        Some(account) if account.state == State::Blocked => Some(HandedOut::Blocked),
+        Some(account) => {
+            let mut after = account.clone();
+            after.version += 1;
+            let (mut batch, mut given) = (Batch::new(now), Given::default());
+            let mut codes = Vec::new();
+            for (wanted, random) in wanted.iter().zip(random) {
+                let code = Code::new(bucket::of_account(account_id), *random);
+                let Some((offer, (valid_from, valid_until))) = *wanted else {
+                    given.not_live += 1;
+                    continue;
+                };
+                match before.get(&offer.offer_no) {
+                    // The answer to an earlier attempt was lost, and the attempt had succeeded.
+                    Some(earlier) if *earlier == code => given.issued += 1,
+                    Some(_) => given.before += 1,
+                    None => {
+                        let budgets = offer.budgets.of(offer.offer_no, None, Counts::Coupons);
+                        let Some(spending) = purse.plan(&budgets, 1) else {
+                            given.budget_spent += 1;
+                            continue;
+                        };
+                        batch.issue_coupon(CouponIssue {
+                            code,
+                            version: after.version,
+                            offer_no: offer.offer_no,
+                            valid_from,
+                            valid_until,
+                            actor: name.clone(),
+                            reason: Reason::Given,
+                            spending,
+                        });
+                        codes.push(code);
+                    }
+                }
+            }
+            given.issued += codes.len();
+            if !codes.is_empty() {
+                batch.account(account.version, &after, None, None);
+                // Should the first be refused, so is the second, which cannot say why.
+                let (written, traced) = tokio::join!(
+                    write(connection, &batch),
+                    trace(connection, "coupon.issue", &codes, None, now)
+                );
+                written.and(traced)?;
+                end(connection, "COMMIT").await?;
+                purse.spent(&batch.drawn(&account_ids.into()));
+                return Ok(Some(HandedOut::Done(given)));
+            }
+            Some(HandedOut::Done(given))
+        }
+    };
+    end(connection, "ROLLBACK").await?;
+    Ok(refused)
+}
+
+/// Takes what is lacking of the budgets of offers, for one coupon each. Where nothing is left
+/// none is planned on it later.
+async fn take_leases<'a>(
+    connection: &Connection,
+    offers: impl Iterator<Item = &'a Offer>,
+    purse: &mut Purse,
+) -> Result<(), Error> {
+    purse.begin(Instant::now());
+    for offer in offers {
+        // People are in no store.
+        for (key, whole) in offer.budgets.of(offer.offer_no, None, Counts::Coupons) {
+            let want = Want { key, whole, need: 1, at_least: 1 };
+            if purse.lacks(&want) {
+                purse.put_away(key);
+                let closing = purse.closing(key);
+                let lease = leases::take(connection.dedicated.client(), &want, &closing).await?;
+                lease.into_iter().for_each(|lease| purse.put(lease));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What an account was handed out under a name, by offer.
+async fn handed_out(
+    connection: &Connection,
+    account_id: i64,
+    name: &str,
+) -> Result<HashMap<i32, Code>, Error> {
+    let client = connection.dedicated.client();
+    let rows = client.query(sql::HANDED_OUT, &[&account_id, &name]).await.map_err(DbError::from)?;
+    let code = |row: &tokio_postgres::Row| Code::from_number(row.get("code"));
+    Ok(rows.iter().map(|row| (row.get("offer_no"), code(row))).collect())
+}
