@@ -7,7 +7,7 @@
 
 mod sql;
 
-pub(crate) use sql::load_for_audit;
+pub(crate) use sql::{load_for_audit, showcase_of};
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -103,6 +103,11 @@ impl Snapshot {
     /// The offers that the till chooses from.
     pub fn showcase(&self) -> &Showcase {
         &self.showcase
+    }
+
+    /// Which state of the reference data this is: its version, and the newest epoch in it.
+    pub fn moment(&self) -> (i64, i32) {
+        (self.reference_version, self.epochs.last().map_or(0, |epoch| epoch.epoch))
     }
 
     /// An offer by number.

@@ -1,10 +1,11 @@
 //! Statements that read the reference tables, and what their rows become.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, Row};
 use zeroize::Zeroizing;
 
 use super::{Epoch, Products, Snapshot, Workstation};
@@ -14,7 +15,7 @@ use crate::domain::bucket;
 use crate::domain::offer::Offer;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
-use crate::domain::selection::offers;
+use crate::domain::selection::offers::BUILT_IN;
 use crate::domain::selection::showcase::Showcase;
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
@@ -52,6 +53,13 @@ SELECT taxon_no, level, name FROM taxon";
 const OFFERS: &str = "
 -- catalogue::offers
 SELECT offer_no, definition::text AS definition FROM offer ORDER BY offer_no";
+
+/// Offers as they stood in a state of the reference data.
+const OFFERS_OF: &str = "
+-- catalogue::offers_of
+SELECT DISTINCT ON (offer_no) offer_no, definition::text AS definition
+FROM offer_version WHERE since_reference <= $1
+ORDER BY offer_no, since_reference DESC";
 
 /// Articles as each epoch has them, oldest version first.
 const PRODUCTS: &str = "
@@ -98,25 +106,28 @@ pub(super) async fn reference_version(pool: &Pool) -> Result<i64, DbError> {
 
 /// Everything, as of now. What cannot have changed since `held` is taken from there.
 pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Result<Snapshot, Error> {
-    // The version is read first: what changes while we read raises it again.
-    let reference_version = reference_version(pool).await?;
-    let client = pool.get().await.map_err(DbError::from)?;
-    load_with(&client, Some(sealer), held, reference_version).await
+    let mut client = pool.get().await.map_err(DbError::from)?;
+    // One snapshot of the database, so that what is read is what its version says, exactly.
+    let reading = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+    let reading = reading.read_only(true).start().await.map_err(DbError::from)?;
+    let snapshot = load_with(&*reading, Some(sealer), held).await?;
+    reading.commit().await.map_err(DbError::from)?;
+    Ok(snapshot)
 }
 
 /// Everything but the terminals' keys, in the transaction that the client is in.
 pub(crate) async fn load_for_audit(client: &Client) -> Result<Snapshot, Error> {
-    load_with(client, None, &Snapshot::default(), 0).await
+    load_with(client, None, &Snapshot::default()).await
 }
 
 /// Without a sealer the terminals' keys are left out.
 async fn load_with(
-    client: &Client,
+    client: &(impl GenericClient + Sync),
     sealer: Option<&Sealer>,
     held: &Snapshot,
-    reference_version: i64,
 ) -> Result<Snapshot, Error> {
-    let mut snapshot = Snapshot { reference_version, ..Snapshot::default() };
+    let version = client.query_one(REFERENCE_VERSION, &[]).await.map_err(DbError::from)?;
+    let mut snapshot = Snapshot { reference_version: version.get(0), ..Snapshot::default() };
     let statement = client.prepare(TERMINALS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
         let (store_id, workstation_id): (String, String) =
@@ -194,35 +205,76 @@ async fn load_with(
 }
 
 /// Offers, against the names of the snapshot, and those of them that the till chooses from.
-async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Error> {
+async fn load_offers(client: &(impl GenericClient + Sync), snapshot: &mut Snapshot) -> Result<(), Error> {
     let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
-    for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
-        let offer_no: i32 = row.get("offer_no");
-        let definition = serde_json::from_str(row.get("definition"));
+    let rows = client.query(&statement, &[]).await.map_err(DbError::from)?;
+    let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
+    snapshot.offers = offers_in(definitions, snapshot);
+    snapshot.showcase = showcase_for(&snapshot.offers, &snapshot.products, i32::MAX);
+    Ok(())
+}
+
+/// The offers that the till chose from in an earlier state of the reference data.
+pub(crate) async fn showcase_of(
+    client: &Client,
+    snapshot: &Arc<Snapshot>,
+    (reference_version, epoch): (i64, i32),
+) -> Result<Showcase, Error> {
+    let rows = client.query(OFFERS_OF, &[&reference_version]).await.map_err(DbError::from)?;
+    let snapshot = Arc::clone(snapshot);
+    // A chain's whole catalogue is looked through: not on a thread that tills wait for.
+    let arranging = tokio::task::spawn_blocking(move || {
+        let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
+        showcase_for(&offers_in(definitions, &snapshot), &snapshot.products, epoch)
+    });
+    arranging.await.map_err(|_panic| Error::Bug)
+}
+
+/// Offers by number, compiled with the names of the snapshot.
+fn offers_in<'a>(
+    definitions: impl Iterator<Item = (i32, &'a str)>,
+    snapshot: &Snapshot,
+) -> BTreeMap<i32, Arc<Offer>> {
+    let mut offers = BTreeMap::new();
+    for (offer_no, definition) in definitions {
+        let definition = serde_json::from_str(definition);
         let compiled = definition.map_err(|error| error.to_string()).and_then(|definition| {
             snapshot.compile(offer_no, definition).map_err(|error| error.to_string())
         });
         match compiled {
             Ok(offer) => {
-                snapshot.offers.insert(offer_no, Arc::new(offer));
+                offers.insert(offer_no, Arc::new(offer));
             }
             // One bad row must not stop all tills; its coupons are redeemed unchecked and marked.
             Err(error) => tracing::error!(offer_no, %error, "an offer cannot be loaded"),
         }
     }
-    let at_the_till = snapshot.offers.values().filter(|offer| offer.definition.at_the_till);
-    let at_the_till: Vec<Arc<Offer>> = at_the_till.cloned().collect();
-    if !at_the_till.is_empty() {
-        let articles = by_number(&snapshot.products);
-        snapshot.showcase =
-            Showcase::new(at_the_till.into_iter(), &articles, &[], offers::BUILT_IN);
-    }
-    Ok(())
+    offers
 }
 
-/// Articles as the newest epoch has them, indexed by number.
-fn by_number(products: &Products) -> Vec<Product> {
-    let newest = || products.values().filter_map(|versions| Some(versions.last()?.1));
+/// Those of these offers that the till chooses from, over the articles that there were up to an
+/// epoch.
+fn showcase_for(
+    offers: &BTreeMap<i32, Arc<Offer>>,
+    products: &Products,
+    epoch: i32,
+) -> Showcase {
+    let at_the_till = offers.values().filter(|offer| offer.definition.at_the_till);
+    let at_the_till: Vec<Arc<Offer>> = at_the_till.cloned().collect();
+    if at_the_till.is_empty() {
+        return Showcase::default();
+    }
+    let articles = by_number(products, epoch);
+    Showcase::new(at_the_till.into_iter(), &articles, &[], BUILT_IN)
+}
+
+/// Articles as the newest epoch up to this one has them, indexed by number.
+fn by_number(products: &Products, epoch: i32) -> Vec<Product> {
+    let newest = || {
+        products.values().filter_map(|versions| {
+            versions.iter().rev().find(|(since, _)| *since <= epoch).map(|(_, product)| *product)
+        })
+    };
     let last = newest().map(|product| product.product_no).max().unwrap_or_default();
     let mut articles = vec![Product::default(); last as usize + 1];
     for product in newest() {

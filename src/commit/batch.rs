@@ -14,7 +14,7 @@ use crate::domain::content::ContentHash;
 use crate::domain::coupon::{Code, State};
 use crate::domain::ledger::Entry;
 use crate::domain::profile;
-use crate::domain::selection::showcase::Reason;
+use crate::domain::selection::showcase::Why;
 pub(super) use crate::domain::swipe::Kind;
 use crate::sabotage::{self, Fault};
 
@@ -31,6 +31,8 @@ pub(super) struct SwipeRow<'a> {
     pub(super) spent: i64,
     pub(super) record: &'a [u8],
     pub(super) receipt: &'a [u8],
+    /// What is remembered of the choice of coupons; nothing when none was made.
+    pub(super) decision: &'a [u8],
 }
 
 /// A row of `swipe_key`, but for its account.
@@ -103,6 +105,7 @@ struct SwipeColumns {
     spent: Vec<i64>,
     records: Packed,
     receipts: Packed,
+    decisions: Packed,
 }
 
 #[derive(Default)]
@@ -136,6 +139,10 @@ struct IssueColumns {
     valid_until: Vec<Date>,
     actor: Vec<String>,
     reason: Vec<i16>,
+    slot: Vec<i16>,
+    propensity: Vec<Option<i32>>,
+    /// All of one length.
+    evidence: Vec<u8>,
 }
 
 /// What is drawn on leases with accounts.
@@ -179,7 +186,7 @@ pub(super) struct CouponIssue {
     pub(super) valid_until: Date,
     /// Who gave it.
     pub(super) actor: String,
-    pub(super) reason: Reason,
+    pub(super) why: Why,
     /// What it draws on the budgets of its offer.
     pub(super) spending: Spending,
 }
@@ -262,6 +269,7 @@ impl Batch {
         columns.spent.push(row.spent);
         columns.records.push(row.record);
         columns.receipts.push(row.receipt);
+        columns.decisions.push(row.decision);
     }
 
     /// What one version did to the points.
@@ -321,7 +329,12 @@ impl Batch {
         columns.valid_from.push(row.valid_from);
         columns.valid_until.push(row.valid_until);
         columns.actor.push(row.actor);
-        columns.reason.push(row.reason as i16);
+        let Why { reason, slot, propensity_ppm, evidence } = row.why;
+        columns.reason.push(reason as i16);
+        columns.slot.push(slot as i16);
+        let propensity = i32::try_from(propensity_ppm).ok().filter(|ppm| *ppm > 0);
+        columns.propensity.push(propensity);
+        columns.evidence.extend_from_slice(&evidence.encode());
         self.spends.push(row.spending);
     }
 
@@ -357,7 +370,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 72] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 77] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         let Self { changes, issues, spends, .. } = self;
@@ -434,6 +447,11 @@ impl Batch {
             &spends.amount, // $70
             &a.tally,       // $71
             &issues.reason,
+            &s.decisions.bytes, // $73
+            &s.decisions.offsets,
+            &issues.slot, // $75
+            &issues.propensity,
+            &issues.evidence,
         ]
     }
 

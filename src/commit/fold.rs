@@ -14,6 +14,7 @@ use super::coupon_facts::Coupons;
 use super::facts::{SoldLines, SwipeFact};
 use super::leases::Purse;
 use super::pass::Route;
+use super::redeem::{Gifts, shown};
 use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
@@ -29,11 +30,11 @@ use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::programme::Programme;
 use crate::domain::record;
-use crate::domain::selection::showcase::{Choice, ShowcaseRoom};
+use crate::domain::selection::showcase::{Choice, ShowcaseRoom, Slot};
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::domain::tally::Counted;
 use crate::receipt::{
-    self, Compressor, CouponOut, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt,
+    self, Compressor, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt,
     account_text,
 };
 
@@ -49,8 +50,10 @@ pub(super) struct Decided {
     pub(super) value_differs: bool,
     /// Coupons that did not fit into the budgets of their offers.
     pub(super) over_budget: u64,
-    /// Coupons that the receipt brings.
-    pub(super) coupons: u64,
+    /// What the coupons are for that the receipt brings.
+    pub(super) given: Vec<Slot>,
+    /// How many the hold-out kept back.
+    pub(super) withheld: u64,
 }
 
 impl Decided {
@@ -198,11 +201,12 @@ impl Fold<'_> {
         let basket = Basket { business_date, store_no, lines, products: &products };
         let (outcomes, over_budget) = self.redeem(hot, version, swipe, &basket);
         let gifts = match kind {
-            Kind::Sale if !swipe.offline => self.give(hot, version, &basket, job),
-            _ => Vec::new(),
+            Kind::Sale if !swipe.offline => self.give(hot, version, &basket, swipe, job),
+            _ => Gifts::default(),
         };
         let programme = &epoch.programme;
-        let answer = receipt_of(swipe, kind, &decision, &outcomes, &gifts, programme, self.now);
+        let Gifts { given, withheld, decision: noted } = gifts;
+        let answer = receipt_of(swipe, kind, &decision, &outcomes, &given, programme, self.now);
         let content = content::hash(swipe);
         match &route.recorded {
             None => {
@@ -230,11 +234,12 @@ impl Fold<'_> {
             spent: decision.spent,
             record: &record::encode(swipe, &products, &decision),
             receipt: &self.workbench.compressor.compress(&answer),
+            decision: &noted,
         });
         self.batch.entries(version, business_date, &decision.entries);
         let (job, account_id) = (route.job, hot.account.account_id);
         let (voided, value_differs) = (kind == Kind::SaleAfterVoid, decision.value_differs);
-        let coupons = gifts.len() as u64;
+        let given = given.iter().map(|(_, choice)| choice.why.slot).collect();
         self.decided.push(Decided {
             job,
             account_id,
@@ -242,7 +247,8 @@ impl Fold<'_> {
             voided,
             value_differs,
             over_budget,
-            coupons,
+            given,
+            withheld,
         });
         hot.account = decision.account;
     }
@@ -358,6 +364,7 @@ impl Fold<'_> {
             spent: decision.spent,
             record: &[],
             receipt: &self.workbench.compressor.compress(&answer),
+            decision: &[],
         });
         self.batch.entries(version, business_date, &decision.entries);
         let account_id = hot.account.account_id;
@@ -369,7 +376,8 @@ impl Fold<'_> {
             voided: true,
             value_differs: false,
             over_budget: 0,
-            coupons: 0,
+            given: Vec::new(),
+            withheld: 0,
         });
         hot.account = decision.account;
     }
@@ -417,13 +425,7 @@ fn receipt_of(
                 discount_minor: *discount_minor,
             })
             .collect(),
-        coupons: gifts
-            .iter()
-            .map(|(code, Choice { offer, valid_from, valid_until, reason })| {
-                let validity = (*valid_from, *valid_until);
-                CouponOut::new(*code, &offer.definition, validity, *reason)
-            })
-            .collect(),
+        coupons: shown(gifts),
         messages,
     })
 }

@@ -31,6 +31,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0011_heirs", include_str!("../../migrations/0011_heirs.sql")),
     ("0012_tally", include_str!("../../migrations/0012_tally.sql")),
     ("0013_till", include_str!("../../migrations/0013_till.sql")),
+    ("0017_decisions", include_str!("../../migrations/0017_decisions.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

@@ -63,6 +63,14 @@ pub struct Definition {
     /// What it may cost; nothing named: anything.
     #[serde(default, skip_serializing_if = "Budget::is_empty")]
     pub budget: Budget,
+    /// Has tills give it before others, also to customers who never bought anything like it: 1
+    /// first, 9 last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9)]
+    pub push: Option<u8>,
+    /// Whether tills give it also to the share of customers who are otherwise held out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub goodwill: bool,
 }
 
 /// How an offer comes to customers.
@@ -290,6 +298,14 @@ impl Offer {
         limit(
             (1..=3_660).contains(&definition.valid_days),
             "valid_days must lie within 1 to 3660",
+        )?;
+        limit(
+            definition.push.is_none_or(|push| (1..=9).contains(&push) && definition.at_the_till),
+            "push must lie within 1 to 9, of an offer that is at_the_till",
+        )?;
+        limit(
+            !definition.goodwill || definition.at_the_till,
+            "goodwill is for offers that are at_the_till",
         )?;
         let (since, until) = (definition.since.unwrap_or(Date::MIN), definition.until);
         limit(until.is_none_or(|until| since <= until), "until must not be before since")?;

@@ -63,6 +63,11 @@ pub struct Life {
     pub over_value: bool,
     /// Whether that did not fit into the budgets of its offer.
     pub over_budget: bool,
+    /// Why it was given, as receipts name it.
+    #[schema(example = "due-again")]
+    pub reason: &'static str,
+    /// The same in one exact sentence, with the numbers behind it.
+    pub why: String,
 }
 
 /// An offer as it is stored.

@@ -14,6 +14,7 @@ use crate::db::pool::Pool;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::{self, Code};
 use crate::domain::offer::Definition;
+use crate::domain::selection::showcase::Why;
 use crate::error::Error;
 use crate::office::page::Page;
 use crate::office::{Settle, Trace, audit_in, settle_in};
@@ -59,7 +60,7 @@ ORDER BY offer_no DESC LIMIT $2";
 const LIFE: &str = "
 -- offer::life
 SELECT c.account_id, o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
-       c.over_value, c.over_budget,
+       c.over_value, c.over_budget, c.reason, c.slot, c.propensity, c.evidence,
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'
                || s.sequence_number
         FROM swipe AS s JOIN workstation AS w USING (workstation_no)
@@ -179,6 +180,9 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
     let Some(row) = row else { return Ok(None) };
     let state = coupon::State::from_code(row.get("state"))
         .ok_or_else(|| Error::Damaged(format!("the state of coupon {code}")))?;
+    let (propensity, evidence) = (row.get("propensity"), row.get("evidence"));
+    let why = Why::of_stored(row.get("reason"), row.get("slot"), propensity, evidence)
+        .ok_or_else(|| Error::Damaged(format!("the reason of coupon {code}")))?;
     Ok(Some(Life {
         coupon: code.to_string(),
         account: account_text(row.get("account_id")),
@@ -191,6 +195,8 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         redeemed_by: row.get("redeemed_by"),
         over_value: row.get("over_value"),
         over_budget: row.get("over_budget"),
+        reason: why.reason.name(),
+        why: why.sentence(),
     }))
 }
 

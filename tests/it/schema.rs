@@ -30,6 +30,7 @@ const REFERENCE_TABLES: &[&str] = &[
     "audit",
     "idempotency",
     "offer",
+    "offer_version",
     "budget",
     "lease",
     "refinery_schema_history",

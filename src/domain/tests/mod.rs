@@ -12,6 +12,7 @@ mod ledger;
 mod profile;
 mod programme;
 mod selection;
+mod showcase;
 mod spending;
 mod swipe;
 mod tiers;
