@@ -278,9 +278,8 @@ fn score_coupons(bencher: Bencher<'_, '_>) {
     let targets: Vec<&Target> = offers.iter().map(|offer| offer.target()).collect();
     let live = Live::new(&targets, &catalogue(), &[], BUILT_IN);
     let (occasion, mut room) = (Occasion::default(), OfferRoom::default());
-    bencher.bench_local(|| {
-        live.choose(black_box(&profile), &occasion, 8, |_| true, &mut room).len()
-    });
+    bencher
+        .bench_local(|| live.choose(black_box(&profile), &occasion, 8, |_| true, &mut room).len());
 }
 
 /// Places, kinds, reasons and numbers on top of the scores.

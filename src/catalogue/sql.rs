@@ -205,7 +205,10 @@ async fn load_with(
 }
 
 /// Offers, against the names of the snapshot, and those of them that the till chooses from.
-async fn load_offers(client: &(impl GenericClient + Sync), snapshot: &mut Snapshot) -> Result<(), Error> {
+async fn load_offers(
+    client: &(impl GenericClient + Sync),
+    snapshot: &mut Snapshot,
+) -> Result<(), Error> {
     let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
     let rows = client.query(&statement, &[]).await.map_err(DbError::from)?;
     let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
@@ -254,11 +257,7 @@ fn offers_in<'a>(
 
 /// Those of these offers that the till chooses from, over the articles that there were up to an
 /// epoch.
-fn showcase_for(
-    offers: &BTreeMap<i32, Arc<Offer>>,
-    products: &Products,
-    epoch: i32,
-) -> Showcase {
+fn showcase_for(offers: &BTreeMap<i32, Arc<Offer>>, products: &Products, epoch: i32) -> Showcase {
     let at_the_till = offers.values().filter(|offer| offer.definition.at_the_till);
     let at_the_till: Vec<Arc<Offer>> = at_the_till.cloned().collect();
     if at_the_till.is_empty() {

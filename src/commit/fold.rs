@@ -34,8 +34,7 @@ use crate::domain::selection::showcase::{Choice, ShowcaseRoom, Slot};
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::domain::tally::Counted;
 use crate::receipt::{
-    self, Compressor, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt,
-    account_text,
+    self, Compressor, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt, account_text,
 };
 
 /// Versions between two checkpoints of a profile.

@@ -252,11 +252,8 @@ fn agrees(chosen: &[Choice], judged: &[Judged], brought: &[Brought]) -> bool {
         let same = judged.iter().find(|it| it.offer.offer_no == choice.offer.offer_no);
         same.is_some_and(|it| it.verdict == Verdict::Given)
     };
-    let again: BTreeMap<i32, &Why> = chosen
-        .iter()
-        .filter(is_given)
-        .map(|choice| (choice.offer.offer_no, &choice.why))
-        .collect();
+    let again: BTreeMap<i32, &Why> =
+        chosen.iter().filter(is_given).map(|choice| (choice.offer.offer_no, &choice.why)).collect();
     let then: BTreeMap<i32, &Why> = brought.iter().map(|it| (it.offer_no, &it.why)).collect();
     again == then
 }

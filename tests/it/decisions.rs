@@ -17,9 +17,7 @@ use tillside::till::Till;
 use crate::desk::verified;
 use crate::openapi::{document, findings};
 use crate::support::database::launcher;
-use crate::support::flow::{
-    account_of, at, audit, enrol, name_of, on, slug, until, void,
-};
+use crate::support::flow::{account_of, at, audit, enrol, name_of, on, slug, until, void};
 use crate::support::office::{Person, person, person_of};
 use crate::support::service::{TestService, body, card, post, today};
 use crate::till_coupons::{
@@ -74,7 +72,8 @@ async fn who_is_held_out_gets_nothing_but_goodwill_on_any_replica_and_it_is_note
         }
     }
     assert!((3..=14).contains(&held), "{held} of 20");
-    let counted = [&service.replica.app, &replica.app].map(|app| app.metrics.coupons_withheld.get());
+    let counted =
+        [&service.replica.app, &replica.app].map(|app| app.metrics.coupons_withheld.get());
     assert_eq!(counted.iter().sum::<u64>(), withheld as u64, "what would have been given");
     // What people give is theirs to give.
     let admin = person(&service, Role::Admin).await;
@@ -368,8 +367,18 @@ async fn the_choice_made_again_is_what_stands_on_the_receipt_for_every_swipe_of_
         }
     }
     for verdict in [
-        "given", "held-out", "no-room", "not-live", "other-store", "held", "just-bought", "tired",
-        "nothing-in-common", "no-place", "same-type", "outranked",
+        "given",
+        "held-out",
+        "no-room",
+        "not-live",
+        "other-store",
+        "held",
+        "just-bought",
+        "tired",
+        "nothing-in-common",
+        "no-place",
+        "same-type",
+        "outranked",
     ] {
         assert!(seen.contains_key(verdict), "{verdict} never happened: {seen:?}");
     }

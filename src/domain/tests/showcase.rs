@@ -173,7 +173,8 @@ fn the_most_urgent_push_goes_first_and_yields_to_what_keeps_any_offer_back() {
 
 #[test]
 fn what_is_given_up_is_told_from_what_is_due_and_from_what_was_bought_seldom() {
-    let offers = [1, 3, 10].map(|no| offer(i32::try_from(no).expect("small"), &of_article(no), |_| ()));
+    let offers =
+        [1, 3, 10].map(|no| offer(i32::try_from(no).expect("small"), &of_article(no), |_| ()));
     let showcase = Showcase::new(offers.into_iter(), &shelf(), &[], BUILT_IN);
     let (basket, mut room) = (empty(), ShowcaseRoom::default());
     let chosen = showcase.choose(&a_customer(), &moment(&basket, 4, a_lot(1)), &mut room);

@@ -220,7 +220,8 @@ impl Showcase {
                 continue;
             }
             let pushed = candidates.of(Slot::Push);
-            let urgent_ones = pushed.iter().filter(|(other, _)| self.push_of(*other) != push).count();
+            let urgent_ones =
+                pushed.iter().filter(|(other, _)| self.push_of(*other) != push).count();
             let alike = &pushed[urgent_ones..];
             let at = urgent_ones + alike.partition_point(|(_, better)| *better >= score);
             pushed.insert(at, (*place, score));
