@@ -295,7 +295,7 @@ proptest! {
             withheld,
         };
         let bytes = noted.encode();
-        prop_assert_eq!(Noted::decode(&bytes).as_ref(), Ok(&noted));
+        prop_assert_eq!(Noted::decode(&bytes).expect("just written"), noted);
         for end in 0..bytes.len() {
             prop_assert!(Noted::decode(&bytes[..end]).is_err(), "cut at {}", end);
         }
