@@ -15,11 +15,15 @@ use tillside::catalogue::Workstation;
 use tillside::domain::account::{Account, State};
 use tillside::domain::basket::Swipe;
 use tillside::domain::card::CardFormat;
+use tillside::domain::offer::{Basket, Offer};
 use tillside::domain::product::{Product, Taxa};
 use tillside::domain::profile::{Profile, Visit};
 use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{EarnRule, Multiplier, Programme, Rules as ProgrammeRules};
+use tillside::domain::selection::offers::{BUILT_IN, Live, Occasion, OfferRoom};
+use tillside::domain::selection::showcase::{Lot, Noted, Showcase, ShowcaseRoom};
 use tillside::domain::swipe::{Decision, Facts, decide, standing};
+use tillside::domain::target::Target;
 use tillside::domain::{content, record};
 use tillside::http::body;
 use tillside::http::signature::{Message, TerminalKey, Unsigned, prove, sign};
@@ -239,6 +243,66 @@ fn checkpoint(bencher: Bencher<'_, '_>) {
 fn remember(bencher: Bencher<'_, '_>) {
     let (swipe, products, decision) = (swipe(), products(1), decided());
     bencher.bench_local(|| record::encode(black_box(&swipe), &products, &decision));
+}
+
+/// A thousand offers for four articles each.
+fn offers() -> Vec<Arc<Offer>> {
+    let offer = |offer_no: i32| {
+        let skus: Vec<String> =
+            (0..4).map(|nth| ((offer_no * 7 + nth * 31) % 350 + 1).to_string()).collect();
+        let definition = serde_json::json!({
+            "offer": format!("o-{offer_no}"), "headline": "Half off", "delivery": "personal",
+            "reward": { "kind": "percent-off", "percent": 50 }, "valid_days": 14,
+            "at_the_till": true, "scope": { "skus": skus },
+            "funding": { "party": "chain", "share_percent": 100 },
+        });
+        let definition = serde_json::from_value(definition).expect("a definition");
+        let offer = Offer::compile(offer_no, definition, |_, name| name.parse().ok());
+        Arc::new(offer.expect("sound"))
+    };
+    (1..=1_000).map(offer).collect()
+}
+
+fn catalogue() -> Vec<Product> {
+    let mut catalogue = vec![Product::default(); 351];
+    for product in (0..63).flat_map(products) {
+        catalogue[product.product_no as usize] = product;
+    }
+    catalogue
+}
+
+/// The scores alone, and the two best.
+#[divan::bench]
+fn score_coupons(bencher: Bencher<'_, '_>) {
+    let (offers, profile) = (offers(), profile());
+    let targets: Vec<&Target> = offers.iter().map(|offer| offer.target()).collect();
+    let live = Live::new(&targets, &catalogue(), &[], BUILT_IN);
+    let (occasion, mut room) = (Occasion::default(), OfferRoom::default());
+    bencher
+        .bench_local(|| live.choose(black_box(&profile), &occasion, 8, |_| true, &mut room).len());
+}
+
+/// Places, kinds, reasons and numbers on top of the scores.
+#[divan::bench]
+fn choose_coupons(bencher: Bencher<'_, '_>) {
+    let profile = profile();
+    let showcase = Showcase::new(offers().into_iter(), &catalogue(), &[], BUILT_IN);
+    let (swipe, products, mut room) = (swipe(), products(1), ShowcaseRoom::default());
+    let lines = &swipe.lines;
+    let basket = Basket { business_date: TODAY, store_no: 367, lines, products: &products };
+    let noted = Noted { most: 2, explore_ppm: 50_000, held: vec![3, 70], ..Noted::default() };
+    bencher.bench_local(|| {
+        let moment = noted.moment(&basket, Lot::of(&swipe.name));
+        showcase.choose(black_box(&profile), &moment, &mut room)
+    });
+}
+
+/// What is kept of a choice beside the swipe.
+#[divan::bench]
+fn note_a_choice(bencher: Bencher<'_, '_>) {
+    let held = vec![3, 70, 81, 200, 201, 640];
+    let noted = Noted { reference_version: 70_000, epoch: 12, most: 2, held, ..Noted::default() };
+    bencher.bench_local(|| black_box(&noted).encode());
 }
 
 #[divan::bench]

@@ -4,16 +4,21 @@
 //! decided on, so a stale entry can only cost a second attempt. An entry is replaced only by
 //! one of a higher version.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
+use jiff::Span;
 use jiff::civil::Date;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use crate::config;
 use crate::domain::account::Account;
-use crate::domain::coupon::{Code, Open};
+use crate::domain::coupon::{Code, IGNORED_MOST, Open, REMEMBERED_DAYS};
 use crate::domain::profile::Profile;
+
+/// Most coupons that are remembered of an account: as many as are loaded with it.
+const REMEMBERED_MAX: usize = 100;
 
 /// An account as it was at one version.
 #[derive(Clone, Debug)]
@@ -27,8 +32,9 @@ pub struct Hot {
     /// What the customer buys, as [`Profile::encode`] writes it, in a quarter of the memory that
     /// it takes to work with; no bytes at all before anything is known.
     pub profile: Arc<[u8]>,
-    /// Coupons that it can redeem, those that run out on the day of its clock included. Every
-    /// change of a coupon raises the version.
+    /// Coupons that it can redeem, those that run out on the day of its clock included, and those
+    /// used or run out that still bear on what it is given; the [`REMEMBERED_MAX`] that last
+    /// longest. Every change of a coupon raises the version.
     pub open: Arc<[Open]>,
     /// The earliest business date of a sale since the stored checkpoint of the profile, or
     /// [`Date::MAX`]: where to look for these sales when the account is loaded again.
@@ -49,20 +55,70 @@ impl Hot {
 
     /// Coupons that it can redeem on a business date or later.
     pub fn open_on(&self, business_date: Date) -> impl Iterator<Item = &Open> {
-        self.open.iter().filter(move |coupon| coupon.valid_until >= business_date)
+        self.open.iter().filter(move |it| !it.is_used && it.valid_until >= business_date)
+    }
+
+    /// How many coupons tills chose for it in the week up to a business date, whatever became of
+    /// them; what a void took back was not given.
+    pub fn chosen_in_week(&self, business_date: Date) -> usize {
+        let began = business_date.saturating_sub(Span::new().days(6));
+        self.open.iter().filter(|it| it.is_chosen && it.valid_from >= began).count()
+    }
+
+    /// Offers of which so many coupons ran out unused, and none was used, that it is not given
+    /// another one on a business date. Sorted, each once.
+    pub fn tired_of(&self, business_date: Date) -> Vec<i32> {
+        let began = business_date.saturating_sub(Span::new().days(REMEMBERED_DAYS));
+        let within = || self.open.iter().filter(|it| it.valid_until >= began);
+        let ignored = within().filter(|it| !it.is_used && it.valid_until < business_date);
+        let mut ignored: Vec<i32> = ignored.map(|it| it.offer_no).collect();
+        if ignored.len() < IGNORED_MOST {
+            return Vec::new();
+        }
+        ignored.sort_unstable();
+        let is_used = |offer_no| within().any(|it| it.is_used && it.offer_no == offer_no);
+        let often = ignored.chunk_by(|one, other| one == other);
+        let often = often.filter(|same| same.len() >= IGNORED_MOST).map(|same| same[0]);
+        often.filter(|offer_no| !is_used(*offer_no)).collect()
     }
 
     /// Notes a coupon that it can redeem.
     pub fn gain(&mut self, coupon: Open) {
-        let clock = self.account.clock;
-        let still = self.open.iter().copied().filter(|open| open.valid_until >= clock);
-        self.open = still.chain([coupon]).collect();
+        let began = self.account.clock.saturating_sub(Span::new().days(REMEMBERED_DAYS));
+        let others = self.open.iter().copied();
+        let others = others.filter(|it| it.valid_until >= began && it.code != coupon.code);
+        let mut open: Vec<Open> = others.chain([coupon]).collect();
+        if open.len() > REMEMBERED_MAX {
+            open.sort_by_key(|it| (Reverse(it.valid_until), it.code));
+            open.truncate(REMEMBERED_MAX);
+        }
+        self.open = open.into();
     }
 
-    /// Notes that a coupon can be redeemed no more.
+    /// Notes that a till has taken a coupon.
     pub fn lose(&mut self, code: Code) {
-        if self.open.iter().any(|open| open.code == code) {
-            self.open = self.open.iter().copied().filter(|open| open.code != code).collect();
+        self.mark(code, true);
+    }
+
+    /// Notes that a coupon which a till had taken can be redeemed again. False when it is not
+    /// remembered.
+    pub fn regain(&mut self, code: Code) -> bool {
+        self.mark(code, false)
+    }
+
+    fn mark(&mut self, code: Code, is_used: bool) -> bool {
+        let is_known = self.open.iter().any(|it| it.code == code);
+        if is_known {
+            let marked = |it: &Open| if it.code == code { Open { is_used, ..*it } } else { *it };
+            self.open = self.open.iter().map(marked).collect();
+        }
+        is_known
+    }
+
+    /// Forgets a coupon that was taken back.
+    pub fn forget(&mut self, code: Code) {
+        if self.open.iter().any(|it| it.code == code) {
+            self.open = self.open.iter().copied().filter(|it| it.code != code).collect();
         }
     }
 
@@ -117,5 +173,89 @@ impl Accounts {
     pub fn held(&self) -> u64 {
         self.by_id.run_pending_tasks();
         self.by_id.entry_count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+    use crate::domain::account::State;
+
+    const TODAY: Date = date(2026, 7, 1);
+
+    /// A coupon of an offer whose first and last day lie so many days before today.
+    fn coupon(random: u64, offer_no: i32, first: i32, last: i32) -> Open {
+        let before = |days: i32| TODAY.saturating_sub(Span::new().days(days));
+        Open {
+            code: Code::new(2, random),
+            offer_no,
+            valid_from: before(first),
+            valid_until: before(last),
+            is_used: false,
+            is_chosen: true,
+        }
+    }
+
+    fn holding(coupons: &[Open]) -> Hot {
+        let mut account = Account::new(0x1_02, State::Enrolled);
+        account.clock = TODAY;
+        Hot {
+            account,
+            cards: Vec::new().into(),
+            profile: Vec::new().into(),
+            open: coupons.to_vec().into(),
+            tail_since: Date::MAX,
+        }
+    }
+
+    #[test]
+    fn an_offer_is_ignored_when_three_of_its_coupons_ran_out_and_none_was_used() {
+        let ran_out = |nth: u64| coupon(nth, 7, 20, 10);
+        let three = [ran_out(1), ran_out(2), ran_out(3)];
+        let with = |fourth: Open| [&three[..], &[fourth]].concat();
+        for (held, tired) in [
+            (three.to_vec(), vec![7]),
+            (three[..2].to_vec(), vec![]),
+            (with(coupon(4, 8, 20, 10)), vec![7]),
+            (with(Open { is_used: true, ..ran_out(4) }), vec![]),
+            (with(Open { is_used: true, ..coupon(4, 8, 20, 10) }), vec![7]),
+            // One that can still be redeemed is not ignored, nor what lies too far back.
+            ([&three[..2], &[coupon(3, 7, 3, 0)]].concat(), vec![]),
+            ([&three[..2], &[coupon(3, 7, 99, 85)]].concat(), vec![]),
+            ([&three[..2], &[coupon(3, 7, 99, 84)]].concat(), vec![7]),
+        ] {
+            assert_eq!(holding(&held).tired_of(TODAY), tired, "{held:?}");
+        }
+    }
+
+    #[test]
+    fn a_week_counts_what_tills_chose_whatever_became_of_it() {
+        let given_by_people = Open { is_chosen: false, ..coupon(1, 1, 0, -9) };
+        let used = Open { is_used: true, ..coupon(2, 1, 6, -9) };
+        let held = [given_by_people, used, coupon(3, 1, 7, -9), coupon(4, 2, 1, 1)];
+        assert_eq!(holding(&held).chosen_in_week(TODAY), 2);
+    }
+
+    #[test]
+    fn what_happens_to_coupons_is_remembered_as_the_database_has_it() {
+        let mut hot = holding(&[]);
+        for nth in 0..130 {
+            hot.gain(coupon(nth, 1, 0, 0));
+        }
+        hot.gain(coupon(200, 2, 0, -9));
+        let last = Code::new(2, 200);
+        assert_eq!((hot.open.len(), hot.open_on(TODAY).count()), (100, 100));
+        hot.lose(last);
+        assert_eq!((hot.open.len(), hot.open_on(TODAY).count()), (100, 99), "it was used");
+        assert!(hot.regain(last));
+        assert_eq!(hot.open_on(TODAY).count(), 100, "its sale was voided");
+        hot.forget(last);
+        assert_eq!(hot.open.len(), 99, "it was taken back");
+        assert!(!hot.regain(last));
+        hot.account.clock = TODAY.saturating_add(Span::new().days(85));
+        hot.gain(coupon(300, 3, 0, -99));
+        assert_eq!(hot.open.len(), 1, "what ran out long ago is forgotten");
     }
 }

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::card::CardFormat;
+use crate::domain::selection::showcase::{CERTAIN_PPM, HoldOut};
 
 /// All settings, by section.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
@@ -263,17 +264,49 @@ pub struct Coupons {
     pub per_swipe: usize,
     /// A customer who can redeem so many is given no more; at most 100.
     pub open_max: usize,
+    /// Most coupons that tills choose for a customer within seven business days, 1 to 50.
+    pub per_week: usize,
+    /// Of a hundred customers so many are given none that the till chooses, always the same ones,
+    /// so that it can be seen what coupons change; at most 50, and 0: nobody. The same on all
+    /// replicas.
+    pub hold_out_percent: u8,
+    /// Names the draw of those customers; another number draws others. The same on all replicas.
+    pub hold_out_round: u32,
+    /// In so many of a hundred swipes a coupon for something new is drawn by lot instead of by its
+    /// score, so that it can be seen what the score misses; at most 50.
+    pub explore_percent: u8,
 }
 
 impl Coupons {
     fn is_sound(&self) -> bool {
-        self.per_swipe <= COUPONS_PER_SWIPE_MAX && self.open_max <= COUPONS_OPEN_MAX
+        self.per_swipe <= COUPONS_PER_SWIPE_MAX
+            && self.open_max <= COUPONS_OPEN_MAX
+            && (1..=50).contains(&self.per_week)
+            && self.hold_out_percent <= 50
+            && self.explore_percent <= 50
+    }
+
+    /// Who is held out.
+    pub fn hold_out(&self) -> HoldOut {
+        HoldOut { percent: self.hold_out_percent, round: self.hold_out_round }
+    }
+
+    /// [`Coupons::explore_percent`] in millionths.
+    pub fn explore_ppm(&self) -> u32 {
+        u32::from(self.explore_percent) * (CERTAIN_PPM / 100)
     }
 }
 
 impl Default for Coupons {
     fn default() -> Self {
-        Self { per_swipe: 2, open_max: 12 }
+        Self {
+            per_swipe: 2,
+            open_max: 12,
+            per_week: 8,
+            hold_out_percent: 10,
+            hold_out_round: 1,
+            explore_percent: 5,
+        }
     }
 }
 
@@ -519,7 +552,11 @@ impl Config {
             self.commit.wait_max_ms > 0 && self.commit.lock_timeout_ms > 0,
             "commit.wait_max_ms and commit.lock_timeout_ms must not be 0",
         );
-        require(self.coupons.is_sound(), "coupons.per_swipe is at most 4, open_max at most 100");
+        require(
+            self.coupons.is_sound(),
+            "coupons.per_swipe is at most 4, open_max at most 100, per_week within 1 to 50, \
+             hold_out_percent and explore_percent at most 50",
+        );
         require(
             (0..=400).contains(&self.ledger.expire_after_days),
             "ledger.expire_after_days must lie within 0 to 400",

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod commit;
 pub mod config;
 pub mod db;
+pub mod decision;
 pub mod demo;
 pub mod domain;
 pub mod error;

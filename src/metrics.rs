@@ -8,6 +8,8 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
+use crate::domain::selection::showcase::Slot;
+
 /// Seconds: from a quarter of a millisecond to ten seconds.
 const LATENCY_BUCKETS: &[f64] = &[
     0.000_25, 0.000_5, 0.001, 0.001_5, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012, 0.016, 0.025,
@@ -82,6 +84,10 @@ pub struct Metrics {
     pub quarantined: IntCounter,
     /// Coupons that receipts brought.
     pub coupons_issued: IntCounter,
+    /// The same by what they were there for.
+    pub coupons_given: IntCounterVec,
+    /// Coupons that were chosen and not given, since their accounts were held out.
+    pub coupons_withheld: IntCounter,
 }
 
 /// Seconds of the parts of a swipe.
@@ -274,8 +280,31 @@ impl Metrics {
                 "tillside_coupons_issued_total",
                 "Coupons that receipts brought.",
             ),
+            coupons_given: from_zero(
+                counters(
+                    &registry,
+                    "tillside_coupons_given_total",
+                    "Coupons that receipts brought, by what they were there for.",
+                    &["slot"],
+                ),
+                &Slot::CHOSEN.map(Slot::name),
+            ),
+            coupons_withheld: counter(
+                &registry,
+                "tillside_coupons_withheld_total",
+                "Coupons that were chosen for customers who are held out, and not given.",
+            ),
             registry,
         }
+    }
+
+    /// Counts what a receipt brought, and what the hold-out kept back.
+    pub fn count_gifts(&self, given: &[Slot], withheld: u64) {
+        self.coupons_issued.inc_by(given.len() as u64);
+        for slot in given {
+            self.coupons_given.with_label_values(&[slot.name()]).inc();
+        }
+        self.coupons_withheld.inc_by(withheld);
     }
 
     /// The text that Prometheus reads.

@@ -154,8 +154,8 @@ pub struct Barcode {
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 #[schema(as = CouponReason)]
 pub struct ReasonOut {
-    /// For programs: `given`, `due-again`, `favourite`, `bought-before`, `brand-you-buy`,
-    /// `kind-you-buy` or `brand-you-like`.
+    /// For programs: `given`, `due-again`, `favourite`, `bought-before`, `win-back`,
+    /// `brand-you-buy`, `kind-you-buy`, `brand-you-like` or `recommended`.
     #[schema(example = "due-again")]
     pub code: &'static str,
     /// For the customer: neutral, without the numbers behind it.

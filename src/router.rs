@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
-use crate::{account, card, export, offer, office, programme, swipe};
+use crate::{account, card, decision, export, offer, office, programme, swipe};
 
 /// Routes, their documentation, and the edge around them.
 pub fn router(app: Arc<App>) -> Router {
@@ -60,6 +60,7 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(account::http::look_up))
         .routes(routes!(account::http::timeline))
         .routes(routes!(account::http::adjust))
+        .routes(routes!(decision::http::explain))
         .routes(routes!(account::cards::http::block))
         .routes(routes!(account::cards::http::unblock))
         .routes(routes!(account::cards::http::replace))

@@ -8,6 +8,7 @@
 mod sql;
 
 pub use sql::load_for_audit;
+pub(crate) use sql::showcase_of;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -146,6 +147,11 @@ impl Snapshot {
         known.unwrap_or_default()
     }
 
+    /// Which state of the reference data this is: its version, and the newest epoch in it.
+    pub fn moment(&self) -> (i64, i32) {
+        (self.reference_version, self.epochs.last().map_or(0, |epoch| epoch.epoch))
+    }
+
     /// An offer by number.
     pub fn offer(&self, offer_no: i32) -> Option<&Offer> {
         self.offers.get(&offer_no).map(Arc::as_ref)
@@ -219,21 +225,30 @@ impl Snapshot {
     /// Whether an offer is for articles that may not be sold to everybody, as the newest
     /// programme has it: the till gives no coupon of such a one.
     pub fn is_age_restricted(&self, offer: &Offer) -> bool {
-        self.restricted_articles().any(|product| offer.target().is_restricted(&product))
+        let mut articles = self.articles_until(i32::MAX);
+        articles.any(|it| it.age_restricted && offer.target().is_restricted(&it))
     }
 
-    fn restricted_articles(&self) -> impl Iterator<Item = Product> {
-        self.newest_articles().filter(|product| product.age_restricted)
-    }
-
-    /// Articles as the newest epoch has them.
-    fn newest_articles(&self) -> impl Iterator<Item = Product> {
-        let programme = self.epochs.last().map(|epoch| &epoch.programme);
-        let newest = self.products.values().filter_map(|versions| Some(versions.last()?.1));
-        newest.map(move |product| {
-            let age_restricted = programme.is_some_and(|it| it.is_age_restricted(&product));
+    /// Articles as the newest epoch up to this one has them.
+    fn articles_until(&self, last: i32) -> impl Iterator<Item = Product> {
+        let epochs = self.epochs.iter().rev();
+        let programme = epochs.map(|it| (it.epoch, &it.programme)).find(|(no, _)| *no <= last);
+        let versions = self.products.values().filter_map(move |versions| {
+            versions.iter().rev().find(|(since, _)| *since <= last).map(|(_, product)| *product)
+        });
+        versions.map(move |product| {
+            let age_restricted = programme.is_some_and(|(_, it)| it.is_age_restricted(&product));
             Product { age_restricted, ..product }
         })
+    }
+
+    fn articles_by_number(&self, last: i32) -> Vec<Product> {
+        let highest = self.articles_until(last).map(|product| product.product_no).max();
+        let mut articles = vec![Product::default(); highest.unwrap_or_default() as usize + 1];
+        for product in self.articles_until(last) {
+            articles[product.product_no as usize] = product;
+        }
+        articles
     }
 
     /// Every workstation, with the ids of its store and its own.
@@ -245,12 +260,7 @@ impl Snapshot {
 
     /// Articles as the newest epoch has them, indexed by number.
     pub fn articles(&self) -> Vec<Product> {
-        let last = self.newest_articles().map(|product| product.product_no).max();
-        let mut articles = vec![Product::default(); last.unwrap_or_default() as usize + 1];
-        for product in self.newest_articles() {
-            articles[product.product_no as usize] = product;
-        }
-        articles
+        self.articles_by_number(i32::MAX)
     }
 
     /// Every article that a catalogue ever had: its number and how tills name it.

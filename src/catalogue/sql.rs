@@ -1,18 +1,18 @@
 //! Statements that read the reference tables, and what their rows become.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, GenericClient, IsolationLevel, Row};
 use zeroize::Zeroizing;
 
 use super::{Epoch, Model, Products, Snapshot, Workstation};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
-use crate::domain::offer::{Offer, SharedCode};
+use crate::domain::offer::{Definition, Offer, SharedCode};
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
 use crate::domain::selection::offers::SIGNS_VERSION;
@@ -70,6 +70,13 @@ const MODELS: &str = "
 SELECT model_no, signs, weights, sold FROM selection_model
 WHERE model_no = ANY($1::integer[])";
 
+/// Offers as they stood in a state of the reference data.
+const OFFERS_OF: &str = "
+-- catalogue::offers_of
+SELECT DISTINCT ON (offer_no) offer_no, definition::text AS definition
+FROM offer_version WHERE since_reference <= $1
+ORDER BY offer_no, since_reference DESC";
+
 /// Articles as each epoch has them, oldest version first.
 const PRODUCTS: &str = "
 -- catalogue::products
@@ -115,10 +122,13 @@ pub(super) async fn reference_version(pool: &Pool) -> Result<i64, DbError> {
 
 /// Everything, as of now. What cannot have changed since `held` is taken from there.
 pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Result<Snapshot, Error> {
-    // The version is read first: what changes while we read raises it again.
-    let reference_version = reference_version(pool).await?;
-    let client = pool.get().await.map_err(DbError::from)?;
-    load_with(&client, Some(sealer), held, reference_version).await
+    let mut client = pool.get().await.map_err(DbError::from)?;
+    // One snapshot of the database, so that what is read is what its version says, exactly.
+    let reading = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
+    let reading = reading.read_only(true).start().await.map_err(DbError::from)?;
+    let snapshot = load_with(&*reading, Some(sealer), held).await?;
+    reading.commit().await.map_err(DbError::from)?;
+    Ok(snapshot)
 }
 
 /// Everything but the terminals' keys, in the transaction that the client is in.
@@ -126,17 +136,17 @@ pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Resul
 /// # Errors
 /// When the database fails or holds what cannot be.
 pub async fn load_for_audit(client: &Client) -> Result<Snapshot, Error> {
-    load_with(client, None, &Snapshot::default(), 0).await
+    load_with(client, None, &Snapshot::default()).await
 }
 
 /// Without a sealer the terminals' keys are left out.
 async fn load_with(
-    client: &Client,
+    client: &(impl GenericClient + Sync),
     sealer: Option<&Sealer>,
     held: &Snapshot,
-    reference_version: i64,
 ) -> Result<Snapshot, Error> {
-    let mut snapshot = Snapshot { reference_version, ..Snapshot::default() };
+    let version = client.query_one(REFERENCE_VERSION, &[]).await.map_err(DbError::from)?;
+    let mut snapshot = Snapshot { reference_version: version.get(0), ..Snapshot::default() };
     let statement = client.prepare(TERMINALS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
         let (store_id, workstation_id): (String, String) =
@@ -219,34 +229,70 @@ async fn load_with(
 }
 
 /// Offers, against the names of the snapshot.
-async fn load_offers(client: &Client, snapshot: &mut Snapshot) -> Result<(), Error> {
+async fn load_offers(
+    client: &(impl GenericClient + Sync),
+    snapshot: &mut Snapshot,
+) -> Result<(), Error> {
     let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
-    for row in client.query(&statement, &[]).await.map_err(DbError::from)? {
-        let offer_no: i32 = row.get("offer_no");
-        let definition = serde_json::from_str(row.get("definition"));
-        let compiled = definition.map_err(|error| error.to_string()).and_then(|definition| {
-            snapshot.compile(offer_no, definition).map_err(|error| error.to_string())
-        });
-        match compiled {
-            Ok(offer) => {
-                if let Some(SharedCode { code, .. }) = &offer.definition.shared_code {
-                    snapshot.shared_codes.insert(code.clone(), offer_no);
-                }
-                if offer.definition.limits.look_back() {
-                    snapshot.limited_offers.push(offer_no);
-                }
-                snapshot.offers.insert(offer_no, Arc::new(offer));
-            }
-            // One bad row must not stop all tills; its coupons are redeemed unchecked and marked.
-            Err(error) => tracing::error!(offer_no, %error, "an offer cannot be loaded"),
+    let rows = client.query(&statement, &[]).await.map_err(DbError::from)?;
+    let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
+    snapshot.offers = offers_in(definitions, snapshot);
+    for (offer_no, offer) in &snapshot.offers {
+        let Definition { shared_code, limits, .. } = &offer.definition;
+        if let Some(SharedCode { code, .. }) = shared_code {
+            snapshot.shared_codes.insert(code.clone(), *offer_no);
+        }
+        if limits.look_back() {
+            snapshot.limited_offers.push(*offer_no);
         }
     }
     Ok(())
 }
 
+/// The offers that the till chose from in an earlier state of the reference data, of which `last`
+/// was the newest epoch, as the model of the epoch `of` arranges them.
+pub(crate) async fn showcase_of(
+    client: &Client,
+    snapshot: &Arc<Snapshot>,
+    (reference_version, last): (i64, i32),
+    of: i32,
+) -> Result<Showcase, Error> {
+    let rows = client.query(OFFERS_OF, &[&reference_version]).await.map_err(DbError::from)?;
+    let snapshot = Arc::clone(snapshot);
+    // A chain's whole catalogue is looked through: not on a thread that tills wait for.
+    let arranging = tokio::task::spawn_blocking(move || {
+        let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
+        let shelf = Shelf::of(&offers_in(definitions, &snapshot), &snapshot, last);
+        shelf.map_or_else(Showcase::default, |shelf| shelf.arranged(&snapshot.model_of(of).1))
+    });
+    arranging.await.map_err(|_panic| Error::Bug)
+}
+
+/// Offers by number, compiled with the names of the snapshot.
+fn offers_in<'a>(
+    definitions: impl Iterator<Item = (i32, &'a str)>,
+    snapshot: &Snapshot,
+) -> BTreeMap<i32, Arc<Offer>> {
+    let mut offers = BTreeMap::new();
+    for (offer_no, definition) in definitions {
+        let definition = serde_json::from_str(definition);
+        let compiled = definition.map_err(|error| error.to_string()).and_then(|definition| {
+            snapshot.compile(offer_no, definition).map_err(|error| error.to_string())
+        });
+        match compiled {
+            Ok(offer) => {
+                offers.insert(offer_no, Arc::new(offer));
+            }
+            // One bad row must not stop all tills; its coupons are redeemed unchecked and marked.
+            Err(error) => tracing::error!(offer_no, %error, "an offer cannot be loaded"),
+        }
+    }
+    offers
+}
+
 /// The latest models, and since when they count. They never change: what is held stays.
 async fn load_models(
-    client: &Client,
+    client: &(impl GenericClient + Sync),
     snapshot: &mut Snapshot,
     held: &Snapshot,
 ) -> Result<(), Error> {
@@ -290,24 +336,37 @@ fn model(row: &Row) -> Result<Model, String> {
     Ok(Model { weights, popularity: sold.shares() })
 }
 
+/// What the till chooses from, before it is arranged.
+struct Shelf {
+    offers: Vec<Arc<Offer>>,
+    /// By number.
+    articles: Vec<Product>,
+}
+
+impl Shelf {
+    /// Of these offers, over the articles and by the programme that there were up to an epoch; none
+    /// where there is nothing to choose.
+    fn of(offers: &BTreeMap<i32, Arc<Offer>>, snapshot: &Snapshot, last: i32) -> Option<Self> {
+        let restricted: Vec<Product> =
+            snapshot.articles_until(last).filter(|product| product.age_restricted).collect();
+        let is_restricted =
+            |offer: &Offer| restricted.iter().any(|product| offer.target().is_restricted(product));
+        let at_the_till = offers.values().filter(|offer| offer.definition.at_the_till);
+        let offers: Vec<_> = at_the_till.filter(|offer| !is_restricted(offer)).cloned().collect();
+        let articles = || snapshot.articles_by_number(last);
+        (!offers.is_empty()).then(|| Self { offers, articles: articles() })
+    }
+
+    fn arranged(&self, model: &Model) -> Showcase {
+        let Model { weights, popularity } = model;
+        Showcase::new(self.offers.iter().cloned(), &self.articles, popularity, *weights)
+    }
+}
+
 /// The offers that the till chooses from, arranged by each of the latest models.
 fn showcases(snapshot: &Snapshot) -> Vec<(i32, Arc<Showcase>)> {
-    let restricted: Vec<Product> = snapshot.restricted_articles().collect();
-    let is_restricted =
-        |offer: &Offer| restricted.iter().any(|product| offer.target().is_restricted(product));
-    let at_the_till = snapshot.offers.values().filter(|offer| offer.definition.at_the_till);
-    let at_the_till: Vec<_> = at_the_till.filter(|offer| !is_restricted(offer)).collect();
-    if at_the_till.is_empty() {
-        return Vec::new();
-    }
-    let articles = snapshot.articles();
-    let arranged = |since: i32| {
-        let (_, model) = snapshot.model_of(since);
-        let Model { weights, popularity } = &*model;
-        let at_the_till = at_the_till.iter().map(|offer| Arc::clone(offer));
-        let showcase = Showcase::new(at_the_till, &articles, popularity, *weights);
-        (since, Arc::new(showcase))
-    };
+    let Some(shelf) = Shelf::of(&snapshot.offers, snapshot, i32::MAX) else { return Vec::new() };
+    let arranged = |since: i32| (since, Arc::new(shelf.arranged(&snapshot.model_of(since).1)));
     let starts = &snapshot.models_since;
     // Before the first of them what is built in counts.
     let from_the_beginning = (starts.len() < MODELS_MAX).then_some(0);

@@ -241,6 +241,7 @@ fn show(life: &Life, as_json: bool) -> Outcome {
     print(&format_args!("account     {account}"));
     print(&format_args!("issued      {issued_at} by {actor}"));
     print(&format_args!("valid       from {} to {}", life.valid_from, life.valid_until));
+    print(&format_args!("why         {}: {}", life.reason, life.why));
     print(&format_args!("state       {state}"));
     if let Some(swipe) = &life.redeemed_by {
         let over = if life.over_value { ", for more than it is worth" } else { "" };

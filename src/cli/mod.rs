@@ -5,6 +5,7 @@ mod coupon;
 mod demo;
 mod demo_file;
 pub mod evaluate;
+mod explain;
 mod households;
 pub mod import;
 mod learn;
@@ -55,6 +56,7 @@ enum Command {
     Token(token::TokenArgs),
     Offer(offer::OfferArgs),
     Coupon(coupon::CouponArgs),
+    Explain(explain::ExplainArgs),
     Swipe(swipe::SwipeArgs),
     Sign(sign::SignArgs),
     Replay(replay::ReplayArgs),
@@ -96,6 +98,7 @@ async fn run(command: Command, config: Config) -> Outcome {
         Command::Token(args) => Box::pin(token::run(args, &config)).await,
         Command::Offer(args) => Box::pin(offer::run(args, &config)).await,
         Command::Coupon(args) => Box::pin(coupon::run(args, &config)).await,
+        Command::Explain(args) => Box::pin(explain::run(args, &config)).await,
         Command::Swipe(args) => swipe::run(args, &config).await,
         Command::Sign(args) => sign::run(&args),
         Command::Replay(args) => Box::pin(replay::run(args, &config)).await,

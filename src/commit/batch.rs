@@ -32,6 +32,8 @@ pub(super) struct SwipeRow<'a> {
     pub(super) spent: i64,
     pub(super) record: &'a [u8],
     pub(super) receipt: &'a [u8],
+    /// What is remembered of the choice of coupons; nothing when none was made.
+    pub(super) decision: &'a [u8],
 }
 
 /// A row of `swipe_key`, but for its account.
@@ -104,6 +106,7 @@ struct SwipeColumns {
     spent: Vec<i64>,
     records: Packed,
     receipts: Packed,
+    decisions: Packed,
 }
 
 #[derive(Default)]
@@ -195,6 +198,7 @@ impl Batch {
         columns.spent.push(row.spent);
         columns.records.push(row.record);
         columns.receipts.push(row.receipt);
+        columns.decisions.push(row.decision);
     }
 
     /// What one version did to the points.
@@ -246,7 +250,7 @@ impl Batch {
     }
 
     /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 77] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 82] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         let Self { changes, issues, spends, .. } = self;
@@ -328,6 +332,11 @@ impl Batch {
             &issues.used_on, // $75
             &issues.value_minor,
             &issues.marks,
+            &s.decisions.bytes, // $78
+            &s.decisions.offsets,
+            &issues.slot, // $80
+            &issues.propensity,
+            &issues.evidence,
         ]
     }
 

@@ -106,16 +106,20 @@ fn used_of(row: &Row) -> Vec<Used> {
     used.map(|(code, on)| Used { code: Code::from_number(code), on }).collect()
 }
 
-/// The coupons that the account of a row can redeem.
+/// The coupons that the account of a row can redeem, and those that it remembers.
 pub(super) fn open_of(row: &Row) -> Arc<[Open]> {
     let codes = row.get::<_, Option<Vec<i64>>>("codes").unwrap_or_default();
     let offers = row.get::<_, Option<Vec<i32>>>("offers").unwrap_or_default();
+    let first_days = row.get::<_, Option<Vec<Date>>>("first_days").unwrap_or_default();
     let last_days = row.get::<_, Option<Vec<Date>>>("last_days").unwrap_or_default();
-    let coupons = codes.into_iter().zip(offers).zip(last_days);
+    let used = row.get::<_, Option<Vec<bool>>>("used").unwrap_or_default();
+    let chosen = row.get::<_, Option<Vec<bool>>>("chosen").unwrap_or_default();
+    let days = first_days.into_iter().zip(last_days);
+    let coupons = codes.into_iter().zip(offers).zip(days).zip(used).zip(chosen);
     coupons
-        .map(|((code, offer_no), valid_until)| {
+        .map(|((((code, offer_no), (valid_from, valid_until)), is_used), is_chosen)| {
             let code = Code::from_number(code);
-            Open { code, offer_no, valid_until }
+            Open { code, offer_no, valid_from, valid_until, is_used, is_chosen }
         })
         .collect()
 }

@@ -36,7 +36,7 @@ use crate::domain::bucket;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::{self, Code};
 use crate::domain::offer::{Delivery, Offer};
-use crate::domain::selection::showcase::Reason;
+use crate::domain::selection::showcase::Why;
 use crate::error::Error;
 use crate::sabotage;
 
@@ -287,7 +287,7 @@ async fn issue_all(
                     valid_from,
                     valid_until,
                     actor: order.actor.to_owned(),
-                    reason: Reason::Given,
+                    why: Why::GIVEN,
                     spending,
                     used: None,
                 });

@@ -14,7 +14,7 @@ use super::coupon_facts::{Coupons, Uses};
 use super::facts::{SoldLines, SwipeFact};
 use super::leases::Purse;
 use super::pass::Route;
-use super::redeem::Over;
+use super::redeem::{Gifts, Over, shown};
 use super::{Command, Job, NameKey, Outcome};
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
@@ -30,12 +30,11 @@ use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::programme::Programme;
 use crate::domain::record;
-use crate::domain::selection::showcase::{Choice, ShowcaseRoom};
+use crate::domain::selection::showcase::{Choice, ShowcaseRoom, Slot};
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::domain::tally::Counted;
 use crate::receipt::{
-    self, Compressor, CouponOut, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt,
-    account_text,
+    self, Compressor, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt, account_text,
 };
 
 /// Versions between two checkpoints of a profile.
@@ -49,8 +48,10 @@ pub(super) struct Decided {
     pub(super) voided: bool,
     pub(super) value_differs: bool,
     pub(super) over: Over,
-    /// Coupons that the receipt brings.
-    pub(super) coupons: u64,
+    /// What the coupons are for that the receipt brings.
+    pub(super) given: Vec<Slot>,
+    /// How many the hold-out kept back.
+    pub(super) withheld: u64,
 }
 
 impl Decided {
@@ -192,11 +193,12 @@ impl Fold<'_> {
 
         let version = decision.account.version;
         let gifts = match kind {
-            Kind::Sale if !swipe.offline => self.give(hot, version, &basket, job),
-            _ => Vec::new(),
+            Kind::Sale if !swipe.offline => self.give(hot, version, &basket, swipe, job),
+            _ => Gifts::default(),
         };
         let (programme, outcomes) = (&epoch.programme, &*taken.outcomes);
-        let answer = receipt_of(swipe, kind, &decision, outcomes, &gifts, programme, self.now);
+        let Gifts { given, withheld, decision: noted } = gifts;
+        let answer = receipt_of(swipe, kind, &decision, outcomes, &given, programme, self.now);
         let content = content::hash(swipe);
         match &route.recorded {
             None => {
@@ -224,11 +226,13 @@ impl Fold<'_> {
             spent: decision.spent,
             record: &record::encode(swipe, &products, &decision),
             receipt: &self.workbench.compressor.compress(&answer),
+            decision: &noted,
         });
         self.batch.entries(version, business_date, &decision.entries);
         let (job, account_id) = (route.job, hot.account.account_id);
         let (voided, value_differs) = (kind == Kind::SaleAfterVoid, decision.value_differs);
-        let (over, coupons) = (taken.over, gifts.len() as u64);
+        let over = taken.over;
+        let given = given.iter().map(|(_, choice)| choice.why.slot).collect();
         self.decided.push(Decided {
             job,
             account_id,
@@ -236,7 +240,8 @@ impl Fold<'_> {
             voided,
             value_differs,
             over,
-            coupons,
+            given,
+            withheld,
         });
         hot.account = decision.account;
     }
@@ -361,6 +366,7 @@ impl Fold<'_> {
             spent: decision.spent,
             record: &[],
             receipt: &self.workbench.compressor.compress(&answer),
+            decision: &[],
         });
         self.batch.entries(version, business_date, &decision.entries);
         let account_id = hot.account.account_id;
@@ -372,7 +378,8 @@ impl Fold<'_> {
             voided: true,
             value_differs: false,
             over: Over::default(),
-            coupons: 0,
+            given: Vec::new(),
+            withheld: 0,
         });
         hot.account = decision.account;
     }
@@ -420,13 +427,7 @@ fn receipt_of(
                 discount_minor: *discount_minor,
             })
             .collect(),
-        coupons: gifts
-            .iter()
-            .map(|(code, Choice { offer, valid_from, valid_until, reason })| {
-                let validity = (*valid_from, *valid_until);
-                CouponOut::new(*code, &offer.definition, validity, *reason)
-            })
-            .collect(),
+        coupons: shown(gifts),
         messages,
     })
 }

@@ -35,7 +35,7 @@ use crate::domain::bucket;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::Code;
 use crate::domain::offer::Offer;
-use crate::domain::selection::showcase::Reason;
+use crate::domain::selection::showcase::Why;
 use crate::error::Error;
 
 /// Most coupons of one handout.
@@ -175,7 +175,7 @@ async fn hand_out(
                             valid_from,
                             valid_until,
                             actor: name.clone(),
-                            reason: Reason::Given,
+                            why: Why::GIVEN,
                             spending,
                         });
                         codes.push(code);

@@ -177,9 +177,7 @@ impl Pass<'_> {
         }
         for decided in decided {
             if moved.contains(&decided.account_id) {
-                metrics.coupons_issued.inc_by(decided.coupons);
-            }
-            if moved.contains(&decided.account_id) {
+                metrics.count_gifts(&decided.given, decided.withheld);
                 metrics.points_value_differs.inc_by(decided.value_differs.into());
                 metrics.redeemed_over_budget.inc_by(decided.over.budget);
                 metrics.redeemed_over_limit.inc_by(decided.over.limit);

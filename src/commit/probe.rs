@@ -15,7 +15,7 @@ use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::coupon::{self, Code};
 use crate::domain::ledger::{Entry, EntryKind, LotKey};
-use crate::domain::selection::showcase::Reason;
+use crate::domain::selection::showcase::{CERTAIN_PPM, Evidence, Reason, Slot, Why};
 
 /// See `sql::SESSION`.
 pub const SESSION: &[(&str, &str)] = sql::SESSION;
@@ -95,6 +95,7 @@ impl SampleBatch {
                     spent: 0,
                     record: &[7; 200],
                     receipt: &[9; 400],
+                    decision: &[8; 30],
                 });
                 let mut entries = Vec::new();
                 account.lots.add(EntryKind::Earn, 3, lot, &mut entries);
@@ -121,7 +122,12 @@ impl SampleBatch {
                     valid_from: first_day,
                     valid_until: last_day,
                     actor: "till".to_owned(),
-                    reason: Reason::DueAgain,
+                    why: Why {
+                        reason: Reason::DueAgain,
+                        slot: Slot::Repeat,
+                        propensity_ppm: CERTAIN_PPM,
+                        evidence: Evidence { bought: 12, rank: 1, ..Evidence::default() },
+                    },
                     spending: Spending { leases: [Some(3), None], amount: 1 },
                     used: None,
                 });

@@ -4,6 +4,8 @@
 
 use std::cmp::Reverse;
 
+use jiff::civil::Date;
+
 use super::Job;
 use super::batch::{CouponChange, CouponIssue, CouponUse};
 use super::facts::NameFact;
@@ -18,7 +20,8 @@ use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{self, Code, Coupon, Open, Used};
 use crate::domain::offer::{Basket, Definition, Earlier, Offer};
-use crate::domain::selection::showcase::{Choice, Reason};
+use crate::domain::selection::showcase::{Bound, Choice, Lot, Noted, Why};
+use crate::receipt::CouponOut;
 
 /// What became of the coupons of a swipe.
 pub(super) struct Taken {
@@ -36,6 +39,16 @@ pub(super) struct Over {
     pub(super) budget: u64,
     /// They were more than their offers allow.
     pub(super) limit: u64,
+}
+
+/// What a customer gets with a basket, and what is remembered of the choice.
+#[derive(Default)]
+pub(super) struct Gifts {
+    pub(super) given: Vec<(Code, Choice)>,
+    /// How many the hold-out kept back.
+    pub(super) withheld: u64,
+    /// [`Noted`] as it is stored; nothing when no choice was made.
+    pub(super) decision: Vec<u8>,
 }
 
 impl Fold<'_> {
@@ -154,7 +167,7 @@ impl Fold<'_> {
                 valid_from,
                 valid_until,
                 actor: "shared-code".to_owned(),
-                reason: Reason::Given,
+                why: Why::GIVEN,
                 spending: counted.unwrap_or_default(),
                 used: Some(CouponUse {
                     on,
@@ -213,57 +226,95 @@ impl Fold<'_> {
     }
 
     /// Coupons that an enrolled customer gets with a basket, each for an offer whose budgets have
-    /// room for it.
+    /// room for it. Who is held out is given none but goodwill; what it would have been is noted.
     pub(super) fn give(
         &mut self,
         hot: &mut Hot,
         version: i64,
         basket: &Basket<'_>,
+        swipe: &Swipe,
         job: &Job,
-    ) -> Vec<(Code, Choice)> {
+    ) -> Gifts {
         let showcase = self.snapshot.showcase_on(basket.business_date);
         let Some(showcase) = showcase.filter(|_| hot.account.state == State::Enrolled) else {
-            return Vec::new();
+            return Gifts::default();
+        };
+        let (date, account_id) = (basket.business_date, hot.account.account_id);
+        let (most, bound) = self.most(hot, date);
+        let (reference_version, epoch) = self.snapshot.moment();
+        let mut noted = Noted {
+            reference_version,
+            epoch,
+            most: u8::try_from(most).unwrap_or(u8::MAX),
+            bound,
+            explore_ppm: self.limits.explore_ppm(),
+            held_out: self.limits.hold_out().holds(account_id),
+            held: self.held(hot, date, version),
+            tired: hot.tired_of(date),
+            ..Noted::default()
         };
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
-        let open = hot.open_on(basket.business_date).count();
-        let most = self.limits.per_swipe.min(self.limits.open_max.saturating_sub(open));
-        let account_id = hot.account.account_id;
-        // What was used with this very basket counts as held: it is not given back at once.
-        let used = |offer| {
-            self.coupons.values().any(|coupon| {
-                coupon.offer_no == offer
-                    && (coupon.changed_version, coupon.changed_by) == (version, account_id)
-            })
-        };
-        let holds = |offer| {
-            hot.open_on(basket.business_date).any(|coupon| coupon.offer_no == offer) || used(offer)
-        };
-        let chosen = showcase.choose(profile, basket, holds, most, room);
+        let moment = noted.moment(basket, Lot::of(&swipe.name));
+        let chosen = showcase.choose(profile, &moment, room);
         let bucket = bucket::of_account(account_id);
         let codes = job.random.into_iter().map(|random| Code::new(bucket, random));
-        let mut gifts = Vec::with_capacity(chosen.len());
+        let mut gifts = Gifts::default();
         for (code, choice) in codes.zip(chosen) {
-            let Choice { offer, valid_from, valid_until, reason } = &choice;
-            let (offer_no, valid_until) = (offer.offer_no, *valid_until);
+            let Choice { offer, valid_from, valid_until, why } = &choice;
+            let (offer_no, valid_from, valid_until) = (offer.offer_no, *valid_from, *valid_until);
+            if noted.held_out && !offer.definition.goodwill {
+                noted.withheld.push(offer_no);
+                continue;
+            }
             let budgets = offer.budgets.of(offer_no, Some(basket.store_no), Counts::Coupons);
             // Without a lease in hand it is not given; the treasury hears that one is wanted.
-            let Some(spending) = purse.plan(&budgets, 1) else { continue };
-            hot.gain(Open { code, offer_no, valid_until });
+            let Some(spending) = purse.plan(&budgets, 1) else {
+                noted.no_room.push(offer_no);
+                continue;
+            };
+            let (is_used, is_chosen) = (false, true);
+            hot.gain(Open { code, offer_no, valid_from, valid_until, is_used, is_chosen });
             self.batch.issue_coupon(CouponIssue {
                 code,
                 version,
                 offer_no,
-                valid_from: *valid_from,
+                valid_from,
                 valid_until,
                 actor: "till".to_owned(),
-                reason: *reason,
+                why: *why,
                 spending,
                 used: None,
             });
-            gifts.push((code, choice));
+            gifts.given.push((code, choice));
         }
+        noted.no_room.sort_unstable();
+        noted.withheld.sort_unstable();
+        gifts.withheld = noted.withheld.len() as u64;
+        gifts.decision = noted.encode();
         gifts
+    }
+
+    /// Most coupons that a customer gets now, and which rule says so.
+    fn most(&self, hot: &Hot, date: Date) -> (usize, Bound) {
+        let limits = self.limits;
+        let open = limits.open_max.saturating_sub(hot.open_on(date).count());
+        let week = limits.per_week.saturating_sub(hot.chosen_in_week(date));
+        let rules = [(limits.per_swipe, Bound::Receipt), (open, Bound::Open), (week, Bound::Week)];
+        rules.into_iter().min_by_key(|(most, _)| *most).unwrap_or_default()
+    }
+
+    /// Offers of which a customer holds a coupon. What was used with this very basket counts as
+    /// held: it is not given back at once.
+    fn held(&self, hot: &Hot, date: Date, version: i64) -> Vec<i32> {
+        let here = (version, hot.account.account_id);
+        let used = self.coupons.values();
+        let used = used.filter(|coupon| (coupon.changed_version, coupon.changed_by) == here);
+        let used = used.map(|coupon| coupon.offer_no);
+        let mut held: Vec<i32> =
+            hot.open_on(date).map(|coupon| coupon.offer_no).chain(used).collect();
+        held.sort_unstable();
+        held.dedup();
+        held
     }
 
     /// Opens again the coupons that a voided sale had used, with the dates that they had, gives
@@ -301,17 +352,18 @@ impl Fold<'_> {
         for (coupon, [spending, count]) in undone {
             let used = self.uses.get_mut(&(coupon.changed_by, coupon.offer_no));
             used.into_iter().for_each(|used| used.retain(|it| it.code != coupon.code));
-            let Coupon { code, offer_no, valid_until, .. } = *coupon;
+            let Coupon { code, offer_no, valid_from, valid_until, .. } = *coupon;
             // A use of a shared code is gone; what was issued to somebody is there again.
             if coupon.state == coupon::State::Redeemed && !coupon.is_use() {
                 coupon.state = coupon::State::Issued;
                 // That of a merged account, or of a pool, is looked up by its code only.
-                if coupon.account_id == account_id {
-                    hot.gain(Open { code, offer_no, valid_until });
+                if coupon.account_id == account_id && !hot.regain(code) {
+                    let (is_used, is_chosen) = (false, false);
+                    hot.gain(Open { code, offer_no, valid_from, valid_until, is_used, is_chosen });
                 }
             } else {
                 coupon.state = coupon::State::Revoked;
-                hot.lose(code);
+                hot.forget(code);
             }
             (coupon.changed_version, coupon.changed_by) = (version, account_id);
             self.batch.draw(count);
@@ -348,6 +400,16 @@ pub(super) fn counting(offer: &Offer, store_no: u32) -> Vec<(Key, i64)> {
         true => offer.budgets.of(offer.offer_no, Some(store_no), Counts::Coupons),
         false => Vec::new(),
     }
+}
+
+/// Coupons as the receipt shows them.
+pub(super) fn shown(given: &[(Code, Choice)]) -> Vec<CouponOut<'_>> {
+    given
+        .iter()
+        .map(|(code, Choice { offer, valid_from, valid_until, why })| {
+            CouponOut::new(*code, &offer.definition, (*valid_from, *valid_until), why.reason)
+        })
+        .collect()
 }
 
 /// The budgets that a redeemed coupon was drawn on, where this job's sale was, with their whole

@@ -99,7 +99,7 @@ WITH moved AS (
 ), swiped AS (
     INSERT INTO swipe (bucket, account_id, version, business_date, workstation_no, sequence_number,
                        kind, epoch, occurred_at, recorded_at, total_minor, earned_points,
-                       reversed_points, spent_points, record, receipt)
+                       reversed_points, spent_points, record, receipt, decision)
     SELECT m.bucket, m.account_id, ($25::bigint[])[g.n], ($26::date[])[g.n],
            ($27::integer[])[g.n], ($28::bigint[])[g.n], ($29::smallint[])[g.n],
            ($30::integer[])[g.n], ($31::timestamptz[])[g.n], $32::timestamptz,
@@ -108,7 +108,9 @@ WITH moved AS (
            substring($37::bytea FROM ($38::integer[])[g.n] + 1
                      FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n]),
            substring($39::bytea FROM ($40::integer[])[g.n] + 1
-                     FOR ($40::integer[])[g.n + 1] - ($40::integer[])[g.n])
+                     FOR ($40::integer[])[g.n + 1] - ($40::integer[])[g.n]),
+           nullif(substring($78::bytea FROM ($79::integer[])[g.n] + 1
+                            FOR ($79::integer[])[g.n + 1] - ($79::integer[])[g.n]), '')
     FROM moved AS m, generate_series(m.swipe_first, m.swipe_last) AS g (n)
 ), booked AS (
     INSERT INTO entry (bucket, account_id, version, entry_no, kind, points, lot_available,
@@ -150,7 +152,8 @@ WITH moved AS (
 ), issued AS (
     INSERT INTO coupon (bucket, code, account_id, issued_version, offer_no, issued_at, valid_from,
                         valid_until, actor, reason, state, changed_version, redeemed_on,
-                        value_minor, over_value, over_budget, over_limit, uncounted)
+                        value_minor, over_value, over_budget, over_limit, uncounted, slot,
+                        propensity, evidence)
     SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
            ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
            ($64::text[])[g.n], ($72::smallint[])[g.n],
@@ -158,7 +161,10 @@ WITH moved AS (
            CASE WHEN ($75::date[])[g.n] IS NULL THEN 0 ELSE ($60::bigint[])[g.n] END,
            ($75::date[])[g.n], ($76::bigint[])[g.n],
            ($77::smallint[])[g.n] & 1 <> 0, ($77::smallint[])[g.n] & 2 <> 0,
-           ($77::smallint[])[g.n] & 4 <> 0, ($77::smallint[])[g.n] & 8 <> 0
+           ($77::smallint[])[g.n] & 4 <> 0, ($77::smallint[])[g.n] & 8 <> 0,
+           ($80::smallint[])[g.n], ($81::integer[])[g.n],
+           CASE WHEN ($80::smallint[])[g.n] > 0
+                THEN substring($82::bytea FROM (g.n - 1) * 13 + 1 FOR 13) END
     FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
 ), drawn AS (
     SELECT ($69::bigint[])[g.n] AS lease_no, sum(($70::bigint[])[g.n])::bigint AS amount
@@ -247,8 +253,8 @@ CROSS JOIN LATERAL (
 /// Accounts with the checkpoint of their profile and the sales since. With `$3` the checkpoint
 /// is passed over and all sales are returned. The day on which those since begin, and that of the
 /// account's clock, spare the partitions before and after: the executor leaves them out account
-/// by account. The coupons that can still be redeemed come along, the hundred
-/// that last longest: who has so many is given no more. `cards` are those of the
+/// by account. The coupons that can still be redeemed come along, and those used or run out within
+/// the 84 days of `domain::coupon::REMEMBERED_DAYS`, the hundred that last longest. `cards` are those of the
 /// account's range of `$7` that point at it in this very
 /// snapshot: a link that was read before the version proves nothing about it. They are looked up
 /// account by account: a join would compare every card with every account.
@@ -265,7 +271,7 @@ SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baske
             LIMIT 1
         ) AS c
         WHERE c.account_id = i.account_id) AS cards,
-       o.codes, o.offers, o.last_days
+       o.codes, o.offers, o.first_days, o.last_days, o.used, o.chosen
 FROM unnest($1::smallint[], $2::bigint[], $4::integer[], $5::integer[])
          AS i (bucket, account_id, card_first, card_last)
 CROSS JOIN LATERAL (
@@ -293,11 +299,14 @@ LEFT JOIN LATERAL (
 LEFT JOIN LATERAL (
     SELECT array_agg(c.code ORDER BY c.code) AS codes,
            array_agg(c.offer_no ORDER BY c.code) AS offers,
-           array_agg(c.valid_until ORDER BY c.code) AS last_days
+           array_agg(c.valid_from ORDER BY c.code) AS first_days,
+           array_agg(c.valid_until ORDER BY c.code) AS last_days,
+           array_agg(c.state = 1 ORDER BY c.code) AS used,
+           array_agg(c.reason <> 0 ORDER BY c.code) AS chosen
     FROM (
-        SELECT c.code, c.offer_no, c.valid_until FROM coupon AS c
-        WHERE c.account_id = i.account_id AND c.bucket = i.bucket AND c.state = 0
-          AND c.valid_until >= a.clock
+        SELECT c.code, c.offer_no, c.valid_from, c.valid_until, c.state, c.reason FROM coupon AS c
+        WHERE c.account_id = i.account_id AND c.bucket = i.bucket AND c.state < 2
+          AND c.valid_until >= a.clock - 84
         ORDER BY c.valid_until DESC
         LIMIT 100
     ) AS c

@@ -217,15 +217,29 @@ pub struct Used {
     pub on: Date,
 }
 
-/// What an account keeps in mind of a coupon that it can redeem.
+/// For so many days after its last one a coupon bears on what its account is given.
+pub const REMEMBERED_DAYS: i32 = 84;
+
+/// So many coupons of an offer that ran out unused within [`REMEMBERED_DAYS`], and none that was
+/// used, and the offer is not given for a while: until the oldest of them is forgotten.
+pub const IGNORED_MOST: usize = 3;
+
+/// What an account keeps in mind of a coupon: of one that it can redeem, and of one that was used
+/// or has run out, for [`REMEMBERED_DAYS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     /// Its code.
     pub code: Code,
     /// What it is for.
     pub offer_no: i32,
-    /// The last business date on which it counts.
+    /// The first business date on which it counts.
+    pub valid_from: Date,
+    /// The last one.
     pub valid_until: Date,
+    /// Whether a till has taken it.
+    pub is_used: bool,
+    /// Whether the till chose it; else people gave it.
+    pub is_chosen: bool,
 }
 
 /// What became of a coupon that a till took, in order of precedence: the first that holds is

@@ -96,6 +96,11 @@ pub struct Life {
     pub over_budget: bool,
     /// Whether it was more than its offer allows.
     pub over_limit: bool,
+    /// Why it was given, as receipts name it.
+    #[schema(example = "due-again")]
+    pub reason: &'static str,
+    /// The same in one exact sentence, with the numbers behind it.
+    pub why: String,
 }
 
 /// An offer as it is stored.

@@ -14,6 +14,7 @@ use crate::db::pool::Pool;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{self, Code};
 use crate::domain::offer::Definition;
+use crate::domain::selection::showcase::Why;
 use crate::error::Error;
 use crate::office::page::Page;
 use crate::office::{Settle, Trace, audit_in, settle_in};
@@ -61,6 +62,7 @@ const LIFE: &str = "
 SELECT CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account END AS account_id,
        o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
        c.over_value, c.over_budget, c.over_limit,
+       c.reason, c.slot, c.propensity, c.evidence,
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'
                || s.sequence_number
         FROM swipe AS s JOIN workstation AS w USING (workstation_no)
@@ -242,6 +244,9 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
     let Some(row) = row else { return Ok(None) };
     let state = coupon::State::from_code(row.get("state"))
         .ok_or_else(|| Error::Damaged(format!("the state of coupon {code}")))?;
+    let (propensity, evidence) = (row.get("propensity"), row.get("evidence"));
+    let why = Why::of_stored(row.get("reason"), row.get("slot"), propensity, evidence)
+        .ok_or_else(|| Error::Damaged(format!("the reason of coupon {code}")))?;
     Ok(Some(Life {
         coupon: code.to_string(),
         account: row.get::<_, Option<i64>>("account_id").map(account_text),
@@ -255,6 +260,8 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         over_value: row.get("over_value"),
         over_budget: row.get("over_budget"),
         over_limit: row.get("over_limit"),
+        reason: why.reason.name(),
+        why: why.sentence(),
     }))
 }
 

@@ -50,6 +50,12 @@ pub const TABLE: &[Access] = &[
     row(Verb::Get, "/v1/accounts", EVERYBODY, Stores::Chain),
     row(Verb::Get, "/v1/accounts/{account}", EVERYBODY, Stores::Chain),
     row(Verb::Get, "/v1/accounts/{account}/timeline", EVERYBODY, Stores::Filtered),
+    row(
+        Verb::Get,
+        "/v1/accounts/{account}/decisions/{store}/{workstation}/{business_date}/{sequence}",
+        EVERYBODY,
+        Stores::Named,
+    ),
     row(Verb::Post, "/v1/accounts/{account}/adjustments", &[Admin, Manager], Stores::Chain),
     row(Verb::Post, "/v1/accounts/{account}/cards/{card}/block", &[Admin, Manager], Stores::Chain),
     row(

@@ -85,7 +85,7 @@ const SWIPES: &str = "
 -- verify::sql::swipes
 SELECT bucket, account_id, version, business_date, workstation_no, sequence_number, kind, epoch,
        occurred_at, recorded_at, total_minor, earned_points, reversed_points, spent_points, record,
-       receipt
+       receipt, decision
 FROM swipe
 WHERE bucket BETWEEN $1 AND $2
 ORDER BY bucket, account_id, version";
@@ -169,6 +169,7 @@ pub(super) struct SwipeRow {
     pub(super) spent_points: i64,
     pub(super) record: Vec<u8>,
     pub(super) receipt: Vec<u8>,
+    pub(super) decision: Option<Vec<u8>>,
 }
 
 pub(super) struct EntryRow {
@@ -456,6 +457,7 @@ fn swipe_row(row: &Row) -> Result<(i64, SwipeRow), tokio_postgres::Error> {
         spent_points: row.try_get("spent_points")?,
         record: row.try_get("record")?,
         receipt: row.try_get("receipt")?,
+        decision: row.try_get("decision")?,
     };
     Ok((row.try_get("version")?, value))
 }

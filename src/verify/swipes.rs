@@ -12,6 +12,7 @@ use crate::domain::content;
 use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::record::{self, Record};
+use crate::domain::selection::showcase::Noted;
 use crate::domain::swipe::{self, Facts};
 
 /// A transaction by itself, and as a part of its account's history.
@@ -28,8 +29,13 @@ pub(super) fn check(
         swipe::Kind::Sale | swipe::Kind::Void => None,
     };
     check_place(history, version, row, of_house);
+    let noted = row.decision.as_deref().map(Noted::decode).transpose();
+    if let Err(error) = noted {
+        let detail = format_args!("its choice of coupons: {error}");
+        history.require(false, Kind::RecordDamaged, version, detail);
+    }
     if matches!(kind, swipe::Kind::Void | swipe::Kind::Tombstone) {
-        let empty = row.record.is_empty();
+        let empty = row.record.is_empty() && row.decision.is_none();
         history.require(empty, Kind::RecordDamaged, version, "a void with a record");
         return;
     }

@@ -17,6 +17,7 @@ mod contention;
 mod coupons;
 mod coupons_api;
 mod database_errors;
+mod decisions;
 mod demo;
 mod deploy;
 mod desk;

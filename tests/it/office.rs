@@ -22,6 +22,10 @@ const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/accounts/{account}", "amku"),
     ("GET /v1/accounts/{account}/timeline", "amku"),
     ("POST /v1/accounts/{account}/adjustments", "am"),
+    (
+        "GET /v1/accounts/{account}/decisions/{store}/{workstation}/{business_date}/{sequence}",
+        "aMku",
+    ),
     ("POST /v1/accounts/{account}/cards/{card}/block", "am"),
     ("POST /v1/accounts/{account}/cards/{card}/replace", "am"),
     ("POST /v1/accounts/{account}/cards/{card}/unblock", "am"),
@@ -109,7 +113,9 @@ async fn each_role_may_do_what_it_may_and_nothing_else_in_own_and_foreign_stores
                     .replace("{programme}", "999")
                     .replace("{code}", "00000000000000")
                     .replace("{store}", store)
-                    .replace("{workstation}", "03");
+                    .replace("{workstation}", "03")
+                    .replace("{business_date}", "2026-03-14")
+                    .replace("{sequence}", "1");
                 let own = who.contains('M') && letter == 'm' && store == "0367";
                 let may = who.contains(letter) || own;
                 // What is asked for is nonsense: only whether it is looked at matters.

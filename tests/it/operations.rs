@@ -78,13 +78,15 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 28] = [
+const METRICS: [(&str, &str); 30] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
     ("tillside_cache_lookups_total", "counter"),
     ("tillside_committer_connections_total", "counter"),
+    ("tillside_coupons_given_total", "counter"),
     ("tillside_coupons_issued_total", "counter"),
+    ("tillside_coupons_withheld_total", "counter"),
     ("tillside_expired_accounts_total", "counter"),
     ("tillside_expired_points_total", "counter"),
     ("tillside_expiry_damaged_total", "counter"),

@@ -31,6 +31,7 @@ const REFERENCE_TABLES: &[&str] = &[
     "audit",
     "idempotency",
     "offer",
+    "offer_version",
     "budget",
     "lease",
     "selection_model",

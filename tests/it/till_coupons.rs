@@ -5,6 +5,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use tillside::config::Coupons;
 use tillside::domain::offer::Definition;
 use tillside::import::{self, Importer};
 use tillside::offer;
@@ -16,13 +17,22 @@ use crate::support::service::{TestService, body, card, post, today};
 
 const LATER: &str = "2026-03-21";
 
-/// With a catalogue: yoghurts 1 and 2, milk 3, bread 4, a test kit 5 which is sensitive.
+/// With the catalogue of [`service_with`], nobody held out and nothing drawn by lot.
 async fn service(per_swipe: usize, open_max: usize) -> TestService {
-    let service = TestService::start_with(|config| {
-        config.coupons.per_swipe = per_swipe;
-        config.coupons.open_max = open_max;
+    service_with(|coupons| {
+        *coupons = Coupons { per_swipe, open_max, ..certain() };
     })
-    .await;
+    .await
+}
+
+/// Settings under which every customer gets what scores best.
+pub(crate) fn certain() -> Coupons {
+    Coupons { hold_out_percent: 0, explore_percent: 0, per_week: 50, ..Coupons::default() }
+}
+
+/// With a catalogue: yoghurts 1 and 2, milk 3, bread 4, a test kit 5 which is sensitive.
+pub(crate) async fn service_with(change: impl FnOnce(&mut Coupons)) -> TestService {
+    let service = TestService::start_with(|config| change(&mut config.coupons)).await;
     let csv = "sku,name,department,category,type,brand,sensitive\n\
                1,Plain yoghurt,DAIRY,YOGHURT,PLAIN,ALMA,false\n\
                2,Fruit yoghurt,DAIRY,YOGHURT,FRUIT,ALMA,false\n\
@@ -41,19 +51,27 @@ async fn service(per_swipe: usize, open_max: usize) -> TestService {
 }
 
 /// An offer of 50 % off some articles, which the till may choose.
-async fn offer_of(service: &TestService, name: &str, scope: Value) {
+pub(crate) async fn offer_of(service: &TestService, name: &str, scope: Value) {
     offer_within(service, name, scope, json!({})).await;
 }
 
 /// The same with a budget.
 async fn offer_within(service: &TestService, name: &str, scope: Value, budget: Value) {
-    let definition: Definition = serde_json::from_value(json!({
+    offer_with(service, name, json!({ "scope": scope, "budget": budget })).await;
+}
+
+/// The same with whatever else a definition says.
+pub(crate) async fn offer_with(service: &TestService, name: &str, more: Value) {
+    let mut definition = json!({
         "offer": name, "headline": format!("Half off: {name}"), "delivery": "personal",
-        "valid_days": 14, "at_the_till": true, "scope": scope, "budget": budget,
+        "valid_days": 14, "at_the_till": true,
         "reward": { "kind": "percent-off", "percent": 50 },
         "funding": { "party": "chain", "share_percent": 100 },
-    }))
-    .expect("a definition");
+    });
+    for (field, value) in more.as_object().expect("fields") {
+        definition[field] = value.clone();
+    }
+    let definition: Definition = serde_json::from_value(definition).expect("a definition");
     let catalogue = &service.replica.app.catalogue;
     offer::add(&service.pool, &catalogue.current(), definition, Timestamp::now())
         .await
@@ -61,30 +79,30 @@ async fn offer_within(service: &TestService, name: &str, scope: Value, budget: V
     until("the offer is known", async || catalogue.current().offer_named(name).is_some()).await;
 }
 
-fn of_skus(skus: &[&str]) -> Value {
+pub(crate) fn of_skus(skus: &[&str]) -> Value {
     json!({ "skus": skus })
 }
 
 /// A basket of one each.
-fn bought(sequence: i64, skus: &[&str]) -> Value {
+pub(crate) fn bought(sequence: i64, skus: &[&str]) -> Value {
     let lines = (1..).zip(skus).map(|(line, sku)| sold(line, sku, 200)).collect();
     basket(sequence, Some(&card(1)), lines)
 }
 
-async fn enrolled(service: &TestService) -> Till {
+pub(crate) async fn enrolled(service: &TestService) -> Till {
     let till = service.till();
     enrol(&till, &json!({ "card": card(1) })).await;
     till
 }
 
 /// What a receipt brings: offer and reason of each coupon.
-fn brought(receipt: &Value) -> Vec<(String, String)> {
+pub(crate) fn brought(receipt: &Value) -> Vec<(String, String)> {
     let coupons = receipt["coupons"].as_array().expect("a list");
     let text = |value: &Value| value.as_str().expect("text").to_owned();
     coupons.iter().map(|it| (text(&it["offer"]), text(&it["reason"]["code"]))).collect()
 }
 
-async fn bring(till: &Till, swipe: &Value) -> Vec<(String, String)> {
+pub(crate) async fn bring(till: &Till, swipe: &Value) -> Vec<(String, String)> {
     let answer = post(till, swipe).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
     brought(&body(&answer))

@@ -5,7 +5,7 @@ use jiff::civil::Date;
 use super::Batch;
 use crate::commit::leases::Spending;
 use crate::domain::coupon::{Code, State};
-use crate::domain::selection::showcase::Reason;
+use crate::domain::selection::showcase::Why;
 
 #[derive(Default)]
 pub(super) struct ChangeColumns {
@@ -29,6 +29,10 @@ pub(super) struct IssueColumns {
     pub(super) valid_until: Vec<Date>,
     pub(super) actor: Vec<String>,
     pub(super) reason: Vec<i16>,
+    pub(super) slot: Vec<i16>,
+    pub(super) propensity: Vec<Option<i32>>,
+    /// All of one length.
+    pub(super) evidence: Vec<u8>,
     pub(super) used_on: Vec<Option<Date>>,
     pub(super) value_minor: Vec<Option<i64>>,
     pub(super) marks: Vec<i16>,
@@ -79,7 +83,7 @@ pub(in crate::commit) struct CouponIssue {
     pub(in crate::commit) valid_until: Date,
     /// Who gave it.
     pub(in crate::commit) actor: String,
-    pub(in crate::commit) reason: Reason,
+    pub(in crate::commit) why: Why,
     /// What it draws on the budgets of its offer.
     pub(in crate::commit) spending: Spending,
     /// Where it is one use of a shared code, what a till gave for it.
@@ -158,7 +162,12 @@ impl Batch {
         columns.valid_from.push(row.valid_from);
         columns.valid_until.push(row.valid_until);
         columns.actor.push(row.actor);
-        columns.reason.push(row.reason as i16);
+        let Why { reason, slot, propensity_ppm, evidence } = row.why;
+        columns.reason.push(reason as i16);
+        columns.slot.push(slot as i16);
+        let propensity = i32::try_from(propensity_ppm).ok().filter(|ppm| *ppm > 0);
+        columns.propensity.push(propensity);
+        columns.evidence.extend_from_slice(&evidence.encode());
         let used = row.used.as_ref();
         columns.used_on.push(used.map(|used| used.on));
         columns.value_minor.push(used.map(|used| used.value_minor));

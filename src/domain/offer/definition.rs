@@ -73,6 +73,14 @@ pub struct Definition {
     /// What it may cost; nothing named: anything.
     #[serde(default, skip_serializing_if = "Budget::is_empty")]
     pub budget: Budget,
+    /// Has tills give it before others, also to customers who never bought anything like it: 1
+    /// first, 9 last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 9)]
+    pub push: Option<u8>,
+    /// Whether tills give it also to the share of customers who are otherwise held out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub goodwill: bool,
 }
 
 /// How an offer comes to customers.

@@ -139,6 +139,14 @@ impl Offer {
             (1..=3_660).contains(&definition.valid_days),
             "valid_days must lie within 1 to 3660",
         )?;
+        limit(
+            definition.push.is_none_or(|push| (1..=9).contains(&push) && definition.at_the_till),
+            "push must lie within 1 to 9, of an offer that is at_the_till",
+        )?;
+        limit(
+            !definition.goodwill || definition.at_the_till,
+            "goodwill is for offers that are at_the_till",
+        )?;
         let (since, until) = (definition.since.unwrap_or(Date::MIN), definition.until);
         limit(until.is_none_or(|until| since <= until), "until must not be before since")?;
         let Limits { per_account, per_day, per_swipe } = definition.limits;

@@ -14,6 +14,7 @@ mod offer;
 mod profile;
 mod programme;
 mod selection;
+mod showcase;
 mod spending;
 mod swipe;
 mod tiers;

@@ -15,7 +15,7 @@ use super::super::target::{Numbers, Target};
 const ARTICLES: u32 = 60;
 
 /// Types of a category, categories of a department; brands across all.
-fn catalogue() -> Vec<Product> {
+pub(super) fn catalogue() -> Vec<Product> {
     let product = |product_no: u32| Product {
         product_no,
         taxa: Taxa {
@@ -30,7 +30,7 @@ fn catalogue() -> Vec<Product> {
     std::iter::once(Product::default()).chain((1..=ARTICLES).map(product)).collect()
 }
 
-fn popularity() -> Vec<f32> {
+pub(super) fn popularity() -> Vec<f32> {
     (0..=ARTICLES)
         .map(|no| f32::from(u16::try_from(no * no % 31).expect("small")) / 500.0)
         .collect()
@@ -63,13 +63,13 @@ fn sorted(mut numbers: Vec<u32>) -> Vec<u32> {
     numbers
 }
 
-fn a_target() -> impl Strategy<Value = Target> {
+pub(super) fn a_target() -> impl Strategy<Value = Target> {
     let except = prop_oneof![6 => Just(Numbers::default()), 1 => numbers()];
     let scope = prop_oneof![9 => numbers().prop_map(Some), 1 => Just(None)];
     (scope, except).prop_map(|(scope, except)| Target { scope, except })
 }
 
-fn a_profile() -> impl Strategy<Value = Profile> {
+pub(super) fn a_profile() -> impl Strategy<Value = Profile> {
     let basket = (0_i32..9, 0..3_usize, vec(1..=ARTICLES, 0..8));
     vec(basket, 0..25).prop_map(|baskets| {
         let mut profile = Profile::default();

@@ -59,6 +59,7 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
         "UPDATE account SET clock = '2020-01-01' WHERE account_id = {expiry}",
         &["clock-behind", "expiry-early"],
     ),
+    ("UPDATE swipe SET decision = '\\x01ff' WHERE account_id = {chain}", &["record-damaged"]),
     ("UPDATE account SET clock = clock - 1 WHERE account_id = {chain}", &["clock-behind"]),
     ("UPDATE account SET tally = '\\x01ff' WHERE account_id = {chain}", &["tally-damaged"]),
     ("UPDATE account SET tally = '\\x{tally}' WHERE account_id = {chain}", &["tally-differs"]),

@@ -5,6 +5,7 @@
 //! Must never learn, and must never say what a coupon *causes*: a likely redemption may be a
 //! purchase that was coming anyway.
 
+mod ranking;
 mod signs;
 mod targets;
 

@@ -1,0 +1,310 @@
+//! Which coupons a receipt carries: the offers that the till may choose from, and what keeps one
+//! of them from being chosen for this customer now.
+//!
+//! The scores are those of [`Live`]; here they meet the basket and what the account holds
+//! already. The same facts give the same choice, on every replica and in every retry. Must never
+//! learn, and must never infer anything from sensitive articles or speak of them: no offer holds
+//! one, so none is chosen for the sake of one.
+
+mod hold_out;
+mod noted;
+mod reasons;
+mod seats;
+mod types;
+mod verdicts;
+
+use std::sync::Arc;
+
+use jiff::civil::Date;
+
+use self::seats::{DRAWN_AMONG, PLACES};
+use self::types::{TypesByPlace, are_apart};
+use super::super::basket::LineKind;
+use super::super::offer::{Basket, Offer};
+use super::super::product::Product;
+use super::super::profile::{Level, Profile};
+use super::super::target::Target;
+use super::offers::{Customer, Live, Occasion, OfferRoom, OfferWeights};
+
+pub use self::hold_out::HoldOut;
+pub use self::noted::{Bound, Noted};
+pub use self::reasons::{EVIDENCE_BYTES, Evidence, Reason, Why};
+pub use self::seats::{CERTAIN_PPM, Lot, Slot};
+pub use self::verdicts::{Judged, Verdict};
+
+/// So many candidates of each kind are looked at for each coupon that a receipt carries: the
+/// likeliest may be for the same type.
+const CANDIDATES: usize = 4;
+
+/// Offers that the till chooses from, arranged once for each state of the reference data.
+#[derive(Debug, Default)]
+pub struct Showcase {
+    live: Live,
+    /// By place in `live`.
+    offers: Vec<Shown>,
+    /// Places of those that are pushed, the most urgent first.
+    pushed: Vec<u32>,
+}
+
+#[derive(Debug)]
+struct Shown {
+    offer: Arc<Offer>,
+    /// Types that it is for, sorted; too many rather than too few.
+    types: Vec<u32>,
+    /// How urgently it is pushed. Never what is for nothing, such as for sensitive articles only.
+    push: Option<u8>,
+}
+
+/// What is chosen: an offer, its first and last day, and why.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice {
+    /// The offer.
+    pub offer: Arc<Offer>,
+    /// The first business date on which a coupon of it counts.
+    pub valid_from: Date,
+    /// The last one.
+    pub valid_until: Date,
+    /// Why this customer gets it.
+    pub why: Why,
+}
+
+/// What is known when a choice is made, besides the profile, which has learnt from the basket.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// What was bought.
+    pub basket: &'a Basket<'a>,
+    /// Offers of which the customer holds a coupon, sorted.
+    pub held: &'a [i32],
+    /// Offers that the customer has ignored too often, sorted.
+    pub tired: &'a [i32],
+    /// Most coupons.
+    pub most: usize,
+    /// How many of a million swipes draw something new by lot.
+    pub explore_ppm: u32,
+    /// The swipe's lot.
+    pub lot: Lot,
+}
+
+/// Working memory of a choice, used again for the next one.
+#[derive(Clone, Debug, Default)]
+pub struct ShowcaseRoom {
+    offers: OfferRoom,
+    candidates: Candidates,
+}
+
+/// The likeliest of each kind, best first.
+#[derive(Clone, Debug, Default)]
+struct Candidates([Vec<(u32, f32)>; 5]);
+
+impl Candidates {
+    fn of(&mut self, slot: Slot) -> &mut Vec<(u32, f32)> {
+        &mut self.0[slot as usize]
+    }
+
+    /// Whether a score would be among the best of a kind.
+    fn wants(&self, slot: Slot, most: usize, score: f32) -> bool {
+        let kind = &self.0[slot as usize];
+        kind.len() < most || kind.last().is_some_and(|(_, least)| score > *least)
+    }
+
+    /// Takes one in, in its place; of equals the earlier stays before.
+    fn take(&mut self, slot: Slot, most: usize, place: u32, score: f32) {
+        let kind = self.of(slot);
+        kind.truncate(most - 1);
+        let at = kind.partition_point(|(_, better)| *better >= score);
+        kind.insert(at, (place, score));
+    }
+}
+
+impl Showcase {
+    /// Arranges the offers that the till chooses from. `catalogue` is indexed by the number of
+    /// the article, and so is `popularity` (share of all baskets); what it does not reach counts
+    /// as rare.
+    pub fn new(
+        offers: impl Iterator<Item = Arc<Offer>>,
+        catalogue: &[Product],
+        popularity: &[f32],
+        weights: OfferWeights,
+    ) -> Self {
+        let places = TypesByPlace::of(catalogue);
+        let offers: Vec<Shown> = offers
+            .map(|offer| {
+                let target = offer.target();
+                let types = places.types_of(target, catalogue);
+                let is_for = |it: &Product| it.product_no > 0 && target.holds(it);
+                let push = offer.definition.push.filter(|_| catalogue.iter().any(is_for));
+                Shown { offer, types, push }
+            })
+            .collect();
+        let targets: Vec<&Target> = offers.iter().map(|shown| shown.offer.target()).collect();
+        let live = Live::new(&targets, catalogue, popularity, weights);
+        let urgency = |(place, shown): (u32, &Shown)| Some((shown.push?, place));
+        let mut pushed: Vec<(u8, u32)> = (0..).zip(&offers).filter_map(urgency).collect();
+        pushed.sort_unstable();
+        let pushed = pushed.into_iter().map(|(_, place)| place).collect();
+        Self { live, offers, pushed }
+    }
+
+    /// Whether there is nothing to choose from.
+    pub fn is_empty(&self) -> bool {
+        self.offers.is_empty()
+    }
+
+    /// The coupons that a customer gets with this basket, at most `moment.most`, in the order of
+    /// their places on the receipt ([`Slot`] says of what kinds they are).
+    ///
+    /// Not chosen is: what counts on another day or in another store; what the customer holds;
+    /// what was just bought, unless it is usually bought again within half of the time for which
+    /// a coupon counts; what the customer has ignored too often; what is for the same type as
+    /// one that was chosen already; and, unless it is pushed, what has nothing in common with
+    /// anything that the customer ever bought.
+    pub fn choose(
+        &self,
+        profile: &Profile,
+        moment: &Moment<'_>,
+        room: &mut ShowcaseRoom,
+    ) -> Vec<Choice> {
+        let mut chosen: Vec<(&Shown, Choice)> = Vec::new();
+        if moment.most == 0 || self.is_empty() {
+            return Vec::new();
+        }
+        self.gather(profile, moment, room);
+        let ShowcaseRoom { offers: room, candidates } = room;
+        for (nth, order) in PLACES.iter().enumerate().take(moment.most) {
+            let taken = order.iter().find_map(|slot| {
+                let free = candidates.of(*slot);
+                free.retain(|(place, _)| {
+                    let types = &self.offers[*place as usize].types;
+                    chosen.iter().all(|(other, _)| are_apart(&other.types, types))
+                });
+                let (at, propensity_ppm) = match slot {
+                    Slot::Explore => moment.lot.draw(nth, free.len(), moment.explore_ppm),
+                    _ => (0, CERTAIN_PPM),
+                };
+                let (place, _) = free.get(at)?;
+                Some((*place, *slot, propensity_ppm))
+            });
+            let Some((place, slot, propensity_ppm)) = taken else { break };
+            // An offer for no type at all is apart from itself.
+            candidates.of(slot).retain(|(other, _)| *other != place);
+            let shown = &self.offers[place as usize];
+            let validity = shown.offer.validity(moment.basket.business_date);
+            let Some((valid_from, valid_until)) = validity else { continue };
+            let (reason, evidence) = self.weigh(place, profile, room);
+            let reason = if slot == Slot::Push { Some(Reason::Recommended) } else { reason };
+            let Some(reason) = reason else { continue };
+            let why = Why { reason, slot, propensity_ppm, evidence };
+            let offer = Arc::clone(&shown.offer);
+            chosen.push((shown, Choice { offer, valid_from, valid_until, why }));
+        }
+        chosen.into_iter().map(|(_, choice)| choice).collect()
+    }
+
+    /// Scores all offers, and finds the best of each kind that may be chosen. Whether one may is
+    /// asked only for what would be among them.
+    fn gather(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
+        let occasion = occasion_of(profile);
+        let customer = Customer::of(profile, &occasion);
+        let ShowcaseRoom { offers: room, candidates } = room;
+        self.live.weigh_all(profile, &occasion, room);
+        candidates.0.iter_mut().for_each(Vec::clear);
+        let most = (moment.most * CANDIDATES).max(DRAWN_AMONG);
+        let may = |place: u32| self.bar(place, profile, moment).is_none();
+        let mut urgent = None;
+        for place in &self.pushed {
+            let push = self.push_of(*place);
+            let score = self.live.score_of(*place, room);
+            // The less urgent ones go after all that are more so.
+            let full = candidates.of(Slot::Push).len() >= most;
+            if (full && urgent != push) || !may(*place) {
+                continue;
+            }
+            let pushed = candidates.of(Slot::Push);
+            let urgent_ones =
+                pushed.iter().filter(|(other, _)| self.push_of(*other) != push).count();
+            let alike = &pushed[urgent_ones..];
+            let at = urgent_ones + alike.partition_point(|(_, better)| *better >= score);
+            pushed.insert(at, (*place, score));
+            pushed.truncate(most);
+            urgent = push;
+        }
+        for (place, score, is_bought) in self.live.weighed(room) {
+            let might = if is_bought {
+                candidates.wants(Slot::Repeat, most, score)
+                    || candidates.wants(Slot::WinBack, most, score)
+            } else {
+                candidates.wants(Slot::Explore, most, score)
+            };
+            if !might || self.push_of(place).is_some() {
+                continue;
+            }
+            let common = self.live.common(place, room);
+            let days_since = days_since(profile, common.own.last_day);
+            let Some(reason) = Reason::of(&common, customer.overdue(&common.own), days_since)
+            else {
+                continue;
+            };
+            let slot = reason.slot();
+            if candidates.wants(slot, most, score) && may(place) {
+                candidates.take(slot, most, place, score);
+            }
+        }
+    }
+
+    fn push_of(&self, place: u32) -> Option<u8> {
+        self.offers[place as usize].push
+    }
+
+    /// The reason for an offer, if there is one, and the numbers behind it, for the account that
+    /// was looked at last.
+    fn weigh(&self, place: u32, profile: &Profile, room: &OfferRoom) -> (Option<Reason>, Evidence) {
+        let customer = Customer::of(profile, &occasion_of(profile));
+        let common = self.live.common(place, room);
+        let days_since = days_since(profile, common.own.last_day);
+        let reason = Reason::of(&common, customer.overdue(&common.own), days_since);
+        let score = self.live.score_of(place, room);
+        let rank = self.live.rank_of(place, room);
+        (reason, Evidence::new(reason, &common, days_since, rank, score))
+    }
+
+    /// What keeps an offer from being chosen now, whatever its score.
+    fn bar(&self, place: u32, profile: &Profile, moment: &Moment<'_>) -> Option<Verdict> {
+        let offer = &*self.offers[place as usize].offer;
+        let Moment { basket, held, tired, .. } = moment;
+        if offer.validity(basket.business_date).is_none() {
+            Some(Verdict::NotLive)
+        } else if !offer.counts_in(basket.store_no) {
+            Some(Verdict::OtherStore)
+        } else if held.binary_search(&offer.offer_no).is_ok() {
+            Some(Verdict::Held)
+        } else if is_just_bought(offer, profile, basket) {
+            Some(Verdict::JustBought)
+        } else if tired.binary_search(&offer.offer_no).is_ok() {
+            Some(Verdict::Tired)
+        } else {
+            None
+        }
+    }
+}
+
+fn occasion_of(profile: &Profile) -> Occasion {
+    Occasion { redeemed: profile.redemptions(), ..Occasion::default() }
+}
+
+fn days_since(profile: &Profile, last_day: u16) -> f32 {
+    f32::from(profile.last_day().saturating_sub(last_day))
+}
+
+/// Whether the basket holds what the offer is for, and the customer will hardly want it again
+/// while the coupon counts.
+fn is_just_bought(offer: &Offer, profile: &Profile, basket: &Basket<'_>) -> bool {
+    let half_of_validity = f32::from(offer.definition.valid_days) / 2.0;
+    let sold = basket.lines.iter().zip(basket.products);
+    sold.filter(|(line, product)| line.kind == LineKind::Sale && offer.target().holds(product)).any(
+        |(_, product)| {
+            let affinity = profile.affinity(Level::Product, product.product_no);
+            let gap = affinity.and_then(|affinity| affinity.usual_gap_days);
+            gap.is_none_or(|gap| gap > half_of_validity)
+        },
+    )
+}
