@@ -578,14 +578,11 @@ impl Config {
             self.http.connections_max > 0 && self.database.connections_max > 0,
             "http.connections_max and database.connections_max must not be 0",
         );
-        require(
-            ["error", "warn", "info", "debug", "trace"].contains(&self.log.level.as_str()),
-            "log.level must be error, warn, info, debug or trace",
-        );
-        require(
-            ["json", "text"].contains(&self.log.format.as_str()),
-            "log.format must be json or text",
-        );
+        let levels = ["error", "warn", "info", "debug", "trace"];
+        let is_level = levels.contains(&self.log.level.as_str());
+        require(is_level, "log.level must be error, warn, info, debug or trace");
+        let is_format = ["json", "text"].contains(&self.log.format.as_str());
+        require(is_format, "log.format must be json or text");
         findings
     }
 }

@@ -176,6 +176,7 @@ async fn hand_out(
                             valid_until,
                             actor: name.clone(),
                             why: Why::GIVEN,
+                            used: None,
                             spending,
                         });
                         codes.push(code);

@@ -184,11 +184,12 @@ pub async fn explain(
         products: &products,
     };
     let of_then = (noted.reference_version, noted.epoch);
-    let past = match snapshot.moment() {
-        now if now == of_then => None,
-        _ => Some(catalogue::showcase_of(&client, snapshot, of_then).await?),
+    let now = snapshot.showcase_on(name.business_date).filter(|_| snapshot.moment() == of_then);
+    let past = match now {
+        Some(_) => None,
+        None => Some(catalogue::showcase_of(&client, snapshot, of_then, found.epoch).await?),
     };
-    let showcase = past.as_ref().unwrap_or_else(|| snapshot.showcase());
+    let showcase = now.or(past.as_ref()).ok_or(Error::Bug)?;
     let moment = noted.moment(&basket, Lot::of(name));
     let mut room = ShowcaseRoom::default();
     let (chosen, judged) = showcase.judge(&profile, &moment, &noted, &mut room);

@@ -14,7 +14,7 @@ use crate::error::Error;
 
 const FIND: &str = "
 -- decision::find
-SELECT k.account_id, k.version, k.void_version, s.kind, s.decision
+SELECT k.account_id, k.version, k.void_version, s.kind, s.epoch, s.decision
 FROM swipe_key AS k
 JOIN swipe AS s ON s.bucket = (k.account_id & 255)::smallint AND s.account_id = k.account_id
     AND s.version = k.version AND s.business_date = k.business_date
@@ -28,10 +28,11 @@ SELECT business_date, occurred_at, workstation_no, total_minor, record FROM swip
 WHERE bucket = $1 AND account_id = $2 AND version <= $3 AND kind = 0
 ORDER BY version";
 
+/// Those that were chosen: the use of a shared code is a row of the version that used it, too.
 const BROUGHT: &str = "
 -- decision::brought
 SELECT code, offer_no, reason, slot, propensity, evidence FROM coupon
-WHERE account_id = $2 AND bucket = $1 AND issued_version = $3
+WHERE account_id = $2 AND bucket = $1 AND issued_version = $3 AND slot > 0
 ORDER BY code";
 
 /// A recorded sale.
@@ -40,6 +41,7 @@ pub(super) struct Found {
     pub(super) version: i64,
     pub(super) voided: bool,
     pub(super) kind: i16,
+    pub(super) epoch: i32,
     pub(super) decision: Option<Vec<u8>>,
 }
 
@@ -73,6 +75,7 @@ pub(super) async fn find(client: &Client, name: &NameKey) -> Result<Option<Found
         version: row.get("version"),
         voided: row.get::<_, i64>("void_version") > 0,
         kind: row.get("kind"),
+        epoch: row.get("epoch"),
         decision: row.get("decision"),
     }))
 }

@@ -164,15 +164,7 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
         if qualifying_minor != 0 {
             out.signed(qualifying_minor);
         }
-        if counted_on != CountedOn::default() {
-            out.byte(
-                if counted_on.day.is_some() { DAY } else { 0 }
-                    | if counted_on.period.is_some() { PERIOD } else { 0 },
-            );
-        }
-        for day in [counted_on.day, counted_on.period].into_iter().flatten() {
-            out.signed(day.into());
-        }
+        encode_counted(&mut out, counted_on);
         if let Some(sold_on) = sold_on {
             out.text(&sold_on.swipe.to_string());
             out.unsigned(u64::from(sold_on.line));
@@ -201,6 +193,17 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
         out.signed(*points);
     }
     out.finish()
+}
+
+/// Nothing for a line that counts nowhere, which its flags tell.
+fn encode_counted(out: &mut Writer, CountedOn { day, period }: CountedOn) {
+    if day.is_none() && period.is_none() {
+        return;
+    }
+    out.byte(if day.is_some() { DAY } else { 0 } | if period.is_some() { PERIOD } else { 0 });
+    for day in [day, period].into_iter().flatten() {
+        out.signed(day.into());
+    }
 }
 
 /// Reads [`encode`] back.

@@ -16,8 +16,8 @@ use crate::domain::boost::{self, Boost, Boosted};
 use crate::domain::name::SwipeName;
 use crate::domain::offer::Basket;
 use crate::domain::product::Product;
-use crate::domain::programme::caps::Cut;
-use crate::domain::programme::earning::{Explained, Occasion, Sold};
+use crate::domain::programme::caps::{Cut, EarnedBefore};
+use crate::domain::programme::earning::{self, Explained, Occasion, Sold};
 use crate::domain::record::{self, Record, RecordedLine};
 use crate::domain::swipe::Kind;
 use crate::error::Error;
@@ -176,11 +176,9 @@ pub async fn explain(
         Some(_) => Explained { earned: 0, parts: Vec::new(), cut: None },
     };
     let Explained { earned: by_rules, parts, cut } = explained;
-    let capped = cut.map(|Cut { cap, due }| Capped {
-        by: cap.name(),
-        due,
-        earned_on_day: before.on_day,
-        earned_in_period: before.in_period,
+    let capped = cut.map(|Cut { cap, due }| {
+        let EarnedBefore { on_day: earned_on_day, in_period: earned_in_period } = before;
+        Capped { by: cap.name(), due, earned_on_day, earned_in_period }
     });
     let sku_of = |product_no: u32| {
         let mut skus = snapshot.skus().filter(|(number, _)| *number == product_no);
@@ -196,7 +194,7 @@ pub async fn explain(
             let returned = line.kind != LineKind::Sale;
             let of_line = parts.iter().filter(|part| part.at == at && part.thousandths != 0);
             let shares = shares.iter().filter(|(of, _)| *of == at).map(|(_, it)| it.clone());
-            let part = |part: &crate::domain::programme::earning::Part<'_>| Part {
+            let part = |part: &earning::Part<'_>| Part {
                 rule: part.rule.map(str::to_owned),
                 thousandths: part.thousandths,
             };

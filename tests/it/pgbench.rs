@@ -28,7 +28,7 @@ async fn pgbench_writes_for_a_swipe_what_the_service_writes() {
     let theirs = Side { accounts: id(CUSTOMERS)..id(2 * CUSTOMERS), today };
     let mut before = Ledger::read(&client, &theirs).await.expect("counted");
     // A replica that knows the articles.
-    let coupons = Coupons { per_swipe: 1, open_max: 1 };
+    let coupons = Coupons { per_swipe: 1, open_max: 1, per_week: 50, ..Coupons::default() };
     let replica = service.replica_with(|config| config.coupons = coupons).await;
     let address = replica.base_url.trim_start_matches("http://").parse().expect("an address");
     let target = Target {

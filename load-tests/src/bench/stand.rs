@@ -183,7 +183,10 @@ impl Stand {
         run(&admin, &format!("CREATE DATABASE {name}")).await?;
         let mut config = Config::default();
         config.secrets.key_encryption_key_file = self.folder.join("key");
-        config.coupons = Coupons { per_swipe: 1, open_max: COUPONS_OPEN };
+        // A customer of a stand comes many times a week: the most that there may be.
+        let per_week = 50;
+        config.coupons =
+            Coupons { per_swipe: 1, open_max: COUPONS_OPEN, per_week, ..Coupons::default() };
         let url = self.postgres.url_for(name);
         config.database.url = Secret::new(&*url);
         let tills = world::prepare(&config, TILLS + COMPETITORS).await?;

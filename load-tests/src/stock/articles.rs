@@ -1,8 +1,7 @@
 //! What the shops of a stock sell: articles with a place in the hierarchy, numbered by rule, and
 //! the offers from which tills give coupons.
 
-use tillside::domain::budget::Budget;
-use tillside::domain::offer::{Articles, Definition, Delivery, Funding, Reward};
+use tillside::domain::offer::Definition;
 use tillside::import::CatalogueFile;
 use tillside::import::catalogue::{Given, ProductRecord};
 
@@ -35,24 +34,17 @@ pub(super) fn offers() -> impl Iterator<Item = Definition> {
     let first_of_a_type = (0..SOLD).step_by(OF_A_TYPE as usize);
     first_of_a_type.step_by(TYPES_PER_OFFER).map(|article| {
         let kind = type_name(article);
-        Definition {
-            offer: format!("{OFFER_PREFIX}{}", sku(article)),
-            headline: format!("50 % off {kind}"),
-            delivery: Delivery::Personal,
-            reward: Reward::PercentOff { percent: 50 },
-            scope: Articles { types: vec![kind], ..Articles::default() },
-            except: Articles::default(),
-            minimum_basket_minor: 0,
-            minimum_quantity: 0,
-            stores: Vec::new(),
-            since: None,
-            until: None,
-            at_the_till: true,
-            valid_days: 14,
-            discount_max_minor: None,
-            funding: Funding { party: "chain".to_owned(), share_percent: 100 },
-            budget: Budget::default(),
-        }
+        let definition = serde_json::json!({
+            "offer": format!("{OFFER_PREFIX}{}", sku(article)),
+            "headline": format!("50 % off {kind}"),
+            "delivery": "personal",
+            "reward": { "kind": "percent-off", "percent": 50 },
+            "scope": { "types": [kind] },
+            "at_the_till": true,
+            "valid_days": 14,
+            "funding": { "party": "chain", "share_percent": 100 },
+        });
+        serde_json::from_value(definition).expect("a definition as people write them")
     })
 }
 

@@ -119,7 +119,7 @@ fn decided(
     let decision = decide(account, swipe, &facts);
     // What is remembered of a transaction is enough to decide it again, and to count it again.
     let record = decode(&encode(swipe, products, &decision)).expect("just written");
-    assert_eq!(decide_from(account, record.before, swipe, &facts), decision);
+    assert_eq!(decide_from(account, record.before, swipe, &facts, &[]), decision);
     let mut tally = account.tally.clone();
     let counted = counted_by(&record, swipe.name.business_date, programme);
     if let Some(since) = programme.days_since(decision.account.clock)

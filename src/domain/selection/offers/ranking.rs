@@ -17,19 +17,20 @@ impl Live {
     ) -> impl Iterator<Item = (u32, f32, bool)> + 'a {
         (0_u32..).zip(&self.targets.of_coupon).map(move |(coupon, target)| {
             let at = *target as usize;
-            (coupon, room.scores[at], room.common.own[at].count > 0.0)
+            (coupon, room.scores.of_target[at], room.common.own[at].count > 0.0)
         })
     }
 
     /// The score of a coupon for the account that was looked at last.
     pub fn score_of(&self, coupon: u32, room: &OfferRoom) -> f32 {
-        room.scores[self.targets.of_coupon[coupon as usize] as usize]
+        room.scores.of_target[self.target_of(coupon)]
     }
 
     /// Its place among all coupons by that score, from 1; equals share the better one.
     pub fn rank_of(&self, coupon: u32, room: &OfferRoom) -> usize {
         let own = self.score_of(coupon, room);
-        let scores = self.targets.of_coupon.iter().map(|target| room.scores[*target as usize]);
+        let targets = self.targets.of_coupon.iter();
+        let scores = targets.map(|target| room.scores.of_target[*target as usize]);
         1 + scores.filter(|score| *score > own).count()
     }
 }
