@@ -278,6 +278,9 @@ pub struct Coupons {
 }
 
 impl Coupons {
+    const LIMITS: &str = "coupons.per_swipe is at most 4, open_max at most 100, per_week within \
+                          1 to 50, hold_out_percent and explore_percent at most 50";
+
     fn is_sound(&self) -> bool {
         self.per_swipe <= COUPONS_PER_SWIPE_MAX
             && self.open_max <= COUPONS_OPEN_MAX
@@ -552,11 +555,7 @@ impl Config {
             self.commit.wait_max_ms > 0 && self.commit.lock_timeout_ms > 0,
             "commit.wait_max_ms and commit.lock_timeout_ms must not be 0",
         );
-        require(
-            self.coupons.is_sound(),
-            "coupons.per_swipe is at most 4, open_max at most 100, per_week within 1 to 50, \
-             hold_out_percent and explore_percent at most 50",
-        );
+        require(self.coupons.is_sound(), Coupons::LIMITS);
         require(
             (0..=400).contains(&self.ledger.expire_after_days),
             "ledger.expire_after_days must lie within 0 to 400",

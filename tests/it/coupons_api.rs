@@ -254,10 +254,12 @@ async fn the_life_of_a_coupon_is_told_and_only_what_no_till_has_taken_is_taken_b
       "over_budget": false,
       "over_limit": false,
       "over_value": false,
+      "reason": "given",
       "redeemed_by": "…",
       "state": "redeemed",
       "valid_from": "…",
-      "valid_until": "…"
+      "valid_until": "…",
+      "why": "People gave it."
     }
     "#);
     let revoke = async |code: &str| {

@@ -217,6 +217,7 @@ pub(crate) fn findings(
         Some("array") => value.is_array(),
         Some("string") => value.is_string(),
         Some("integer") => value.is_i64(),
+        Some("number") => value.is_number(),
         Some("boolean") => value.is_boolean(),
         Some("null") => value.is_null(),
         other => panic!("{place}: the type {other:?} is not known to this test"),

@@ -254,10 +254,10 @@ CROSS JOIN LATERAL (
 /// is passed over and all sales are returned. The day on which those since begin, and that of the
 /// account's clock, spare the partitions before and after: the executor leaves them out account
 /// by account. The coupons that can still be redeemed come along, and those used or run out within
-/// the 84 days of `domain::coupon::REMEMBERED_DAYS`, the hundred that last longest. `cards` are those of the
-/// account's range of `$7` that point at it in this very
-/// snapshot: a link that was read before the version proves nothing about it. They are looked up
-/// account by account: a join would compare every card with every account.
+/// the 84 days of `domain::coupon::REMEMBERED_DAYS`, the hundred that last longest. `cards` are
+/// those of the account's range of `$7` that point at it in this very snapshot: a link that was
+/// read before the version proves nothing about it. They are looked up account by account: a join
+/// would compare every card with every account.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
 SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets, a.tally,

@@ -322,7 +322,8 @@ proptest! {
         profile in a_profile(),
         other in a_profile(),
         (most, explore_ppm, sequence) in (0..=4_usize, 0..500_000_u32, 0..1_000_i64),
-        (held, tired, bought) in (numbers(), vec(1..30_i32, 0..4), vec(1..=60_u32, 0..6)),
+        (held, tired) in (vec(1..30_i32, 0..6), vec(1..30_i32, 0..4)),
+        bought in vec(1..=60_u32, 0..6),
         held_out in any::<bool>(),
     ) {
         let offers = || (1..).zip(&targets).map(|(offer_no, (target, push))| {
@@ -338,7 +339,8 @@ proptest! {
         let lines: Vec<Line> = (1..).zip(&products).map(|(nth, _)| line(nth)).collect();
         let business_date = TODAY;
         let basket = Basket { business_date, store_no: 1, lines: &lines, products: &products };
-        let mut tired = tired;
+        let (mut held, mut tired) = (held, tired);
+        held.sort_unstable();
         tired.sort_unstable();
         let most_stored = u8::try_from(most).expect("small");
         let noted = Noted { most: most_stored, explore_ppm, held, tired, ..Noted::default() };
