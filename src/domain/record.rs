@@ -94,8 +94,8 @@ const PERIOD: u8 = 64;
 
 /// Encodes what is remembered of a swipe. `products` has the article of each line.
 ///
-/// What only programmes with tiers or caps know has flags of its own: a version of the service that does
-/// not know those cannot load such a programme either.
+/// What only programmes with tiers or caps know has flags of its own: a version of the service
+/// that does not know those cannot load such a programme either.
 pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;
