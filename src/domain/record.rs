@@ -102,8 +102,8 @@ const PERIOD: u8 = 2;
 
 /// Encodes what is remembered of a swipe. `products` has the article of each line.
 ///
-/// What only programmes with tiers or caps and offers of points know has flags of its own: a version
-/// of the service that does not know those cannot load such a programme or offer either.
+/// What only programmes with tiers or caps and offers of points know has flags of its own: a
+/// version of the service that does not know those cannot load such a programme or offer either.
 pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;

@@ -344,7 +344,8 @@ async fn coupons_are_issued_once_under_a_name_and_within_budgets() {
     // No coupon outlives its offer, and each has its line in the audit trail.
     let sql = "SELECT count(*) FROM coupon JOIN offer USING (offer_no)
                WHERE actor = 'import:spring' AND (offer_id, valid_from, valid_until) IN
-                   (('yoghurt', '2026-12-28', '2026-12-31'), ('yoghurt', '2026-03-14', '2026-03-20'),
+                   (('yoghurt', '2026-12-28', '2026-12-31'),
+                    ('yoghurt', '2026-03-14', '2026-03-20'),
                     ('bread', '2026-03-14', '2026-03-20'))";
     assert_eq!(chain.number(sql).await, 3);
     assert_eq!(chain.number("SELECT count(*) FROM audit WHERE action = 'coupon.issue'").await, 3);
