@@ -6,7 +6,8 @@
 //! what was bought or redeemed anyway, so nothing here is an effect of a coupon.
 //!
 //! In reading order: [`data`], [`queries`], [`methods`], [`baskets`], [`coupons`],
-//! [`metrics`], [`tables`]; [`affinity`] and `habits` are arithmetic, and so is [`crate::learning`].
+//! [`metrics`], [`tables`]; [`affinity`] and `habits` are arithmetic, and so is
+//! [`crate::learning`].
 
 pub mod affinity;
 pub mod baskets;

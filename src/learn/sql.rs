@@ -1,7 +1,7 @@
-//! Every statement of learning. What it reads comes from one snapshot of the database, in the order
-//! of the primary key; what it changes runs in one transaction under the lock of the row in `chain`,
-//! like a programme: replicas see the new reference version with the epoch, and the audit trail has
-//! a line. Models and epochs that are there are never changed.
+//! Every statement of learning. What it reads comes from one snapshot of the database, in the
+//! order of the primary key; what it changes runs in one transaction under the lock of the row in
+//! `chain`, like a programme: replicas see the new reference version with the epoch, and the audit
+//! trail has a line. Models and epochs that are there are never changed.
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -63,7 +63,8 @@ impl Bought {
         }
     }
 
-    /// Baskets that held an item whose last one lies `since` baskets back, and the day of the first.
+    /// Baskets that held an item whose last one lies `since` baskets back, and the day of the
+    /// first.
     pub(super) fn count_and_first_day(&self, days: &[u16], since: u32) -> (u16, u16) {
         match self {
             Self::Few(gaps) => {
