@@ -150,7 +150,7 @@ WITH moved AS (
 ), issued AS (
     INSERT INTO coupon (bucket, code, account_id, issued_version, offer_no, issued_at, valid_from,
                         valid_until, actor, reason, state, changed_version, redeemed_on,
-                        value_minor, over_value, over_budget, over_limit, uncounted)
+                        value_minor, over_value, over_budget, over_limit)
     SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
            ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
            ($64::text[])[g.n], ($72::smallint[])[g.n],
@@ -158,7 +158,7 @@ WITH moved AS (
            CASE WHEN ($75::date[])[g.n] IS NULL THEN 0 ELSE ($60::bigint[])[g.n] END,
            ($75::date[])[g.n], ($76::bigint[])[g.n],
            ($77::smallint[])[g.n] & 1 <> 0, ($77::smallint[])[g.n] & 2 <> 0,
-           ($77::smallint[])[g.n] & 4 <> 0, ($77::smallint[])[g.n] & 8 <> 0
+           ($77::smallint[])[g.n] & 4 <> 0
     FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
 ), drawn AS (
     SELECT ($69::bigint[])[g.n] AS lease_no, sum(($70::bigint[])[g.n])::bigint AS amount
