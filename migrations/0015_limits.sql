@@ -1,12 +1,9 @@
 -- Limits of offers, and codes that belong to nobody when they are made.
 
 -- More was redeemed than the offer allows, to the account, on the day, in the transaction or in
--- all; or beside another offer of its group.
+-- all; or beside another offer of its group. Each use of a shared code is a row of its own, issued
+-- and redeemed by the same version; one that is more than the offer allows is no use of it.
 ALTER TABLE coupon ADD COLUMN over_limit boolean NOT NULL DEFAULT false;
--- The use of a shared code that had been used as often as it counts. Each use is a row of its own,
--- issued and redeemed by the same version.
-ALTER TABLE coupon ADD COLUMN uncounted boolean NOT NULL DEFAULT false;
-
 -- A code of a pool has its bucket, 0 to 255, for an account, which no account has for an id, until
 -- changed_account says who used it first. What an account has redeemed of an offer is looked for
 -- here too. Nearly all coupons are changed by the account that has them, and are not in it. Where

@@ -95,7 +95,7 @@ fn coupon_of(row: &Row) -> Result<Coupon, Error> {
         valid_until: row.get("valid_until"),
         value_minor: row.get::<_, Option<i64>>("value_minor").unwrap_or(0),
         over_budget: row.get("over_budget"),
-        is_uncounted: row.get("uncounted"),
+        over_limit: row.get("over_limit"),
     }))
 }
 

@@ -92,8 +92,7 @@ impl Fold<'_> {
                 before.push(offer);
                 taken.boosts.extend(offer.boost(basket, at));
             }
-            let is_uncounted = earlier.is_used_up;
-            let taking = Taking { by, version, outcome, value: gave.max(0), is_uncounted };
+            let taking = Taking { by, version, outcome, value: gave.max(0) };
             let is_over_budget = self.book(coupon, offer, &taking, basket);
             taken.over.budget += u64::from(is_over_budget);
             taken.over.limit += u64::from(outcome.is_over_limit());
@@ -145,7 +144,7 @@ impl Fold<'_> {
         taking: &Taking,
         basket: &Basket<'_>,
     ) -> bool {
-        let Taking { by, version, outcome, value, is_uncounted } = *taking;
+        let Taking { by, version, outcome, value } = *taking;
         let purse = &mut self.workbench.purse;
         // An offer that is not known here has no budget that could be asked.
         let of_value =
@@ -158,7 +157,7 @@ impl Fold<'_> {
         let Coupon { code, offer_no, valid_from, valid_until, .. } = coupon;
         if coupon.issued_version == version {
             let counted =
-                offer.filter(|_| !is_uncounted).map(|offer| counting(offer, basket.store_no));
+                offer.filter(|_| !over_limit).map(|offer| counting(offer, basket.store_no));
             let counted = counted.and_then(|budgets| purse.plan(&budgets, 1));
             self.batch.issue_coupon(CouponIssue {
                 code,
@@ -175,7 +174,6 @@ impl Fold<'_> {
                     over_value,
                     over_budget,
                     over_limit,
-                    is_uncounted,
                     spending,
                 }),
             });
@@ -199,7 +197,7 @@ impl Fold<'_> {
         coupon.state = coupon::State::Redeemed;
         (coupon.changed_version, coupon.changed_by) = (version, by);
         (coupon.value_minor, coupon.over_budget) = (value, over_budget);
-        coupon.is_uncounted = is_uncounted;
+        coupon.over_limit = over_limit;
         if coupon.is_unbound() {
             coupon.holder = by;
         }
@@ -391,7 +389,6 @@ struct Taking {
     outcome: coupon::Outcome,
     /// What the till gave, in minor units.
     value: i64,
-    is_uncounted: bool,
 }
 
 /// The budgets that count the uses of a shared code in a store; none for other offers.
@@ -430,7 +427,7 @@ pub(super) fn counted_on(
     coupon: &Coupon,
     job: &Job,
 ) -> Option<Vec<(Key, i64)>> {
-    if coupon.is_uncounted || !coupon.is_use() {
+    if coupon.over_limit || !coupon.is_use() {
         return Some(Vec::new());
     }
     let workstation = snapshot.workstation_no(job.name.workstation_no)?;

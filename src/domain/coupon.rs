@@ -161,8 +161,8 @@ pub struct Coupon {
     pub value_minor: i64,
     /// Whether that did not fit into the budgets of its offer.
     pub over_budget: bool,
-    /// Whether it is the use of a shared code that had been used as often as it counts.
-    pub is_uncounted: bool,
+    /// Whether it was more than its offer allows.
+    pub over_limit: bool,
 }
 
 impl Coupon {
@@ -187,7 +187,7 @@ impl Coupon {
             valid_until,
             value_minor: 0,
             over_budget: false,
-            is_uncounted: false,
+            over_limit: false,
         }
     }
 
@@ -336,9 +336,10 @@ impl Outcome {
 }
 
 /// What becomes of a coupon that a till took for `discount_minor` from the customer who has
-/// `account_id`; none where nobody is known to have bought. The sale happened, so nothing is refused; what does not count is an outcome.
-/// Beyond a limit a coupon is used up where the till gave something for it, which is marked; where
-/// it gave nothing, as for points, the customer keeps it.
+/// `account_id`; none where nobody is known to have bought. The sale happened, so nothing is
+/// refused; what does not count is an outcome. Beyond a limit a coupon is used up where the till
+/// gave something for it, which is marked; where it gave nothing, as for points, the customer
+/// keeps it.
 ///
 /// An offer that is not known here, such as one made within the last second, cannot say what
 /// the coupon is worth: it is redeemed, and anything that was given for it is over its value.

@@ -16,10 +16,10 @@ use tokio::sync::Barrier;
 use crate::coupons::{issue, offer as offered, outcomes, plain, took, with};
 use crate::desk::{desk, of_card, verified};
 use crate::support::caches::{ALL, replicas};
-use crate::support::flow::{audit, name, slug, until, void};
+use crate::support::flow::{audit, name, name_of, on, slug, until, void};
 use crate::support::gate::answers;
 use crate::support::office::{Person, person};
-use crate::support::service::{Replica, TestService, body, card, post, swipe};
+use crate::support::service::{Replica, TODAY, TestService, body, card, post, swipe};
 
 /// 40 minor units off for whoever has the code.
 fn shared(name: &str, code: &str, max_uses: Option<i64>) -> Value {
@@ -95,14 +95,20 @@ async fn a_shared_code_is_for_everybody_with_a_card_within_its_limits() {
 
 /// So many tills bring the same code at the same moment, half of them to either replica, each for
 /// a card of its own from `first` on.
-async fn race(tills: &[Till; 2], first: u64, count: u64, codes: &[String]) -> Vec<String> {
+async fn race(
+    tills: &[Till; 2],
+    first: u64,
+    count: u64,
+    codes: &[String],
+    day: &str,
+) -> Vec<String> {
     let barrier = Arc::new(Barrier::new(usize::try_from(count).expect("few")));
     let posting = (first..first + count).map(|number| {
         let at = usize::try_from(number).expect("few");
         let (till, barrier) = (tills[at % 2].clone(), Arc::clone(&barrier));
         let sequence = i64::try_from(number).expect("few") + 1_000;
         let code = &codes[at % codes.len()];
-        let sale = with(swipe(sequence, Some(&card(number)), 300), &[code]);
+        let sale = on(with(swipe(sequence, Some(&card(number)), 300), &[code]), day);
         tokio::spawn(async move {
             barrier.wait().await;
             post(&till, &sale).await
@@ -124,9 +130,9 @@ async fn of_sixty_four_tills_at_once_as_many_count_as_a_shared_code_may() {
     known(&replica, "welcome").await;
     let tills = [service.till(), replica.till("0367", "03")];
     let code = ["WELCOME10".to_owned()];
-    let seen = race(&tills, 0, TILLS, &code).await;
+    let seen = race(&tills, 0, TILLS, &code, TODAY).await;
     let redeemed = |seen: &[String]| seen.iter().filter(|it| *it == "redeemed").count();
-    let counted = "SELECT count(*) FROM coupon WHERE state = 1 AND NOT uncounted";
+    let counted = "SELECT count(*) FROM coupon WHERE state = 1 AND NOT over_limit";
     let first = redeemed(&seen);
     assert!(seen.iter().all(|it| it == "redeemed" || it == "over-limit"), "{seen:?}");
     assert_eq!(service.count(counted).await, i64::try_from(first).expect("few"));
@@ -225,14 +231,22 @@ async fn a_code_of_a_pool_is_used_once_and_is_then_of_the_account_that_used_it()
     let life = async |code: &str| body(&admin.get(&format!("/v1/coupons/{code}")).await);
     assert_eq!(life(one).await["account"], Value::Null);
 
-    let nobodys = post(&till, &with(swipe(1, None, 300), &[one])).await;
+    // Codes count from the day on which people made them.
+    let day = service.replica.app.today().to_string();
+    let sale = |sequence, card: Option<&str>, codes: &[&str]| {
+        on(with(swipe(sequence, card, 300), codes), &day)
+    };
+    let took = async |till: &Till, sequence, number, codes: &[&str]| {
+        outcomes(&post(till, &sale(sequence, Some(&card(number)), codes)).await)
+    };
+    let nobodys = post(&till, &sale(1, None, &[one])).await;
     assert_eq!(outcomes(&nobodys), ["not-yours"], "without a card it is nobody's");
     assert_eq!(took(&till, 2, 1, &[one]).await, ["redeemed"]);
     assert!(life(one).await["account"].is_string());
     assert_eq!(took(&till, 3, 2, &[one]).await, ["not-yours"]);
     assert_eq!(took(&till, 4, 1, &[one]).await, ["already-redeemed"]);
     // Opened again it is still that account's.
-    assert_eq!(void(&till, &name(2)).await.status, StatusCode::CREATED);
+    assert_eq!(void(&till, &name_of(&sale(2, None, &[]))).await.status, StatusCode::CREATED);
     verified(&service).await;
     assert_eq!(took(&till, 5, 2, &[one]).await, ["not-yours"]);
     assert_eq!(took(&till, 6, 1, &[one, two]).await, ["redeemed", "redeemed"]);
@@ -259,11 +273,12 @@ async fn of_sixty_four_tills_with_one_code_of_a_pool_exactly_one_redeems_it() {
         known(&replica, "leaflet").await;
         let (_, codes) = made(&admin, "leaflet", 8).await;
         let tills = [service.till(), replica.till("0367", "03")];
+        let day = service.replica.app.today().to_string();
         // Everybody brings the same one; then all bring a few of them, in any order.
-        let seen = race(&tills, 0, TILLS, &codes[..1]).await;
+        let seen = race(&tills, 0, TILLS, &codes[..1], &day).await;
         assert_eq!(seen.iter().filter(|it| *it == "redeemed").count(), 1, "{caches:?}: {seen:?}");
         assert!(seen.iter().all(|it| it == "redeemed" || it == "not-yours"), "{seen:?}");
-        let seen = race(&tills, TILLS, TILLS, &codes[1..]).await;
+        let seen = race(&tills, TILLS, TILLS, &codes[1..], &day).await;
         assert_eq!(seen.iter().filter(|it| *it == "redeemed").count(), 7, "{caches:?}: {seen:?}");
         assert_eq!(service.count("SELECT count(*) FROM coupon WHERE state = 1").await, 8);
         audit(&service).await;

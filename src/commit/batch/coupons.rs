@@ -97,8 +97,6 @@ pub(in crate::commit) struct CouponUse {
     pub(in crate::commit) over_value: bool,
     pub(in crate::commit) over_budget: bool,
     pub(in crate::commit) over_limit: bool,
-    /// Whether the code had been used as often as it counts.
-    pub(in crate::commit) is_uncounted: bool,
     /// What the value draws on the budgets of its offer.
     pub(in crate::commit) spending: Spending,
 }
@@ -109,7 +107,6 @@ impl CouponUse {
         i16::from(self.over_value)
             | i16::from(self.over_budget) << 1
             | i16::from(self.over_limit) << 2
-            | i16::from(self.is_uncounted) << 3
     }
 }
 

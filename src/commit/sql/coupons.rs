@@ -6,7 +6,7 @@
 pub(in crate::commit) const FIND_COUPONS: &str = "
 -- commit::find_coupons
 SELECT i.by_account, c.code, c.account_id, c.offer_no, c.state, c.issued_version,
-       c.changed_version, c.valid_from, c.valid_until, c.value_minor, c.over_budget, c.uncounted,
+       c.changed_version, c.valid_from, c.valid_until, c.value_minor, c.over_budget, c.over_limit,
        coalesce(c.changed_account, c.account_id) AS changed_by,
        u.codes AS used_codes, u.days AS used_on
 FROM unnest($1::smallint[], $2::bigint[], $4::bigint[]) AS i (bucket, code, by_account)

@@ -152,7 +152,7 @@ WITH moved AS (
 ), issued AS (
     INSERT INTO coupon (bucket, code, account_id, issued_version, offer_no, issued_at, valid_from,
                         valid_until, actor, reason, state, changed_version, redeemed_on,
-                        value_minor, over_value, over_budget, over_limit, uncounted, slot,
+                        value_minor, over_value, over_budget, over_limit, slot,
                         propensity, evidence)
     SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
            ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
@@ -161,7 +161,7 @@ WITH moved AS (
            CASE WHEN ($75::date[])[g.n] IS NULL THEN 0 ELSE ($60::bigint[])[g.n] END,
            ($75::date[])[g.n], ($76::bigint[])[g.n],
            ($77::smallint[])[g.n] & 1 <> 0, ($77::smallint[])[g.n] & 2 <> 0,
-           ($77::smallint[])[g.n] & 4 <> 0, ($77::smallint[])[g.n] & 8 <> 0,
+           ($77::smallint[])[g.n] & 4 <> 0,
            ($80::smallint[])[g.n], ($81::integer[])[g.n],
            CASE WHEN ($80::smallint[])[g.n] > 0
                 THEN substring($82::bytea FROM (g.n - 1) * 13 + 1 FOR 13) END

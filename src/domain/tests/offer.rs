@@ -290,7 +290,8 @@ fn amounts_change_where_there_are_some() {
     use super::super::budget::Budget;
     let budget = |json: &str| serde_json::from_str::<Budget>(json).expect("a budget");
     let before = budget(
-        r#"{ "value_minor": 100, "each_store": { "coupons": 5 }, "stores": { "6": { "coupons": 7 } } }"#,
+        r#"{ "value_minor": 100, "each_store": { "coupons": 5 },
+             "stores": { "6": { "coupons": 7 } } }"#,
     );
     for (new, after) in [
         ("{}", Ok("{ \"value_minor\": 100 }")),

@@ -1,5 +1,5 @@
-//! Codes of an offer for print or mail: a pool is made once, and its file can be fetched as often as
-//! somebody asks. The codes follow from the pool's seed, so that a file that was cut off comes
+//! Codes of an offer for print or mail: a pool is made once, and its file can be fetched as often
+//! as somebody asks. The codes follow from the pool's seed, so that a file that was cut off comes
 //! again as it was; each page of it is stored by `commit` before it leaves. A page is in memory at
 //! a time, however large the pool is. Must never store a code itself, nor tell one that is not
 //! stored.

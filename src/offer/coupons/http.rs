@@ -188,20 +188,8 @@ async fn issue_list(
                 outcomes.push(OutcomeOut { account, ..OutcomeOut::without("duplicate", None) });
                 continue;
             }
-            Item::Unknown => {
-                outcomes.push(OutcomeOut::without("unknown", None));
-                continue;
-            }
-            Item::NoCustomer => {
-                outcomes.push(OutcomeOut::without("no-customer", None));
-                continue;
-            }
-            Item::Invalid => {
-                outcomes.push(OutcomeOut::without("invalid", None));
-                continue;
-            }
-            Item::Blocked => {
-                outcomes.push(OutcomeOut::without("blocked", None));
+            other => {
+                outcomes.push(OutcomeOut::without(other.outcome(), None));
                 continue;
             }
         };

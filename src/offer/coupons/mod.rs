@@ -45,6 +45,20 @@ enum Item {
     Blocked,
 }
 
+impl Item {
+    /// What becomes of it, as far as the plan says.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::Account(_) => "issued",
+            Self::Duplicate(_) => "duplicate",
+            Self::Unknown => "unknown",
+            Self::NoCustomer => "no-customer",
+            Self::Invalid => "invalid",
+            Self::Blocked => "blocked",
+        }
+    }
+}
+
 /// What a request has set out to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Plan {

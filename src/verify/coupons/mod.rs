@@ -110,7 +110,6 @@ impl History<'_> {
         let is_redeemed = State::from_code(coupon.state) == Some(State::Redeemed);
         let is_revoked = State::from_code(coupon.state) == Some(State::Revoked);
         let (counts, amount) = match coupon.is_issue {
-            true if coupon.uncounted => return,
             true => (Counts::Coupons, 1),
             false if is_redeemed && !coupon.over_budget => {
                 (Counts::Value, coupon.value_minor.unwrap_or(0))
@@ -122,8 +121,9 @@ impl History<'_> {
         let workstation = sale.and_then(|it| ledger.reference.workstation(it.name.workstation_no));
         let store_no = workstation.map(|it| it.store_no);
         let offer = ledger.reference.snapshot.offer(coupon.offer_no);
-        // The void of a sale gives the use of a shared code back.
-        if let Some(offer) = offer.filter(|it| !(it.is_shared() && is_revoked)) {
+        // The void of a sale gives the use of a shared code back; what is too much is no use.
+        let is_none = coupon.is_issue && (is_revoked || coupon.over_limit);
+        if let Some(offer) = offer.filter(|it| !(it.is_shared() && is_none)) {
             for (key, _) in offer.budgets.of(offer.offer_no, store_no, counts) {
                 *ledger.drawn.entry(key).or_default() += amount;
             }

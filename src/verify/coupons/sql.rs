@@ -13,7 +13,8 @@ pub(in crate::verify) const COUPONS: &str = "
 -- verify::sql::coupons
 SELECT (v.account_id & 255)::smallint AS bucket, v.account_id, v.at, v.is_issue, c.code, c.state,
        c.redeemed_on, c.offer_no,
-       c.value_minor, c.over_budget, c.over_limit, c.over_value, c.uncounted, o.offer_no IS NOT NULL AS has_offer,
+       c.value_minor, c.over_budget, c.over_limit, c.over_value,
+       o.offer_no IS NOT NULL AS has_offer,
        CASE WHEN c.changed_account IS NULL
             THEN c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0
                  -- One use of a shared code.
@@ -90,7 +91,6 @@ pub(in crate::verify) struct CouponRow {
     pub(super) over_budget: bool,
     pub(super) over_limit: bool,
     pub(super) over_value: bool,
-    pub(super) uncounted: bool,
 }
 
 pub(in crate::verify) struct BudgetRow {
@@ -117,7 +117,6 @@ pub(in crate::verify) fn coupon_row(row: &Row) -> Result<(i64, CouponRow), tokio
         over_budget: row.try_get("over_budget")?,
         over_limit: row.try_get("over_limit")?,
         over_value: row.try_get("over_value")?,
-        uncounted: row.try_get("uncounted")?,
     };
     Ok((row.try_get("at")?, value))
 }
