@@ -77,6 +77,7 @@ impl Bought {
 
     /// The count of such an item as it has decayed by now, in baskets. What is kept is rounded with
     /// each basket; what is only asked for need not be, and takes half as long.
+    #[inline]
     pub(super) fn slow_now(&self, since: u32) -> f32 {
         match self {
             Self::Few(gaps) => gaps.powers(&SLOW, since),
@@ -85,6 +86,7 @@ impl Bought {
     }
 
     /// The same of the one that decays faster.
+    #[inline]
     pub(super) fn fast_now(&self, since: u32) -> f32 {
         match self {
             Self::Few(gaps) => gaps.powers(&FAST, since),

@@ -2,6 +2,7 @@
 //! library's may differ in the last bit from one system to the next, and with it two scores.
 
 /// The natural logarithm of a number above 0, to about seven digits.
+#[inline]
 pub(super) fn ln(number: f32) -> f32 {
     let bits = number.to_bits();
     // A number is 2^e · m with m from 1 to 2; halved above √2, to lie around 1.
@@ -17,6 +18,7 @@ pub(super) fn ln(number: f32) -> f32 {
 }
 
 /// The natural logarithm of one more than a number that is not negative.
+#[inline]
 pub(super) fn ln_1p(number: f32) -> f32 {
     ln(1.0 + number)
 }
