@@ -22,7 +22,8 @@ use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{EarnRule, Multiplier, Programme, Rules as ProgrammeRules};
 use tillside::domain::selection::offers::{BUILT_IN, Live, Occasion, OfferRoom};
 use tillside::domain::selection::showcase::{Lot, Noted, Showcase, ShowcaseRoom};
-use tillside::domain::swipe::{Decision, Facts, decide, standing};
+use tillside::domain::standing;
+use tillside::domain::swipe::{Decision, Facts, decide};
 use tillside::domain::target::Target;
 use tillside::domain::{content, record};
 use tillside::http::body;
@@ -319,7 +320,7 @@ fn receipt_compressed(bencher: Bencher<'_, '_>) {
 }
 
 fn answer(swipe: &Swipe, decision: &Decision) -> bytes::Bytes {
-    let standing = standing(&decision.account, decision.account.clock);
+    let standing = standing::of(&decision.account, decision.account.clock);
     receipt::to_bytes(&Receipt {
         swipe: &swipe.name.to_string(),
         account: Some(receipt::account_text(decision.account.account_id)),

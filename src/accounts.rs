@@ -14,7 +14,7 @@ use moka::sync::Cache;
 
 use crate::config;
 use crate::domain::account::Account;
-use crate::domain::coupon::{Code, IGNORED_MOST, Open, REMEMBERED_DAYS};
+use crate::domain::coupon::{Code, Coupon, IGNORED_MOST, Open, REMEMBERED_DAYS};
 use crate::domain::profile::Profile;
 
 /// Most coupons that are remembered of an account: as many as are loaded with it.
@@ -56,6 +56,15 @@ impl Hot {
     /// Coupons that it can redeem on a business date or later.
     pub fn open_on(&self, business_date: Date) -> impl Iterator<Item = &Open> {
         self.open.iter().filter(move |it| !it.is_used && it.valid_until >= business_date)
+    }
+
+    /// One of the coupons that it was given and no till has taken.
+    pub fn coupon(&self, code: Code) -> Option<Coupon> {
+        let Open { offer_no, valid_from, valid_until, .. } =
+            *self.open.iter().find(|it| it.code == code && !it.is_used)?;
+        // Which version issued it is asked only by voids, which read it.
+        let validity = (valid_from, valid_until);
+        Some(Coupon::issued(code, self.account.account_id, 0, offer_no, validity))
     }
 
     /// How many coupons tills chose for it in the week up to a business date, whatever became of

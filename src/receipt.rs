@@ -15,7 +15,7 @@ use crate::domain::offer::{Definition, Reward};
 use crate::domain::programme::Programme;
 use crate::domain::programme::tiers::TierStanding;
 use crate::domain::selection::showcase::Reason;
-use crate::domain::swipe::Standing;
+use crate::domain::standing::Standing;
 use crate::error::Error;
 
 /// What a till gets for a swipe.

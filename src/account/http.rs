@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::commit::{Adjusted, Adjustment, ByUser, Made, Whose};
 use crate::domain::account::State as AccountState;
 use crate::domain::desk::ADJUSTMENT_POINTS_MAX;
-use crate::domain::swipe;
+use crate::domain::standing;
 use crate::error::Error;
 use crate::http::body::{check_card, parse};
 use crate::http::json;
@@ -250,7 +250,7 @@ pub(super) async fn show(app: &App, actor: &Actor, account_id: i64) -> Result<Re
         account: account_text(account_id),
         state,
         merged_into: merged_into.map(account_text),
-        points: Points::of_account(&swipe::standing(&account, today)),
+        points: Points::of_account(&standing::of(&account, today)),
         tier: programme.and_then(|programme| Tier::of_account(programme, &account, today)),
         baskets: account.baskets,
         sales_minor: account.sales_minor,
@@ -421,7 +421,7 @@ async fn make(
         adjusted: points,
         business_date,
         made_at,
-        points: Points::of_account(&swipe::standing(&account, today)),
+        points: Points::of_account(&standing::of(&account, today)),
     });
     // It is made, whatever becomes of the answer that is kept: its id would find it again.
     if let Err(error) = once::settle(&app.pool, claim, 201, &answer).await {

@@ -19,7 +19,7 @@ use crate::commit::{Enrolled, Enrolment, MemberDetails};
 use crate::domain::account::{self, Account};
 use crate::domain::name;
 use crate::domain::payment_card::{Field, found_in};
-use crate::domain::swipe;
+use crate::domain::standing;
 use crate::http::body::{check_card, optional_object, parse, refusal};
 use crate::http::json;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
@@ -91,7 +91,7 @@ fn card_out(app: &App, account: &Account) -> CardOut<'static> {
     CardOut {
         account: enrolled.then(|| account_text(account.account_id)),
         enrolled,
-        points: Points::of_account(&swipe::standing(account, today)),
+        points: Points::of_account(&standing::of(account, today)),
         tier: programme.and_then(|programme| Tier::of_account(programme, account, today)),
         coupons: Vec::new(),
     }

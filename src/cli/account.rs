@@ -15,7 +15,7 @@ use crate::db::pool::connect_pool;
 use crate::domain::account::State;
 use crate::domain::desk::ADJUSTMENT_POINTS_MAX;
 use crate::domain::payment_card::{self, Field};
-use crate::domain::swipe;
+use crate::domain::standing;
 use crate::expiry::{self, Expired};
 use crate::metrics::Metrics;
 use crate::receipt::{Points, account_id, account_text};
@@ -153,7 +153,7 @@ async fn adjust(args: AdjustArgs, config: &Config) -> Outcome {
         Adjusted::OverCap => return Err("the points of the day are used up".into()),
     };
     let Made { account, business_date, made_at } = made;
-    let standing = swipe::standing(&account, account.clock);
+    let standing = standing::of(&account, account.clock);
     let shown = account_text(account.account_id);
     if args.json {
         print(&json!({

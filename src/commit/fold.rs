@@ -31,6 +31,7 @@ use crate::domain::profile::{Profile, Visit};
 use crate::domain::programme::Programme;
 use crate::domain::record;
 use crate::domain::selection::showcase::{Choice, ShowcaseRoom, Slot};
+use crate::domain::standing;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::domain::tally::Counted;
 use crate::receipt::{
@@ -459,7 +460,7 @@ fn points_of(account: &Account, decision: &Decision) -> (Points, Vec<String>) {
     if account.state == State::House {
         return (Points { earned, reversed, spent, ..Points::default() }, Vec::new());
     }
-    let standing = swipe::standing(account, account.clock);
+    let standing = standing::of(account, account.clock);
     let mut messages = Vec::new();
     if account.state == State::Provisional {
         messages.push(format!(

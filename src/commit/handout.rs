@@ -34,7 +34,7 @@ use crate::domain::account::State;
 use crate::domain::bucket;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::Code;
-use crate::domain::offer::Offer;
+use crate::domain::offer::{Delivery, Offer};
 use crate::domain::selection::showcase::Why;
 use crate::error::Error;
 
@@ -130,7 +130,8 @@ async fn hand_out(
     };
     let live = |(offer, on): &(String, Date)| {
         let offer = snapshot.offer_named(offer)?;
-        Some((offer, offer.validity(*on)?))
+        let is_personal = offer.definition.delivery == Delivery::Personal;
+        Some((offer, offer.validity(*on).filter(|_| is_personal)?))
     };
     let wanted: Vec<Option<(&Offer, (Date, Date))>> = coupons.iter().map(live).collect();
     take_leases(connection, wanted.iter().flatten().map(|(offer, _)| *offer), purse).await?;

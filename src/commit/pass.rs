@@ -7,7 +7,8 @@
 //! |        | when nobody has seen it                  |                                       |
 //! | facts  | 0, 1 when an account is not cached        | 1: accounts                           |
 //! |        | 2 when lines return a known sale          | 2 to 3 for returns, voids and replays |
-//! |        | 1 when coupons were taken                 | 1 for coupons                         |
+//! |        | 1 when coupons were taken, unless their   | the same for coupons                  |
+//! |        | accounts hold them and no limit is asked  |                                       |
 //! |        | 1 elsewhere when a lease is lacking       | the same                              |
 //! | decide | none                                     | none                                  |
 //! | commit | **1**, by itself a transaction            | **1**, and COMMIT in the same breath  |
@@ -118,7 +119,7 @@ impl Pass<'_> {
         let accounts = self.accounts(jobs, &mut routes).await?;
         let sold = self.sold_lines(jobs, &routes).await?;
         let sales = self.sales_to_void(jobs, &routes).await?;
-        let (coupons, uses) = self.coupons(jobs, &routes, &sales).await?;
+        let (coupons, uses) = self.coupons(jobs, &routes, &sales, &accounts).await?;
         let heirs = self.heirs(heirs).await?;
         self.fetch_leases(jobs, &routes, &coupons, &mut workbench.purse).await;
         let metrics = &self.shared.metrics;

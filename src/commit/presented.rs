@@ -2,6 +2,7 @@
 //! offers, before it decides. Decides nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use super::coupon_facts::{self, Coupons, Uses};
 use super::fold::SalesToVoid;
@@ -9,32 +10,41 @@ use super::leases::{Purse, Want};
 use super::pass::{Pass, Route};
 use super::redeem::{counted_on, counting, drawn_on};
 use super::{Command, Job, facts};
+use crate::accounts::Hot;
 use crate::domain::basket::Redemption;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{Code, Coupon, State, is_nobody};
 use crate::error::Error;
 use crate::receipt;
+use crate::sabotage;
 
 impl Pass<'_> {
     /// The coupons that tills took with swipes of these routes, and those that voided sales had
     /// used or brought, with what their accounts have redeemed of offers whose limits look back.
-    /// Read after their accounts, and changed only with them: a version that moves proves that
-    /// they are still as they were read here. Codes that nobody has prove it themselves.
+    /// Read after their accounts, or known with them, and changed only with them: a version that
+    /// moves proves that they are still as they were read here. Codes that nobody has prove it themselves.
     pub(super) async fn coupons(
         &self,
         jobs: &[Job],
         routes: &[Route],
         sales: &SalesToVoid,
+        accounts: &HashMap<i64, Arc<Hot>>,
     ) -> Result<(Coupons, Uses), Error> {
         // With the account that brings each; 0 for what a void asks about.
         let mut brought: HashSet<(Code, i64)> = HashSet::new();
         let mut shared: HashSet<(i64, i32)> = HashSet::new();
         let limited = self.snapshot.limited_offers();
+        let mut in_mind = Coupons::new();
         for route in routes {
             let Command::Record(swipe) = &jobs[route.job].command else { continue };
+            let hot = accounts.get(&route.account_id);
             for Redemption { coupon, .. } in &swipe.redemptions {
                 if let Some(code) = Code::parse(coupon) {
-                    brought.insert((code, route.account_id));
+                    let known = hot.and_then(|hot| hot.coupon(code));
+                    match known.filter(|it| !limited.contains(&it.offer_no)) {
+                        Some(coupon) => in_mind.insert(code, sabotage::coupon(coupon)).is_some(),
+                        None => brought.insert((code, route.account_id)),
+                    };
                 } else if let Some(offer) = self.snapshot.offer_shared_as(coupon) {
                     shared.insert((route.account_id, offer.offer_no));
                 }
@@ -61,6 +71,10 @@ impl Pass<'_> {
         )?;
         let (mut coupons, mut uses) = found;
         uses.extend(of_shared);
+        // What a void asks about too was read as it is, with the version that issued it.
+        for (code, coupon) in in_mind {
+            coupons.entry(code).or_insert(coupon);
+        }
         self.hand_on(&mut coupons, jobs, routes).await?;
         Ok((coupons, uses))
     }

@@ -33,7 +33,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0013_till", include_str!("../../migrations/0013_till.sql")),
     ("0014_models", include_str!("../../migrations/0014_models.sql")),
     ("0015_limits", include_str!("../../migrations/0015_limits.sql")),
-    ("0017_decisions", include_str!("../../migrations/0017_decisions.sql")),
+    ("0016_decisions", include_str!("../../migrations/0016_decisions.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

@@ -28,6 +28,7 @@ pub mod programme;
 pub mod quantity;
 pub mod record;
 pub mod selection;
+pub mod standing;
 pub mod swipe;
 pub mod tally;
 pub mod target;

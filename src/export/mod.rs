@@ -19,7 +19,7 @@ use tokio::time::timeout;
 use crate::catalogue;
 use crate::domain::account::{Account, State};
 use crate::domain::record;
-use crate::domain::swipe;
+use crate::domain::standing;
 use crate::error::Error;
 use crate::receipt::{Tier, account_text};
 use sql::{AccountRow, Window};
@@ -168,7 +168,7 @@ fn rows_as_bytes(
 fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Result<Line, Error> {
     let AccountRow { account, windows, last_visit, consents, records } = row;
     let Account { account_id, state, baskets, sales_minor, .. } = account;
-    let standing = swipe::standing(&account, as_of.today);
+    let standing = standing::of(&account, as_of.today);
     let epoch = as_of.catalogue.epoch_on(as_of.today);
     let tier = epoch.and_then(|it| Tier::of_account(&it.programme, &account, as_of.today));
     let [month, quarter, year] = windows;

@@ -17,6 +17,7 @@ pub struct Sample {
     pub(super) earned_points: i64,
     pub(super) record: String,
     pub(super) receipt: String,
+    pub(super) decision: String,
     pub(super) lot_available: String,
     pub(super) lot_expires: String,
     pub(super) lots: String,
@@ -35,9 +36,13 @@ pub(super) struct Coupon {
     pub(super) actor: String,
     pub(super) reason: i16,
     pub(super) value_minor: i64,
+    pub(super) slot: i16,
+    pub(super) propensity: i32,
+    pub(super) evidence: String,
     /// Of a swipe that redeems one and gives one.
     pub(super) record: String,
     pub(super) receipt: String,
+    pub(super) decision: String,
 }
 
 /// `$1` and `$2` bound the accounts, `$3` is today. Swipes without coupons.
@@ -49,6 +54,7 @@ WITH s AS MATERIALIZED (
     LIMIT 50000
 ), mean AS (
     SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt,
+           avg(coalesce(pg_column_size(decision), 0)) AS decision,
            avg(total_minor)::bigint AS total_minor, avg(earned_points)::bigint AS earned_points
     FROM s
 )
@@ -58,13 +64,15 @@ SELECT (SELECT max(epoch) FROM s), mean.total_minor, mean.earned_points,
        (SELECT quote_literal(receipt::text) FROM s
         ORDER BY abs(pg_column_size(s.receipt) - mean.receipt) LIMIT 1),
        (SELECT quote_literal(k.content_hash::text) FROM swipe_key k
-        WHERE k.business_date = $3 AND k.account_id >= $1 AND k.account_id < $2 LIMIT 1)
+        WHERE k.business_date = $3 AND k.account_id >= $1 AND k.account_id < $2 LIMIT 1),
+       (SELECT quote_nullable(decision::text) FROM s
+        ORDER BY abs(coalesce(pg_column_size(s.decision), 0) - mean.decision) LIMIT 1)
 FROM mean WHERE mean.total_minor IS NOT NULL";
 
 /// Swipes that redeem a coupon and give another.
 const WITH_COUPONS: &str = "
 WITH s AS MATERIALIZED (
-    SELECT record, receipt FROM swipe AS s
+    SELECT record, receipt, decision FROM swipe AS s
     WHERE business_date = $3 AND account_id >= $1 AND account_id < $2
         AND EXISTS (SELECT FROM coupon AS c WHERE c.account_id = s.account_id
                     AND c.changed_version = s.version AND c.state = 1)
@@ -72,12 +80,16 @@ WITH s AS MATERIALIZED (
                     AND c.issued_version = s.version)
     LIMIT 50000
 ), mean AS (
-    SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt FROM s
+    SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt,
+           avg(pg_column_size(decision)) AS decision
+    FROM s
 )
 SELECT (SELECT quote_literal(record::text) FROM s
         ORDER BY abs(pg_column_size(s.record) - mean.record) LIMIT 1),
        (SELECT quote_literal(receipt::text) FROM s
-        ORDER BY abs(pg_column_size(s.receipt) - mean.receipt) LIMIT 1)
+        ORDER BY abs(pg_column_size(s.receipt) - mean.receipt) LIMIT 1),
+       (SELECT quote_literal(decision::text) FROM s
+        ORDER BY abs(pg_column_size(s.decision) - mean.decision) LIMIT 1)
 FROM mean WHERE mean.record IS NOT NULL";
 
 const ENTRY: &str = "
@@ -102,7 +114,8 @@ SELECT encoding, quote_literal(data::text) FROM p
 ORDER BY abs(pg_column_size(data) - (SELECT avg(pg_column_size(data)) FROM p)) LIMIT 1";
 
 const COUPON: &str = "
-SELECT offer_no, quote_literal(valid_until::text), quote_literal(actor), reason, value_minor
+SELECT offer_no, quote_literal(valid_until::text), quote_literal(actor), reason, value_minor,
+       slot, propensity, quote_literal(evidence::text)
 FROM coupon WHERE account_id >= $1 AND account_id < $2 AND valid_from = $3 AND state = 1 LIMIT 1";
 
 impl Sample {
@@ -135,6 +148,7 @@ impl Sample {
             earned_points: swipe.get(2),
             record: swipe.get(3),
             receipt: swipe.get(4),
+            decision: swipe.get(6),
             lot_available: entry.get(0),
             lot_expires: entry.get(1),
             lots: account.get(0),
@@ -148,8 +162,12 @@ impl Sample {
                 actor: coupon.get(2),
                 reason: coupon.get(3),
                 value_minor: coupon.get(4),
+                slot: coupon.get(5),
+                propensity: coupon.get(6),
+                evidence: coupon.get(7),
                 record: with_coupons.get(0),
                 receipt: with_coupons.get(1),
+                decision: with_coupons.get(2),
             },
         })
     }

@@ -31,12 +31,12 @@ const KEY_COLUMNS: &str = "bucket, workstation_no, business_date, sequence_numbe
 const SWIPE_COLUMNS: &str = "bucket, account_id, version, business_date, workstation_no, \
                              sequence_number, kind, epoch, occurred_at, recorded_at, \
                              total_minor, earned_points, reversed_points, spent_points, record, \
-                             receipt";
+                             receipt, decision";
 const ENTRY_COLUMNS: &str = "bucket, account_id, version, entry_no, kind, points, lot_available, \
                              lot_expires, business_date";
 const PROFILE_COLUMNS: &str = "bucket, account_id, version, encoding, data";
 const COUPON_COLUMNS: &str = "bucket, code, account_id, issued_version, offer_no, issued_at, \
-                              valid_from, valid_until, actor, reason";
+                              valid_from, valid_until, actor, reason, slot, propensity, evidence";
 /// The coupon at hand, by its key.
 const HELD: &str = "bucket = (:held::bigint >> 56 & 255)::smallint AND code = :held::bigint";
 /// The coupon is at hand from now on.
@@ -59,7 +59,7 @@ impl Values {
     /// `version`: how the script calls the version that the account moves to.
     fn of(sample: &Sample, version: &str) -> Self {
         let Sample { business_date, content_hash, epoch, total_minor, earned_points, .. } = sample;
-        let Sample { record, receipt, lot_available, lot_expires, lots, .. } = sample;
+        let Sample { record, receipt, decision, lot_available, lot_expires, lots, .. } = sample;
         let Sample { next_expiry, tally, encoding, profile, coupon, .. } = sample;
         let Coupon { offer_no, valid_until, actor, reason, value_minor, .. } = coupon;
         let either = |with: &str, without: &str| {
@@ -68,6 +68,8 @@ impl Values {
             )
         };
         let (record, receipt) = (either(&coupon.record, record), either(&coupon.receipt, receipt));
+        let decision = either(&coupon.decision, decision);
+        let Coupon { slot, propensity, evidence, .. } = coupon;
         Self {
             account: format!(
                 "version = version + 1, total_points = total_points + {earned_points}, \
@@ -82,7 +84,7 @@ impl Values {
             swipe: format!(
                 ":bucket::smallint, :account::bigint, {version}, {business_date}::date, \
                  :workstation::integer, :seq::bigint, 0::smallint, {epoch}, now(), now(), \
-                 {total_minor}, {earned_points}, 0, 0, {record}, {receipt}"
+                 {total_minor}, {earned_points}, 0, 0, {record}, {receipt}, {decision}"
             ),
             entry: format!(
                 ":bucket::smallint, :account::bigint, {version}, 0::smallint, 1::smallint, \
@@ -99,7 +101,8 @@ impl Values {
             ),
             coupon: format!(
                 ":bucket::smallint, :code::bigint, :account::bigint, {version}, {offer_no}, \
-                 now(), {business_date}::date, {valid_until}::date, {actor}, {reason}::smallint"
+                 now(), {business_date}::date, {valid_until}::date, {actor}, {reason}::smallint, \
+                 {slot}::smallint, {propensity}, {evidence}::bytea"
             ),
         }
     }

@@ -20,7 +20,8 @@ use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{Programme, Rules};
 use tillside::domain::quantity::Quantity;
 use tillside::domain::record;
-use tillside::domain::swipe::{Facts, decide, standing};
+use tillside::domain::standing;
+use tillside::domain::swipe::{Facts, decide};
 use tillside::receipt::{self, Compressor, Points, Receipt, Tier, account_text};
 use tokio_postgres::Client;
 
@@ -225,7 +226,7 @@ impl Shop {
         let id = account.account_id;
         let version = decision.account.version;
         let recorded_at = swipe.occurred_at + SignedDuration::from_millis(4);
-        let standing = standing(&decision.account, decision.account.clock);
+        let standing = standing::of(&decision.account, decision.account.clock);
         let answer = receipt::to_bytes(&Receipt {
             swipe: &swipe.name.to_string(),
             account: Some(account_text(id)),

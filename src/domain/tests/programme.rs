@@ -251,7 +251,7 @@ fn pending_points_are_there_after_so_many_days_and_expire_with_their_month() {
     assert_eq!(programme.lot_at_once(SATURDAY), plain.lot_of(SATURDAY));
     let swipe = basket(&[sold(1, 900, 1_000)], SATURDAY);
     let decision = decided(&programme, &Account::new(256, State::Enrolled), &swipe, &[None]);
-    let standing = |on| crate::domain::swipe::standing(&decision.account, on);
+    let standing = |on| crate::domain::standing::of(&decision.account, on);
     assert_eq!(
         (standing(date(2026, 3, 27)).spendable, standing(date(2026, 3, 27)).pending),
         (0, 9)

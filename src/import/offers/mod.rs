@@ -64,10 +64,13 @@ const FIELDS: &[OfferColumn] = &[
     field("offer", "/offer", Kind::Text, "names it for ever: 1 to 64 of a-z 0-9 -"),
     field("headline", "/headline", Kind::Text, "what customers read"),
     field("delivery", "/delivery", Kind::Text, "how it comes to customers; empty: personal"),
-    field("reward", "/reward/kind", Kind::Text, "percent-off, amount-off or fixed-price"),
+    field("reward", "/reward/kind", Kind::Text, "what it gives, such as percent-off"),
     field("percent", "/reward/percent", Kind::Number, "of percent-off, 1 to 100"),
     field("amount_minor", "/reward/amount_minor", Kind::Number, "of amount-off"),
     field("price_minor", "/reward/price_minor", Kind::Number, "of fixed-price"),
+    field("of", "/reward/of", Kind::Number, "of cheapest-free, 2 to 100"),
+    field("points", "/reward/points", Kind::Number, "of points-bonus"),
+    field("times_percent", "/reward/times_percent", Kind::Number, "of points-multiplier"),
     field("departments", "/scope/departments", Kind::List, "what it is for, with semicolons"),
     field("categories", "/scope/categories", Kind::List, "the same"),
     field("types", "/scope/types", Kind::List, "the same"),
@@ -81,6 +84,14 @@ const FIELDS: &[OfferColumn] = &[
     field("minimum_basket_minor", "/minimum_basket_minor", Kind::Number, "of the whole basket"),
     field("minimum_quantity", "/minimum_quantity", Kind::Number, "of what it is for"),
     field("stores", "/stores", Kind::List, "where it counts, with semicolons; empty: everywhere"),
+    field("weekdays", "/weekdays", Kind::List, "mon to sun, with semicolons; empty: all of them"),
+    field("limit_per_account", "/limits/per_account", Kind::Number, "uses that count, in all"),
+    field("limit_per_day", "/limits/per_day", Kind::Number, "the same, of an account on a day"),
+    field("limit_per_swipe", "/limits/per_swipe", Kind::Number, "the same, in a transaction"),
+    field("stacking_group", "/stacking/group", Kind::Text, "of its offers one counts at a time"),
+    field("stacking_priority", "/stacking/priority", Kind::Number, "the highest counts"),
+    field("shared_code", "/shared_code/code", Kind::Text, "of shared-code, such as WELCOME10"),
+    field("max_uses", "/shared_code/max_uses", Kind::Number, "how often that counts in all"),
     field("since", "/since", Kind::Date, "first day, YYYY-MM-DD; empty: it has begun"),
     field("until", "/until", Kind::Date, "last day; empty: it has no end"),
     field("at_the_till", "/at_the_till", Kind::Flag, "true: the till gives it to whom it fits"),
@@ -94,6 +105,8 @@ const FIELDS: &[OfferColumn] = &[
     field("each_store_value_minor", "/budget/each_store/value_minor", Kind::Number, "the same"),
     field("stores_coupons", "/budget/stores", Kind::PerStore("coupons"), "0367=400;0406=200"),
     field("stores_value_minor", "/budget/stores", Kind::PerStore("value_minor"), "the same"),
+    field("push", "/push", Kind::Number, "1 first to 9 last: tills give it before others"),
+    field("goodwill", "/goodwill", Kind::Flag, "true: also to customers who are held out"),
 ];
 
 const ALL: [Column; FIELDS.len()] = {
@@ -382,9 +395,9 @@ mod tests {
         let (offers, findings) = parse(
             "offer,headline,reward,percent,categories,except_brands,stores,since,until,\
              at_the_till,valid_days,party,share_percent,budget_coupons,each_store_coupons,\
-             stores_coupons,stores_value_minor\n\
+             stores_coupons,stores_value_minor,weekdays,limit_per_day,stacking_group,push\n\
              yoghurt-50,50 % off yoghurt,percent-off,50,YOGHURT;QUARK,National,0367,2026-01-01,\
-             2026-12-31,yes,14,dairy,60,10000,200,0367=400;0406=9,0406=500\n",
+             2026-12-31,yes,14,dairy,60,10000,200,0367=400;0406=9,0406=500,mon;tue,2,spring,3\n",
         );
         assert_eq!(findings, "");
         let whole = json!({
@@ -396,6 +409,8 @@ mod tests {
             "funding": { "party": "dairy", "share_percent": 60 },
             "budget": { "coupons": 10000, "each_store": { "coupons": 200 }, "stores": {
                 "0367": { "coupons": 400 }, "0406": { "coupons": 9, "value_minor": 500 } } },
+            "weekdays": ["mon", "tue"], "limits": { "per_day": 2 },
+            "stacking": { "group": "spring" }, "push": 3,
         });
         let definition = serde_json::from_value(whole).expect("as the API takes it");
         assert_eq!(offers, [OfferRecord { place: Place::Line(2), definition }]);
@@ -460,7 +475,8 @@ mod tests {
         assert_eq!(
             findings,
             "line 2, column percent: reward.percent must lie within 1 to 100\n\
-             line 3, column reward: must be one of `percent-off`, `amount-off`, `fixed-price`\n\
+             line 3, column reward: must be one of `percent-off`, `amount-off`, `fixed-price`, \
+             `cheapest-free`, `points-bonus`, `points-multiplier`\n\
              line 4, column reward: unknown field `amount_minor`, expected `percent`\n\
              line 5, column reward: missing field `amount_minor`\n\
              line 6, column until: until must not be before since\n\

@@ -14,8 +14,9 @@ use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{BaseRate, Programme, Rules};
 use tillside::domain::quantity::Quantity;
 use tillside::domain::record;
+use tillside::domain::standing;
 use tillside::domain::swipe::{
-    Facts, SaleToVoid, SoldLine, counted_by, decide, decide_void, hand_on, standing,
+    Facts, SaleToVoid, SoldLine, counted_by, decide, decide_void, hand_on,
 };
 use tillside::domain::tally::Counted;
 
