@@ -22,7 +22,7 @@ impl Pass<'_> {
     /// The coupons that tills took with swipes of these routes, and those that voided sales had
     /// used or brought, with what their accounts have redeemed of offers whose limits look back.
     /// Read after their accounts, or known with them, and changed only with them: a version that
-    /// moves proves that they are still as they were read here. Codes that nobody has prove it themselves.
+    /// moves proves that they are still as they were. Codes that nobody has prove it themselves.
     pub(super) async fn coupons(
         &self,
         jobs: &[Job],

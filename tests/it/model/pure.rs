@@ -324,7 +324,7 @@ pub(crate) fn kind(kind: Kind) -> EntryKind {
 }
 
 fn stands(account: &Account) -> Standing {
-    let standing = standing(account, account.clock);
+    let standing = standing::of(account, account.clock);
     Standing {
         balance: standing.balance,
         spendable: standing.spendable,
