@@ -1,10 +1,12 @@
 //! The data of the demo: invented stores, articles and households with weeks of recent history.
 //!
-//! Everything but the dates is the same in every demo, and the dates follow from one day, so
-//! that seeding that was cut short is finished by doing it again. Data goes in as a retailer's
+//! Everything but the dates and the codes of coupons is the same in every demo. The dates follow
+//! from one day and the codes from what was answered, so that seeding that was cut short is
+//! finished by doing it again. Data goes in as a retailer's
 //! would: reference data and accounts through the importer, baskets through the committers.
 
 mod catalogue;
+mod coupons;
 mod history;
 mod households;
 mod random;
@@ -20,12 +22,14 @@ use jiff::{Timestamp, ToSpan as _};
 use tokio::time::Instant;
 
 pub use self::catalogue::{Article, articles};
+use self::coupons::Wallets;
 pub use self::stores::terminals;
 use crate::app::App;
 use crate::commit::{Command, Outcome};
 use crate::config::Database;
 use crate::db::DbError;
 use crate::db::pool::Pool;
+use crate::domain::name::SwipeName;
 use crate::domain::offer::Definition;
 use crate::error::Error;
 use crate::import::{ImportError, Importer};
@@ -117,23 +121,34 @@ pub async fn seed_history(app: &App, today: Date) -> Result<usize, SeedError> {
     let swipes = history::swipes(households::households(&articles), &articles, today);
     let count = swipes.len();
     let snapshot = app.catalogue.current();
-    let submitted = stream::iter(swipes).map(|swipe| {
-        let name = &swipe.name;
-        let workstation = snapshot.workstation(&name.store_id, &name.workstation_id).cloned();
-        async move {
+    let mut wallets = Wallets::default();
+    // A day at a time: what a receipt brought is used on another day, whoever is answered first.
+    for of_day in swipes.chunk_by(|one, next| one.name.business_date == next.name.business_date) {
+        let mut day = Vec::with_capacity(of_day.len());
+        for swipe in of_day {
+            let SwipeName { store_id, workstation_id, .. } = &swipe.name;
+            let workstation = snapshot.workstation(store_id, workstation_id).cloned();
             let workstation = workstation.ok_or(SeedError::Foreign("a store"))?;
+            let mut swipe = swipe.clone();
+            wallets.use_for(&mut swipe, &workstation, &snapshot);
+            day.push((swipe, workstation));
+        }
+        let submitted = stream::iter(day).map(|(swipe, workstation)| async move {
+            let card = swipe.card.clone();
             let deadline = Instant::now() + PATIENCE;
             let command = Command::Record(Box::new(swipe));
             match app.committers.submit(command, workstation, deadline).await? {
-                Outcome::Recorded { .. } => Ok(()),
+                Outcome::Recorded { answer, .. } => Ok((card, answer)),
                 Outcome::NameReused => Err(SeedError::Foreign("a basket")),
             }
+        });
+        // In order, so that a customer's baskets are admitted as they happened.
+        let mut submitted = submitted.buffered(WINDOW);
+        while let Some(outcome) = submitted.next().await {
+            if let (Some(card), answer) = outcome? {
+                wallets.keep(&card, &answer);
+            }
         }
-    });
-    // In order, so that a customer's baskets are admitted as they happened.
-    let mut submitted = submitted.buffered(WINDOW);
-    while let Some(outcome) = submitted.next().await {
-        outcome?;
     }
     Ok(count)
 }

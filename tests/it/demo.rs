@@ -164,6 +164,10 @@ async fn from_nothing_to_a_swipe_and_the_same_demo_after_a_stop() {
     let issued = database.query_one(issued, &[]).await.expect("a database");
     let (coupons, offers): (i64, i64) = (issued.get(0), issued.get(1));
     assert!(coupons > 200 && offers > 6, "{coupons} coupons of {offers} offers");
+    let used = "SELECT count(*), count(*) FILTER (WHERE over_value) FROM coupon WHERE state = 1";
+    let used = database.query_one(used, &[]).await.expect(used);
+    let (used, over_value): (i64, i64) = (used.get(0), used.get(1));
+    assert!(used > 50 && over_value == 0, "{used} redeemed, {over_value} for too much");
 
     let card = text(&file["cards"][0]);
     let before = demo.balance(card).await;

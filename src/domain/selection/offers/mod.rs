@@ -172,18 +172,17 @@ impl Live {
             if *mark == Mark::default() && targets.everything.is_none() {
                 continue;
             }
-            let slow = item.slow();
+            let placed = mark.places.iter().any(|no| *no > 0);
+            let is_for_some = mark.named || placed || targets.everything.is_some();
+            let affinity = is_for_some.then(|| item.affinity());
+            let slow = affinity.as_ref().map_or_else(|| item.slow(), |affinity| affinity.slow);
             if mark.brand > 0 {
                 *brands.of(mark.brand) += slow;
             }
             if mark.kind > 0 {
                 *kinds.of(mark.kind) += slow;
             }
-            let placed = mark.places.iter().any(|no| *no > 0);
-            if !mark.named && !placed && targets.everything.is_none() {
-                continue;
-            }
-            let affinity = item.affinity();
+            let Some(affinity) = affinity else { continue };
             for no in mark.places.iter().filter(|no| **no > 0) {
                 places.of(*no).add(&affinity);
             }
