@@ -1,4 +1,4 @@
-//! The desk, fourth part: coupons of several offers for one account, as a mailing brings them.
+//! The desk, fifth part: coupons of several offers for one account, as a mailing brings them.
 //!
 //! | round trip | what                                                               |
 //! |------------|--------------------------------------------------------------------|
