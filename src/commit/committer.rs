@@ -10,7 +10,9 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_postgres::Row;
 
+use super::batch::Batch;
 use super::fold::Workbench;
 use super::leases::is_overdrawn;
 use super::pass::{self, Footing};
@@ -47,6 +49,18 @@ pub(super) struct Committer {
 pub(super) struct Connection {
     pub(super) dedicated: Dedicated,
     pub(super) statements: Statements,
+}
+
+impl Connection {
+    /// Sends the statement that moves a batch's accounts; a row for each that moved.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub(super) async fn move_accounts(&self, batch: &Batch) -> Result<Vec<Row>, DbError> {
+        let statement = self.statements.commit_batch(batch.parts());
+        let parameters = &batch.parameters()[..statement.params().len()];
+        Ok(self.dedicated.client().query(statement, parameters).await?)
+    }
 }
 
 /// How this module connects.

@@ -366,9 +366,7 @@ pub(super) async fn load(
 /// Writes accounts under their locks. Read to its end before COMMIT is sent, so that a COMMIT
 /// that is answered is a COMMIT that happened.
 pub(super) async fn write(connection: &Connection, batch: &Batch) -> Result<(), Error> {
-    let statement = &connection.statements.commit_batch;
-    let rows = connection.dedicated.client().query(statement, &batch.parameters()).await;
-    if rows.map_err(DbError::from)?.len() == batch.accounts() {
+    if connection.move_accounts(batch).await?.len() == batch.accounts() {
         return Ok(());
     }
     Err(Error::Damaged("an account moved under a lock".to_owned()))

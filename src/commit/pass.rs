@@ -316,10 +316,8 @@ impl Pass<'_> {
             jobs[*job].sent = true;
         }
         let client = self.connection.dedicated.client();
-        let statement = &self.connection.statements.commit_batch;
-        let parameters = batch.parameters();
         let query = async {
-            let rows = client.query(statement, &parameters).await.map_err(DbError::from)?;
+            let rows = self.connection.move_accounts(batch).await?;
             Ok::<HashSet<i64>, Error>(rows.iter().map(|row| row.get("account_id")).collect())
         };
         match self.footing {

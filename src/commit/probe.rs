@@ -19,8 +19,9 @@ use crate::domain::selection::showcase::{CERTAIN_PPM, Evidence, Reason, Slot, Wh
 
 /// See `sql::SESSION`.
 pub const SESSION: &[(&str, &str)] = sql::SESSION;
-/// See `sql::COMMIT_BATCH`.
-pub const COMMIT_BATCH: &str = sql::COMMIT_BATCH;
+/// The statement that moves accounts, in its forms.
+pub use super::sql::{Coupons, Parts};
+
 /// See `sql::LOAD_ACCOUNTS`.
 pub const LOAD_ACCOUNTS: &str = sql::LOAD_ACCOUNTS;
 /// See `sql::DUE`.
@@ -56,17 +57,21 @@ pub struct Sample {
     pub sequence_numbers: Range<i64>,
 }
 
-/// The parameters of [`COMMIT_BATCH`] for these accounts: two entries and some hundred bytes of
-/// record and receipt for each swipe, a coupon used and one issued, and a checkpoint for each
-/// account. The used one has the bits of the swipe's number, the issued one those of its negative.
-/// The used ones draw 40 on the leases 1 and 2, the issued ones 1 on the lease 3.
+/// A batch of these accounts: two entries and some hundred bytes of record and receipt for each
+/// swipe, and of [`Parts`] a coupon used and one issued, and a checkpoint for each account. The
+/// used one has the bits of the swipe's number, the issued one those of its negative. Guarded, the
+/// used ones draw 40 on the leases 1 and 2, the issued ones 1 on the lease 3.
 pub struct SampleBatch(Batch);
 
 impl SampleBatch {
     /// Fills the columns.
-    pub fn new(samples: &[Sample]) -> Self {
+    pub fn new(samples: &[Sample], parts: Parts) -> Self {
         let mut batch = Batch::new(Timestamp::UNIX_EPOCH);
         let content = [1; 17];
+        let drawing = |leases, amount| match parts.coupons {
+            Coupons::Guarded => Spending { leases, amount },
+            Coupons::Absent | Coupons::Proven => Spending::default(),
+        };
         for sample in samples {
             let mut account = Account::new(sample.account_id, State::Provisional);
             account.version = sample.expected;
@@ -102,6 +107,9 @@ impl SampleBatch {
                 account.lots.take(EntryKind::ReverseEarn, 1, Some(lot), &mut entries);
                 debug_assert!(matches!(entries[..], [Entry { .. }, Entry { .. }]), "two each");
                 batch.entries(version, sample.business_date, &entries);
+                if parts.coupons == Coupons::Absent {
+                    continue;
+                }
                 let bucket = bucket::of_account(sample.account_id);
                 batch.change_coupon(&CouponChange {
                     code: Code::new(bucket, sequence_number.unsigned_abs()),
@@ -113,7 +121,7 @@ impl SampleBatch {
                     over_budget: false,
                     over_limit: false,
                     was: None,
-                    spending: Spending { leases: [Some(1), Some(2)], amount: 40 },
+                    spending: drawing([Some(1), Some(2)], 40),
                 });
                 batch.issue_coupon(CouponIssue {
                     code: Code::new(bucket, (-sequence_number).cast_unsigned()),
@@ -128,17 +136,24 @@ impl SampleBatch {
                         propensity_ppm: CERTAIN_PPM,
                         evidence: Evidence { bought: 12, rank: 1, ..Evidence::default() },
                     },
-                    spending: Spending { leases: [Some(3), None], amount: 1 },
+                    spending: drawing([Some(3), None], 1),
                     used: None,
                 });
             }
-            batch.account(sample.expected, &account, Some(vec![5; 300]), Some(Date::MAX));
+            let profile = parts.profiles.then(|| vec![5; 300]);
+            batch.account(sample.expected, &account, profile, Some(Date::MAX));
         }
         Self(batch)
     }
 
-    /// In the order of the statement.
+    /// The form that the service would choose for it.
+    pub fn parts(&self) -> Parts {
+        self.0.parts()
+    }
+
+    /// In the order of the statement, as many as this form takes.
     pub fn parameters(&self) -> Vec<&(dyn ToSql + Sync)> {
-        self.0.parameters().to_vec()
+        let whole = self.0.parameters();
+        whole[..self.parts().parameters(whole.len())].to_vec()
     }
 }

@@ -1,14 +1,16 @@
 //! The statements of a committer's connection, prepared once.
 
+use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Statement};
 
-use super::sql;
+use super::sql::{self, Parts};
 use crate::db::DbError;
 use crate::sabotage;
 
 /// The statements of one connection, prepared.
 pub(super) struct Statements {
-    pub(super) commit_batch: Statement,
+    /// By [`Parts::number`].
+    commit_batch: Vec<Statement>,
     pub(super) rekey: Statement,
     pub(super) resolve_cards: Statement,
     pub(super) find_cards: Statement,
@@ -26,8 +28,14 @@ pub(super) struct Statements {
 
 impl Statements {
     pub(super) async fn prepare(client: &Client) -> Result<Self, DbError> {
+        // The whole says of what types the parameters are, also of a form that leaves them out.
+        let whole = client.prepare(&sabotage::commit_batch(Parts::WHOLE.statement())).await?;
+        let commit_batch = try_join_all(Parts::ALL.map(async |parts| {
+            let types = &whole.params()[..parts.parameters(whole.params().len())];
+            client.prepare_typed(&sabotage::commit_batch(parts.statement()), types).await
+        }));
         Ok(Self {
-            commit_batch: client.prepare(&sabotage::commit_batch(sql::COMMIT_BATCH)).await?,
+            commit_batch: commit_batch.await?,
             rekey: client.prepare(sql::REKEY).await?,
             resolve_cards: client.prepare(sql::RESOLVE_CARDS).await?,
             find_cards: client.prepare(sql::FIND_CARDS).await?,
@@ -42,5 +50,10 @@ impl Statements {
             find_uses: client.prepare(sql::FIND_USES).await?,
             next_numbers: client.prepare(sql::NEXT_NUMBERS).await?,
         })
+    }
+
+    /// The form of the statement for a batch of these parts.
+    pub(super) fn commit_batch(&self, parts: Parts) -> &Statement {
+        &self.commit_batch[parts.number()]
     }
 }

@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::date;
-use tillside::commit::probe::{COMMIT_BATCH, DUE, LOAD_ACCOUNTS, OTHERS, Sample, SampleBatch};
+use tillside::commit::probe::{Coupons, DUE, LOAD_ACCOUNTS, OTHERS, Parts, Sample, SampleBatch};
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Error, Row};
+use tokio_postgres::{Client, Error, Row, Statement};
 
 use crate::support::database::TestDatabase;
 use crate::support::explain::{Explaining, Plan};
@@ -99,8 +99,12 @@ async fn enlarge(client: &Client) {
     client.batch_execute(&sql).await.expect("filled");
 }
 
-/// One batch: so many accounts, so many swipes on each.
+/// One batch with everything: so many accounts, so many swipes on each.
 fn batch(accounts: i64, swipes: i64) -> SampleBatch {
+    batch_of(accounts, swipes, Parts::WHOLE)
+}
+
+fn batch_of(accounts: i64, swipes: i64, parts: Parts) -> SampleBatch {
     let mut samples: Vec<Sample> = (1..=accounts)
         .map(|number| Sample {
             account_id: account_id(number),
@@ -112,13 +116,20 @@ fn batch(accounts: i64, swipes: i64) -> SampleBatch {
         })
         .collect();
     samples.sort_by_key(|sample| (bucket(sample.account_id), sample.account_id));
-    SampleBatch::new(&samples)
+    SampleBatch::new(&samples, parts)
+}
+
+/// The form of the statement that a batch needs, as the service prepares it.
+async fn prepared(client: &Client, parts: Parts) -> Statement {
+    let whole = client.prepare(&Parts::WHOLE.statement()).await.expect("a good statement");
+    let types = &whole.params()[..parts.parameters(whole.params().len())];
+    client.prepare_typed(&parts.statement(), types).await.expect("a good statement")
 }
 
 /// The plan of a batch, which is rolled back afterwards.
-async fn committing(session: &Explaining, accounts: i64, swipes: i64) -> Plan {
-    let batch = batch(accounts, swipes);
-    let statement = session.client.prepare(COMMIT_BATCH).await.expect("a good statement");
+async fn committing(session: &Explaining, accounts: i64, swipes: i64, parts: Parts) -> Plan {
+    let batch = batch_of(accounts, swipes, parts);
+    let statement = prepared(&session.client, batch.parts()).await;
     session.client.batch_execute("BEGIN").await.expect("begun");
     let plan = session
         .plan_of(async |client| {
@@ -191,15 +202,21 @@ async fn the_commit_has_one_plan_whatever_the_tables_are_like() {
     let mut shapes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     at_every_age(&database, &client, async |session, when| {
         for (accounts, swipes) in [(1, 1), (64, 1), (256, 1), (1, 60)] {
-            let plan = committing(session, accounts, swipes).await;
+            let plan = committing(session, accounts, swipes, Parts::WHOLE).await;
             plan.assert_by_keys(when);
             assert_eq!(plan.searches("account_pkey"), accounts, "{when}\n{}", plan.shape());
             let when = format!("{when}, {accounts} × {swipes}");
             shapes.entry(plan.shape()).or_default().push(when);
         }
+        for parts in Parts::ALL {
+            let plan = committing(session, 4, 1, parts).await;
+            plan.assert_by_keys(when);
+            let when = format!("{when}, {parts:?}");
+            shapes.entry(plan.shape()).or_default().push(when);
+        }
     })
     .await;
-    assert_eq!(shapes.len(), 1, "{shapes:#?}");
+    assert_eq!(shapes.len(), Parts::ALL.len(), "{shapes:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,14 +251,14 @@ async fn the_cost_of_a_commit_grows_as_the_batch_does() {
     for each_time in [true, false] {
         session.plan_for_parameters(each_time).await;
         // Twice: what a first execution reads from the catalogue is not the statement's cost.
-        committing(&session, 1, 1).await;
+        committing(&session, 1, 1, Parts::WHOLE).await;
         // Many accounts with a swipe each, and one account with many swipes.
         for shape in [|n: i64| (n, 1), |n: i64| (1, n), |n: i64| (n / 8, 8)] {
             let mut costs = Vec::new();
             for swipes in [16, 64, 256] {
                 let (accounts, each) = shape(swipes);
                 let each = each.min(60);
-                let plan = committing(&session, accounts, each).await;
+                let plan = committing(&session, accounts, each, Parts::WHOLE).await;
                 costs.push((accounts * each, plan.pages(), plan.rows()));
             }
             let (swipes, pages, rows) = costs[0];
@@ -288,7 +305,10 @@ async fn a_young_installation_has_the_plan_of_an_old_one() {
     for each_time in [true, false] {
         young.plan_for_parameters(each_time).await;
         old.plan_for_parameters(each_time).await;
-        let plans = (committing(&young, 1, 1).await, committing(&old, 1, 1).await);
+        let plans = (
+            committing(&young, 1, 1, Parts::WHOLE).await,
+            committing(&old, 1, 1, Parts::WHOLE).await,
+        );
         assert_eq!(plans.0.shape(), plans.1.shape());
         let plans = (loading(&young, 1).await, loading(&old, 1).await);
         assert_eq!(plans.0.shape(), plans.1.shape());
@@ -381,7 +401,7 @@ impl Meeting {
         let b = Explaining::connect(database.url()).await.client;
         let b = tokio::spawn(async move {
             let batch = batch(3, 2);
-            b.query(COMMIT_BATCH, &batch.parameters()).await
+            b.query(&Parts::WHOLE.statement(), &batch.parameters()).await
         });
         let watcher = database.client().await;
         let waiting = "SELECT count(*) FROM pg_stat_activity
@@ -425,6 +445,26 @@ async fn written(database: &TestDatabase) -> Vec<(i64, i64, i64, i64, i64, i64)>
         .collect()
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn each_form_of_the_statement_writes_all_that_its_batch_has() {
+    for parts in Parts::ALL {
+        let (database, client) = sampled(3).await;
+        let batch = batch_of(3, 2, parts);
+        assert_eq!(batch.parts(), parts);
+        let statement = prepared(&client, parts).await;
+        let rows = client.query(&statement, &batch.parameters()).await.expect("executed");
+        assert_eq!(rows.len(), 3, "{parts:?}");
+        let coupons = if parts.coupons == Coupons::Absent { 0 } else { 2 };
+        assert_eq!(written(&database).await, [(22, 2, 2, 4, coupons, coupons); 3], "{parts:?}");
+        let sql = "SELECT (SELECT count(*) FROM profile WHERE version = 22),
+                          (SELECT sum(spent)::bigint FROM lease)";
+        let row = client.query_one(sql, &[]).await.expect(sql);
+        let checkpoints: i64 = if parts.profiles { 3 } else { 0 };
+        let spent: i64 = if parts.coupons == Coupons::Guarded { 6 * (40 + 40 + 1) } else { 0 };
+        assert_eq!((row.get(0), row.get(1)), (checkpoints, spent), "{parts:?}");
+    }
+}
+
 const MOVED: (i64, i64, i64, i64, i64, i64) = (22, 2, 2, 4, 2, 2);
 const UNTOUCHED: (i64, i64, i64, i64, i64, i64) = (20, 0, 0, 0, 0, 0);
 const BUMP: &str = "UPDATE account SET version = version + 1 WHERE account_id = (2 << 8) + 2";
@@ -466,11 +506,19 @@ async fn an_account_with_a_name_that_is_taken_does_not_move_and_the_others_do() 
     client.batch_execute(TAKE_A_NAME).await.expect("taken");
     let session = Explaining::connect(database.url()).await;
     let batch = batch(3, 2);
-    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    let rows = session
+        .client
+        .query(&Parts::WHOLE.statement(), &batch.parameters())
+        .await
+        .expect("executed");
     assert_eq!(rows.len(), 2);
     assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
     // Repeated, nothing moves: the names are taken.
-    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    let rows = session
+        .client
+        .query(&Parts::WHOLE.statement(), &batch.parameters())
+        .await
+        .expect("executed");
     assert_eq!(rows.len(), 0);
     assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
     // Nor does anything move with names of its own that was decided on an older version.
@@ -478,7 +526,11 @@ async fn an_account_with_a_name_that_is_taken_does_not_move_and_the_others_do() 
         .batch_execute("DELETE FROM swipe_key; DELETE FROM swipe; DELETE FROM entry")
         .await
         .expect("made room");
-    let rows = session.client.query(COMMIT_BATCH, &batch.parameters()).await.expect("executed");
+    let rows = session
+        .client
+        .query(&Parts::WHOLE.statement(), &batch.parameters())
+        .await
+        .expect("executed");
     assert_eq!(rows.len(), 1, "the one that had not moved yet");
     assert_eq!(written(&database).await, [(22, 0, 0, 0, 2, 2), MOVED, (22, 0, 0, 0, 2, 2)]);
 }

@@ -2,7 +2,7 @@
 
 use jiff::civil::Date;
 
-use super::Batch;
+use super::{Batch, Ends};
 use crate::commit::leases::Spending;
 use crate::domain::coupon::{Code, State};
 use crate::domain::selection::showcase::Why;
@@ -18,6 +18,7 @@ pub(super) struct ChangeColumns {
     pub(super) over_budget: Vec<bool>,
     pub(super) over_limit: Vec<bool>,
     pub(super) was: Vec<Option<i64>>,
+    pub(super) ends: Ends,
 }
 
 #[derive(Default)]
@@ -36,6 +37,7 @@ pub(super) struct IssueColumns {
     pub(super) used_on: Vec<Option<Date>>,
     pub(super) value_minor: Vec<Option<i64>>,
     pub(super) marks: Vec<i16>,
+    pub(super) ends: Ends,
 }
 
 /// What is drawn on leases with accounts.
@@ -43,6 +45,7 @@ pub(super) struct IssueColumns {
 pub(super) struct SpendColumns {
     pub(super) lease_no: Vec<i64>,
     pub(super) amount: Vec<i64>,
+    pub(super) ends: Ends,
 }
 
 impl SpendColumns {
@@ -113,8 +116,7 @@ impl CouponUse {
 impl Batch {
     /// Whether another account of this batch changes a coupon.
     pub(in crate::commit) fn is_changed_elsewhere(&self, code: Code) -> bool {
-        let before = usize::try_from(self.began[3]).unwrap_or(0);
-        self.changes.code[..before].contains(&code.number())
+        self.changes.code[..self.changes.ends.last()].contains(&code.number())
     }
 
     /// A coupon that this account holds and that changes. Changed again, the last change counts,
@@ -122,7 +124,7 @@ impl Batch {
     pub(in crate::commit) fn change_coupon(&mut self, row: &CouponChange) {
         self.spends.push(row.spending);
         let columns = &mut self.changes;
-        let before = usize::try_from(self.began[3]).unwrap_or(0);
+        let before = columns.ends.last();
         let again = columns.code[before..].iter().position(|code| *code == row.code.number());
         if let Some(at) = again.map(|at| before + at) {
             columns.version[at] = row.version;

@@ -3,6 +3,7 @@
 mod coupons;
 
 use std::collections::HashSet;
+use std::ops::Range;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -11,6 +12,7 @@ use tokio_postgres::types::ToSql;
 use self::coupons::{ChangeColumns, IssueColumns, SpendColumns};
 pub(super) use self::coupons::{CouponChange, CouponIssue, CouponUse};
 use super::NameKey;
+use super::sql::{Coupons, Parts};
 use crate::domain::account::Account;
 use crate::domain::bucket;
 use crate::domain::content::ContentHash;
@@ -57,12 +59,11 @@ pub(super) struct Batch {
     changes: ChangeColumns,
     issues: IssueColumns,
     spends: SpendColumns,
-    /// Where the ranges of the account being built began.
-    began: Ends,
 }
 
 #[derive(Default)]
 struct AccountColumns {
+    count: i32,
     bucket: Vec<i16>,
     account_id: Vec<i64>,
     expected: Vec<i64>,
@@ -71,13 +72,13 @@ struct AccountColumns {
     sales_minor: Vec<i64>,
     baskets: Vec<i32>,
     clock: Vec<Date>,
-    lots: Vec<Vec<u8>>,
     next_expiry: Vec<Option<Date>>,
-    profile: Vec<Option<Vec<u8>>>,
     tail_since: Vec<Option<Date>>,
-    tally: Vec<Option<Vec<u8>>>,
-    first: [Vec<i32>; 6],
-    last: [Vec<i32>; 6],
+    lots: Packed,
+    /// Nothing where nothing has been counted.
+    tallies: Packed,
+    /// Nothing where no checkpoint is due.
+    profiles: Packed,
 }
 
 #[derive(Default)]
@@ -89,6 +90,7 @@ struct KeyColumns {
     version: Vec<i64>,
     void_version: Vec<i64>,
     contents: Vec<u8>,
+    ends: Ends,
 }
 
 #[derive(Default)]
@@ -107,6 +109,7 @@ struct SwipeColumns {
     records: Packed,
     receipts: Packed,
     decisions: Packed,
+    ends: Ends,
 }
 
 #[derive(Default)]
@@ -118,30 +121,48 @@ struct EntryColumns {
     lot_available: Vec<Date>,
     lot_expires: Vec<Date>,
     business_date: Vec<Date>,
+    ends: Ends,
 }
 
-/// Values of varying length behind one another, and where each ends.
+/// Values of varying length behind one another.
+#[derive(Default)]
 struct Packed {
     bytes: Vec<u8>,
-    offsets: Vec<i32>,
-}
-
-impl Default for Packed {
-    fn default() -> Self {
-        Self { bytes: Vec::new(), offsets: vec![0] }
-    }
+    ends: Ends,
 }
 
 impl Packed {
     fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
-        self.offsets.push(length(self.bytes.len()));
+        self.ends.push(self.bytes.len());
     }
 }
 
-/// Lengths of the flat columns: claims, swipes, entries, changes and issues of coupons, and what
-/// these draw on leases.
-type Ends = [i32; 6];
+/// Where in flat columns what belongs to each one ends, and the next one's begins: a 0 first.
+struct Ends(Vec<i32>);
+
+impl Default for Ends {
+    fn default() -> Self {
+        Self(vec![0])
+    }
+}
+
+impl Ends {
+    fn push(&mut self, end: usize) {
+        self.0.push(i32::try_from(end).expect("a batch is bounded far below 2 GiB"));
+    }
+
+    /// Where the ones begin that belong to nobody yet.
+    fn last(&self) -> usize {
+        self.0.last().map_or(0, |end| usize::try_from(*end).unwrap_or(0))
+    }
+
+    /// The ranges, one after the other.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> {
+        let at = |end: i32| usize::try_from(end).unwrap_or(0);
+        self.0.windows(2).map(move |ends| at(ends[0])..at(ends[1]))
+    }
+}
 
 impl Batch {
     pub(super) fn new(recorded_at: Timestamp) -> Self {
@@ -161,11 +182,23 @@ impl Batch {
     /// What these accounts draw on leases: lease and amount.
     pub(super) fn drawn(&self, moved: &HashSet<i64>) -> Vec<(i64, i64)> {
         let Self { accounts, spends, .. } = self;
-        let ranges = accounts.account_id.iter().zip(&accounts.first[5]).zip(&accounts.last[5]);
-        let of_moved = ranges.filter(|((account_id, _), _)| moved.contains(account_id));
-        let at = of_moved.flat_map(|((_, first), last)| *first..=*last);
-        let at = at.filter_map(|at| usize::try_from(at - 1).ok());
+        let ranges = accounts.account_id.iter().zip(spends.ends.ranges());
+        let of_moved = ranges.filter(|(account_id, _)| moved.contains(account_id));
+        let at = of_moved.flat_map(|(_, range)| range);
         at.filter_map(|at| Some((*spends.lease_no.get(at)?, *spends.amount.get(at)?))).collect()
+    }
+
+    /// What the statement must have for it.
+    pub(super) fn parts(&self) -> Parts {
+        let Self { accounts, changes, issues, spends, .. } = self;
+        let coupons = if !spends.lease_no.is_empty() || changes.was.iter().any(Option::is_some) {
+            Coupons::Guarded
+        } else if changes.code.is_empty() && issues.code.is_empty() {
+            Coupons::Absent
+        } else {
+            Coupons::Proven
+        };
+        Parts { profiles: !accounts.profiles.bytes.is_empty(), coupons }
     }
 
     /// Number of swipes and voids.
@@ -227,8 +260,8 @@ impl Batch {
         profile: Option<Vec<u8>>,
         tail_since: Option<Date>,
     ) {
-        let ends = self.ends();
         let columns = &mut self.accounts;
+        columns.count += 1;
         columns.bucket.push(i16::from(bucket::of_account(after.account_id)));
         columns.account_id.push(after.account_id);
         columns.expected.push(expected);
@@ -237,120 +270,107 @@ impl Batch {
         columns.sales_minor.push(after.sales_minor);
         columns.baskets.push(after.baskets);
         columns.clock.push(after.clock);
-        columns.lots.push(after.lots.encode());
         columns.next_expiry.push(after.lots.first_expiry());
-        columns.profile.push(profile);
         columns.tail_since.push(tail_since);
-        columns.tally.push(after.tally.encode());
-        for (at, (began, end)) in self.began.into_iter().zip(ends).enumerate() {
-            columns.first[at].push(began + 1);
-            columns.last[at].push(end);
-        }
-        self.began = ends;
+        columns.lots.push(&after.lots.encode());
+        columns.tallies.push(&after.tally.encode().unwrap_or_default());
+        columns.profiles.push(&profile.unwrap_or_default());
+        self.claims.ends.push(self.claims.version.len());
+        self.swipes.ends.push(self.swipes.version.len());
+        self.entries.ends.push(self.entries.version.len());
+        self.changes.ends.push(self.changes.version.len());
+        self.issues.ends.push(self.issues.version.len());
+        self.spends.ends.push(self.spends.lease_no.len());
     }
 
-    /// The parameters of the statement, in its order.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 82] {
+    /// The parameters of the whole statement, in its order; [`Parts::parameters`] says how many
+    /// of them each form takes.
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 80] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
         let Self { changes, issues, spends, .. } = self;
         [
-            &a.bucket, // $1
+            &a.count, // $1
+            &a.bucket,
             &a.account_id,
             &a.expected,
             &a.version,
-            &a.total_points,
-            &a.sales_minor, // $6
+            &a.total_points, // $6
+            &a.sales_minor,
             &a.baskets,
             &a.clock,
-            &a.lots,
             &a.next_expiry,
-            &a.profile, // $11
-            &a.first[0],
-            &a.last[0],
-            &a.first[1],
-            &a.last[1],
-            &a.first[2],
-            &a.last[2],
-            &c.bucket, // $18
+            &a.tail_since, // $11
+            &a.lots.bytes,
+            &a.lots.ends.0,
+            &a.tallies.bytes,
+            &a.tallies.ends.0,
+            &c.ends.0, // $16
+            &s.ends.0,
+            &e.ends.0,
+            &c.bucket, // $19
             &c.workstation_no,
             &c.business_date,
             &c.sequence_number,
             &c.version,
             &c.void_version,
             &c.contents,
-            &s.version, // $25
+            &s.version, // $26
             &s.business_date,
             &s.workstation_no,
             &s.sequence_number,
             &s.kind,
             &s.epoch,
             &s.occurred_at,
-            recorded_at, // $32
+            recorded_at, // $33
             &s.total_minor,
             &s.earned,
             &s.reversed,
-            &s.spent, // $36
-            &s.records.bytes,
-            &s.records.offsets,
+            &s.spent,
+            &s.records.bytes, // $38
+            &s.records.ends.0,
             &s.receipts.bytes,
-            &s.receipts.offsets,
-            &e.version, // $41
+            &s.receipts.ends.0,
+            &s.decisions.bytes,
+            &s.decisions.ends.0,
+            &e.version, // $44
             &e.entry_no,
             &e.kind,
             &e.points,
             &e.lot_available,
             &e.lot_expires,
             &e.business_date,
-            encoding, // $48
-            &a.tail_since,
-            &a.first[3], // $50
-            &a.last[3],
-            &a.first[4],
-            &a.last[4],
-            &changes.code, // $54
+            encoding, // $51, of profiles
+            &a.profiles.bytes,
+            &a.profiles.ends.0,
+            &changes.ends.0, // $54
+            &changes.code,
             &changes.version,
             &changes.state,
             &changes.redeemed_on,
             &changes.over_value,
-            &issues.code, // $59
+            &changes.value_minor, // $60
+            &changes.over_budget,
+            &changes.over_limit,
+            &changes.was,
+            &issues.ends.0, // $64
+            &issues.code,
             &issues.version,
             &issues.offer_no,
             &issues.valid_from,
             &issues.valid_until,
-            &issues.actor, // $64
-            &changes.value_minor,
-            &changes.over_budget,
-            &a.first[5], // $67
-            &a.last[5],
-            &spends.lease_no,
-            &spends.amount, // $70
-            &a.tally,       // $71
+            &issues.actor, // $70
             &issues.reason,
-            &changes.over_limit, // $73
-            &changes.was,
-            &issues.used_on, // $75
+            &issues.used_on,
             &issues.value_minor,
             &issues.marks,
-            &s.decisions.bytes, // $78
-            &s.decisions.offsets,
-            &issues.slot, // $80
+            &issues.slot,
             &issues.propensity,
             &issues.evidence,
-        ]
-    }
-
-    fn ends(&self) -> Ends {
-        let Self { claims, swipes, entries, changes, issues, spends, .. } = self;
-        let columns = [
-            &claims.version,
-            &swipes.version,
-            &entries.version,
-            &changes.version,
-            &issues.version,
+            &spends.ends.0, // $78
             &spends.lease_no,
-        ];
-        columns.map(|column| length(column.len()))
+            &spends.amount,
+        ]
     }
 }
 
@@ -364,8 +384,4 @@ impl KeyColumns {
         self.void_version.push(row.void_version);
         self.contents.extend_from_slice(&row.content);
     }
-}
-
-fn length(value: usize) -> i32 {
-    i32::try_from(value).expect("a batch is bounded far below 2 GiB")
 }

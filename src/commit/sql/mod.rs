@@ -7,10 +7,13 @@
 //!
 //! No plan may depend on statistics. Rows are looked up in lateral subqueries with a LIMIT, which
 //! the planner can neither reorder nor turn into joins, whatever it believes about the tables;
-//! [`SESSION`] leaves it only nested loops over indexes.
+//! [`SESSION`] leaves it only nested loops over indexes, and has it plan each statement once: for
+//! arrays of a known length a plan of its own always looks cheaper, and costs more than it saves.
 
+mod batch;
 mod coupons;
 
+pub use self::batch::{Coupons, Parts};
 pub(super) use self::coupons::*;
 
 /// Settings of the committers' sessions: plans that do not depend on statistics, and a commit
@@ -24,170 +27,13 @@ pub(super) const SESSION: &[(&str, &str)] = &[
     ("enable_material", "off"),
     ("enable_memoize", "off"),
     ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
 ];
 
 /// While a committer finds out which job of a batch waits for somebody else.
 pub(super) const SHORT_LOCK_TIMEOUT: &str = "SET lock_timeout = '20ms'";
 /// Back to what the session began with.
 pub(super) const RESET_LOCK_TIMEOUT: &str = "RESET lock_timeout";
-
-/// The statement. One row per account, all its swipes; an account moves as a whole or not at
-/// all: not when its version is another than the one decided on, and not when one of the names
-/// that it claims is taken. Returns the accounts that moved.
-///
-/// The row is looked up by key first and updated by its place: were the two tables joined, a
-/// planner that believes `account` to be tiny could read all of it for each batch. A row that
-/// somebody else has changed meanwhile is looked at again under its lock, where neither place
-/// nor version fits any more.
-///
-/// What moves with the accounts is drawn on leases of budgets, each of which only one session
-/// draws on. Should one of them be closed by now, or not have as much, the whole statement fails
-/// by dividing by zero (22012, which nothing else here can raise). So it does when a code that
-/// belonged to nobody (`$74` says how it was) has been taken by somebody else meanwhile: no
-/// account's version proves that.
-pub(super) const COMMIT_BATCH: &str = "
--- commit::commit_batch
-WITH moved AS (
-    UPDATE account AS a
-    SET version = i.version, total_points = i.total_points, sales_minor = i.sales_minor,
-        baskets = i.baskets, clock = i.clock, lots = i.lots, next_expiry = i.next_expiry,
-        tail_since = i.tail_since, tail_version = i.version, tally = i.tally
-    FROM (
-        SELECT i.*, held.place
-        FROM unnest($1::smallint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],
-                    $6::bigint[], $7::integer[], $8::date[], $9::bytea[], $10::date[],
-                    $11::bytea[], $12::integer[], $13::integer[], $14::integer[],
-                    $15::integer[], $16::integer[], $17::integer[], $49::date[],
-                    $50::integer[], $51::integer[], $52::integer[], $53::integer[],
-                    $67::integer[], $68::integer[], $71::bytea[])
-            AS i (bucket, account_id, expected, version, total_points,
-                  sales_minor, baskets, clock, lots, next_expiry, profile,
-                  claim_first, claim_last, swipe_first, swipe_last,
-                  entry_first, entry_last, tail_since,
-                  change_first, change_last, issue_first, issue_last,
-                  spend_first, spend_last, tally)
-        CROSS JOIN LATERAL (
-            SELECT h.ctid AS place FROM account AS h
-            WHERE h.bucket = i.bucket AND h.account_id = i.account_id
-            LIMIT 1
-        ) AS held
-        WHERE (SELECT 1
-               FROM generate_series(i.claim_first, i.claim_last) AS g (n)
-               CROSS JOIN LATERAL (
-                   SELECT 1 FROM swipe_key AS k
-                   WHERE k.bucket = ($18::smallint[])[g.n]
-                     AND k.workstation_no = ($19::integer[])[g.n]
-                     AND k.business_date = ($20::date[])[g.n]
-                     AND k.sequence_number = ($21::bigint[])[g.n]
-                   LIMIT 1
-               ) AS taken
-               LIMIT 1) IS NULL
-    ) AS i
-    WHERE a.ctid = i.place AND a.version = i.expected
-    RETURNING i.bucket, i.account_id, i.version, i.profile, i.claim_first, i.claim_last,
-              i.swipe_first, i.swipe_last, i.entry_first, i.entry_last,
-              i.change_first, i.change_last, i.issue_first, i.issue_last,
-              i.spend_first, i.spend_last
-), claimed AS (
-    INSERT INTO swipe_key (bucket, workstation_no, business_date, sequence_number, account_id,
-                           version, void_version, content_hash)
-    SELECT ($18::smallint[])[g.n], ($19::integer[])[g.n], ($20::date[])[g.n], ($21::bigint[])[g.n],
-           m.account_id, ($22::bigint[])[g.n], ($23::bigint[])[g.n],
-           substring($24::bytea FROM (g.n - 1) * 17 + 1
-                     FOR CASE WHEN ($22::bigint[])[g.n] = 0 THEN 0 ELSE 17 END)
-    FROM moved AS m, generate_series(m.claim_first, m.claim_last) AS g (n)
-), swiped AS (
-    INSERT INTO swipe (bucket, account_id, version, business_date, workstation_no, sequence_number,
-                       kind, epoch, occurred_at, recorded_at, total_minor, earned_points,
-                       reversed_points, spent_points, record, receipt, decision)
-    SELECT m.bucket, m.account_id, ($25::bigint[])[g.n], ($26::date[])[g.n],
-           ($27::integer[])[g.n], ($28::bigint[])[g.n], ($29::smallint[])[g.n],
-           ($30::integer[])[g.n], ($31::timestamptz[])[g.n], $32::timestamptz,
-           ($33::bigint[])[g.n], ($34::bigint[])[g.n], ($35::bigint[])[g.n],
-           ($36::bigint[])[g.n],
-           substring($37::bytea FROM ($38::integer[])[g.n] + 1
-                     FOR ($38::integer[])[g.n + 1] - ($38::integer[])[g.n]),
-           substring($39::bytea FROM ($40::integer[])[g.n] + 1
-                     FOR ($40::integer[])[g.n + 1] - ($40::integer[])[g.n]),
-           nullif(substring($78::bytea FROM ($79::integer[])[g.n] + 1
-                            FOR ($79::integer[])[g.n + 1] - ($79::integer[])[g.n]), '')
-    FROM moved AS m, generate_series(m.swipe_first, m.swipe_last) AS g (n)
-), booked AS (
-    INSERT INTO entry (bucket, account_id, version, entry_no, kind, points, lot_available,
-                       lot_expires, business_date)
-    SELECT m.bucket, m.account_id, ($41::bigint[])[g.n], ($42::smallint[])[g.n],
-           ($43::smallint[])[g.n], ($44::bigint[])[g.n], ($45::date[])[g.n], ($46::date[])[g.n],
-           ($47::date[])[g.n]
-    FROM moved AS m, generate_series(m.entry_first, m.entry_last) AS g (n)
-), learnt AS (
-    INSERT INTO profile (bucket, account_id, version, encoding, data)
-    SELECT m.bucket, m.account_id, m.version, $48::smallint, m.profile
-    FROM moved AS m
-    WHERE m.profile IS NOT NULL
-    ON CONFLICT (bucket, account_id) DO UPDATE
-    SET version = excluded.version, encoding = excluded.encoding, data = excluded.data
-), changed AS (
-    UPDATE coupon AS c
-    SET state = i.state, changed_version = i.version, redeemed_on = i.redeemed_on,
-        over_value = i.over_value, value_minor = i.value_minor, over_budget = i.over_budget,
-        over_limit = i.over_limit,
-        changed_account = nullif(i.account_id, c.account_id)
-    FROM (
-        SELECT held.place, m.account_id, ($55::bigint[])[g.n] AS version,
-               ($56::smallint[])[g.n] AS state,
-               ($57::date[])[g.n] AS redeemed_on, ($58::boolean[])[g.n] AS over_value,
-               ($65::bigint[])[g.n] AS value_minor, ($66::boolean[])[g.n] AS over_budget,
-               ($73::boolean[])[g.n] AS over_limit, ($74::bigint[])[g.n] AS was
-        FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
-        CROSS JOIN LATERAL (
-            SELECT h.ctid AS place FROM coupon AS h
-            WHERE h.bucket = (($54::bigint[])[g.n] >> 56 & 255)::smallint
-              AND h.code = ($54::bigint[])[g.n]
-            LIMIT 1
-        ) AS held
-    ) AS i
-    WHERE c.ctid = i.place
-      AND (i.was IS NULL OR c.changed_version = i.was AND c.state = 0)
-    RETURNING i.was
-), issued AS (
-    INSERT INTO coupon (bucket, code, account_id, issued_version, offer_no, issued_at, valid_from,
-                        valid_until, actor, reason, state, changed_version, redeemed_on,
-                        value_minor, over_value, over_budget, over_limit, slot,
-                        propensity, evidence)
-    SELECT m.bucket, ($59::bigint[])[g.n], m.account_id, ($60::bigint[])[g.n],
-           ($61::integer[])[g.n], $32::timestamptz, ($62::date[])[g.n], ($63::date[])[g.n],
-           ($64::text[])[g.n], ($72::smallint[])[g.n],
-           (($75::date[])[g.n] IS NOT NULL)::integer::smallint,
-           CASE WHEN ($75::date[])[g.n] IS NULL THEN 0 ELSE ($60::bigint[])[g.n] END,
-           ($75::date[])[g.n], ($76::bigint[])[g.n],
-           ($77::smallint[])[g.n] & 1 <> 0, ($77::smallint[])[g.n] & 2 <> 0,
-           ($77::smallint[])[g.n] & 4 <> 0,
-           ($80::smallint[])[g.n], ($81::integer[])[g.n],
-           CASE WHEN ($80::smallint[])[g.n] > 0
-                THEN substring($82::bytea FROM (g.n - 1) * 13 + 1 FOR 13) END
-    FROM moved AS m, generate_series(m.issue_first, m.issue_last) AS g (n)
-), drawn AS (
-    SELECT ($69::bigint[])[g.n] AS lease_no, sum(($70::bigint[])[g.n])::bigint AS amount
-    FROM moved AS m, generate_series(m.spend_first, m.spend_last) AS g (n)
-    GROUP BY 1
-), spent AS (
-    UPDATE lease AS l
-    SET spent = l.spent + i.amount
-    FROM (
-        SELECT held.place, d.amount
-        FROM drawn AS d
-        CROSS JOIN LATERAL (
-            SELECT h.ctid AS place FROM lease AS h WHERE h.lease_no = d.lease_no LIMIT 1
-        ) AS held
-    ) AS i
-    WHERE l.ctid = i.place AND l.spent + i.amount <= l.amount
-    RETURNING 1
-)
-SELECT account_id FROM moved
-WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1
-  AND 1 / (SELECT (count(*) = (SELECT count(*) FROM changed WHERE was IS NOT NULL))::integer
-           FROM moved AS m, generate_series(m.change_first, m.change_last) AS g (n)
-           WHERE ($74::bigint[])[g.n] IS NOT NULL) = 1";
 
 /// Names whose sale was voided, or came after its void. Only under the lock of their accounts,
 /// and only when all of those have moved.
