@@ -277,9 +277,8 @@ impl Snapshot {
 
     /// Articles as an epoch has them, each with its name at the till.
     pub fn articles_of(&self, epoch: &Epoch) -> impl Iterator<Item = (&str, Product)> {
-        let known = |versions: &[(i32, Product)]| {
-            versions.iter().any(|(since, _)| *since <= epoch.epoch)
-        };
+        let known =
+            |versions: &[(i32, Product)]| versions.iter().any(|(since, _)| *since <= epoch.epoch);
         let skus = self.products.iter().filter(move |(_, versions)| known(versions));
         skus.map(|(sku, _)| (&**sku, self.product(sku, epoch)))
     }

@@ -10,6 +10,7 @@ mod desk;
 mod earning;
 mod encodings;
 mod ledger;
+mod member_prices;
 mod offer;
 mod profile;
 mod programme;

@@ -53,10 +53,8 @@ const fn field(
     kind: Kind,
     meaning: &'static str,
 ) -> OfferColumn {
-    let required = matches!(
-        name.as_bytes(),
-        b"offer" | b"headline" | b"reward" | b"party" | b"share_percent"
-    );
+    let required =
+        matches!(name.as_bytes(), b"offer" | b"headline" | b"reward" | b"party" | b"share_percent");
     OfferColumn { column: Column { name, required, meaning }, pointer, kind }
 }
 
