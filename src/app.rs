@@ -22,6 +22,7 @@ use crate::error::Error;
 use crate::http::problem::{Problem, Slug};
 use crate::http::request::{Body, Incoming, Policy, SignedRequest, read_signed, read_unsigned};
 use crate::http::server;
+use crate::member_prices::MemberPrices;
 use crate::metrics::Metrics;
 use crate::quarantine::{self, Refused};
 use crate::sealing::Sealer;
@@ -47,6 +48,8 @@ pub struct App {
     pub exports: Arc<Semaphore>,
     /// What is counted and timed.
     pub metrics: Arc<Metrics>,
+    /// What has been worked out of member prices.
+    pub member_prices: MemberPrices,
     /// What a card looks like.
     pub cards: CardFormat,
     time_zone: TimeZone,
@@ -88,6 +91,7 @@ impl App {
             desk,
             exports,
             metrics,
+            member_prices: MemberPrices::default(),
             cards,
             time_zone,
             policy,

@@ -23,6 +23,7 @@ pub mod import;
 pub mod journey;
 pub mod learn;
 pub mod learning;
+pub mod member_prices;
 pub mod metrics;
 pub mod offer;
 pub mod office;

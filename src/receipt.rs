@@ -34,7 +34,7 @@ pub struct Receipt<'a> {
     pub points: Points,
     /// The account's tier; null without an account, and while the programme has no tiers.
     pub tier: Option<Tier>,
-    /// What became of each coupon that the till took, in the till's order.
+    /// What became of each redemption that the till told of, in the till's order.
     pub redemptions: Vec<RedemptionOutcome<'a>>,
     /// Coupons for the customer to take home.
     pub coupons: Vec<CouponOut<'a>>,
@@ -96,15 +96,21 @@ impl Tier {
     }
 }
 
-/// What became of a coupon that the till took.
+/// What became of a coupon that the till took, or of an offer that needs none.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
 pub struct RedemptionOutcome<'a> {
-    /// Its code, as the till sent it.
-    pub coupon: &'a str,
+    /// The coupon's code, as the till sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "7K2M9QXA4TRB3W")]
+    pub coupon: Option<&'a str>,
+    /// Where it is no coupon: the offer's name, as the till sent it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "member-milk")]
+    pub offer: Option<&'a str>,
     /// `redeemed`; or redeemed although the till should not have given for it what it gave:
     /// `over-value` for more than it is worth, `over-limit` more of them than the offer allows,
     /// `not-combinable` beside an offer of its group. Otherwise why it does not count: `unknown`,
-    /// `not-yours`, `revoked`, `already-redeemed`, `not-yet-valid`, `expired`, `wrong-day`,
+    /// `not-yours` (an offer also where no card was presented, or a blocked one), `revoked`, `already-redeemed`, `not-yet-valid`, `expired`, `wrong-day`,
     /// `wrong-store`, `not-in-basket`, `below-minimum` or `limit-reached`.
     #[schema(example = "unknown")]
     pub outcome: &'static str,

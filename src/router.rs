@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
-use crate::{account, card, decision, export, offer, office, programme, swipe};
+use crate::{account, card, decision, export, member_prices, offer, office, programme, swipe};
 
 /// Routes, their documentation, and the edge around them.
 pub fn router(app: Arc<App>) -> Router {
@@ -51,6 +51,7 @@ fn terminals() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(swipe::http::void))
         .routes(routes!(card::http::look_up))
         .routes(routes!(card::http::enrol))
+        .routes(routes!(member_prices::http::list))
 }
 
 /// The calls of the back office. Each needs a row in [`crate::office::access`].

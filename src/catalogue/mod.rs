@@ -95,6 +95,8 @@ pub struct Snapshot {
     offers: BTreeMap<i32, Arc<Offer>>,
     /// Numbers of offers by the code that everybody uses.
     shared_codes: HashMap<String, i32>,
+    /// Numbers of offers that need no code, by what people call them.
+    automatic_offers: HashMap<String, i32>,
     /// Numbers of those whose limits look back.
     limited_offers: Vec<i32>,
     /// What the till chooses with, by number.
@@ -163,6 +165,16 @@ impl Snapshot {
             return None;
         }
         self.offer(*self.shared_codes.get(&code.to_ascii_uppercase())?)
+    }
+
+    /// The offer that everybody with a card gets, by what people call it.
+    pub fn automatic_offer(&self, offer_id: &str) -> Option<&Offer> {
+        self.offer(*self.automatic_offers.get(offer_id)?)
+    }
+
+    /// Every offer that everybody with a card gets, oldest first.
+    pub fn automatic_offers(&self) -> impl Iterator<Item = &Offer> {
+        self.offers().filter(|offer| offer.is_automatic())
     }
 
     /// An offer by what people call it.
@@ -261,6 +273,14 @@ impl Snapshot {
     /// Articles as the newest epoch has them, indexed by number.
     pub fn articles(&self) -> Vec<Product> {
         self.articles_by_number(i32::MAX)
+    }
+
+    /// Articles as an epoch has them, each with its name at the till.
+    pub fn articles_of(&self, epoch: &Epoch) -> impl Iterator<Item = (&str, Product)> {
+        let known =
+            |versions: &[(i32, Product)]| versions.iter().any(|(since, _)| *since <= epoch.epoch);
+        let skus = self.products.iter().filter(move |(_, versions)| known(versions));
+        skus.map(|(sku, _)| (&**sku, self.product(sku, epoch)))
     }
 
     /// Every article that a catalogue ever had: its number and how tills name it.

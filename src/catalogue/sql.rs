@@ -238,9 +238,12 @@ async fn load_offers(
     let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
     snapshot.offers = offers_in(definitions, snapshot);
     for (offer_no, offer) in &snapshot.offers {
-        let Definition { shared_code, limits, .. } = &offer.definition;
+        let Definition { shared_code, limits, offer: name, .. } = &offer.definition;
         if let Some(SharedCode { code, .. }) = shared_code {
             snapshot.shared_codes.insert(code.clone(), *offer_no);
+        }
+        if offer.is_automatic() {
+            snapshot.automatic_offers.insert(name.clone(), *offer_no);
         }
         if limits.look_back() {
             snapshot.limited_offers.push(*offer_no);

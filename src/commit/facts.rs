@@ -417,7 +417,7 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
     let swipes = dates.into_iter().zip(occurred).zip(workstations).zip(totals).zip(records);
     for ((((business_date, occurred_at), workstation_no), total_minor), bytes) in swipes {
         let record = record::decode(bytes).map_err(|error| damaged(error.to_string()))?;
-        let (sold, redemptions) = (record.sold(), record.redemptions.len());
+        let (sold, redemptions) = (record.sold(), record.coupons());
         let visit = snapshot.visit(workstation_no, business_date, occurred_at);
         profile.learn(&Visit { total_minor, redemptions, sold: &sold, ..visit });
         tail_since = tail_since.min(business_date);

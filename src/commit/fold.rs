@@ -20,7 +20,7 @@ use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::config;
 use crate::domain::account::{Account, State};
-use crate::domain::basket::{LineKind, Redemption, SoldOn, Swipe};
+use crate::domain::basket::{LineKind, SoldOn, Swipe, coupons_among};
 use crate::domain::content::{self, ContentHash};
 use crate::domain::coupon::{self, Code};
 use crate::domain::ledger::Entry;
@@ -267,7 +267,7 @@ impl Fold<'_> {
             .collect();
         let workstation_no = job.name.workstation_no;
         let visit = self.snapshot.visit(workstation_no, business_date, swipe.occurred_at);
-        let (total_minor, redemptions) = (swipe.total_minor, swipe.redemptions.len());
+        let (total_minor, redemptions) = (swipe.total_minor, coupons_among(&swipe.redemptions));
         let visit = Visit { total_minor, redemptions, sold: &sold, ..visit };
         self.workbench.profile.learn(&visit);
         hot.tail_since = hot.tail_since.min(business_date);
@@ -422,10 +422,11 @@ fn receipt_of(
             .redemptions
             .iter()
             .zip(outcomes)
-            .map(|(Redemption { coupon, discount_minor }, outcome)| RedemptionOutcome {
-                coupon,
+            .map(|(redemption, outcome)| RedemptionOutcome {
+                coupon: redemption.coupon(),
+                offer: redemption.offer(),
                 outcome: outcome.name(),
-                discount_minor: *discount_minor,
+                discount_minor: redemption.discount_minor,
             })
             .collect(),
         coupons: shown(gifts),

@@ -8,7 +8,7 @@ use super::coupon_facts::{self, Coupons, Uses};
 use super::fold::SalesToVoid;
 use super::leases::{Purse, Want};
 use super::pass::{Pass, Route};
-use super::redeem::{counted_on, counting, drawn_on};
+use super::redeem::{Meant, counted_on, counting, drawn_on};
 use super::{Command, Job, facts};
 use crate::accounts::Hot;
 use crate::domain::basket::Redemption;
@@ -38,15 +38,19 @@ impl Pass<'_> {
         for route in routes {
             let Command::Record(swipe) = &jobs[route.job].command else { continue };
             let hot = accounts.get(&route.account_id);
-            for Redemption { coupon, .. } in &swipe.redemptions {
-                if let Some(code) = Code::parse(coupon) {
-                    let known = hot.and_then(|hot| hot.coupon(code));
-                    match known.filter(|it| !limited.contains(&it.offer_no)) {
-                        Some(coupon) => in_mind.insert(code, sabotage::coupon(coupon)).is_some(),
-                        None => brought.insert((code, route.account_id)),
-                    };
-                } else if let Some(offer) = self.snapshot.offer_shared_as(coupon) {
-                    shared.insert((route.account_id, offer.offer_no));
+            for redemption in &swipe.redemptions {
+                match Meant::by(redemption, self.snapshot) {
+                    Meant::Coupon(code) => {
+                        let known = hot.and_then(|hot| hot.coupon(code));
+                        match known.filter(|it| !limited.contains(&it.offer_no)) {
+                            Some(it) => in_mind.insert(code, sabotage::coupon(it)).is_some(),
+                            None => brought.insert((code, route.account_id)),
+                        };
+                    }
+                    Meant::Use(offer) => {
+                        shared.insert((route.account_id, offer.offer_no));
+                    }
+                    Meant::Nothing => {}
                 }
             }
         }
@@ -54,13 +58,11 @@ impl Pass<'_> {
         for (job, (sale, _)) in sales {
             let of_job = routes.iter().find(|route| route.job == *job);
             let fact = of_job.and_then(|route| route.recorded.as_ref());
+            let Some(fact) = fact else { continue };
             let used = |(at, redemption): (usize, &Redemption)| {
-                let code = Code::parse(&redemption.coupon);
-                code.or_else(|| Some(Code::of_use(fact?.account_id, fact?.version, at)))
+                (Code::of_redemption(redemption, fact.account_id, fact.version, at), 0)
             };
-            let redemptions = sale.record()?.redemptions;
-            let used = redemptions.iter().enumerate().filter_map(used);
-            brought.extend(used.map(|code| (code, 0)));
+            brought.extend(sale.record()?.redemptions.iter().enumerate().map(used));
             brought.extend(receipt::coupons_on(&sale.receipt)?.into_iter().map(|code| (code, 0)));
         }
         let brought: Vec<(Code, i64)> = brought.into_iter().collect();
@@ -135,17 +137,19 @@ impl Pass<'_> {
             let Command::Record(swipe) = &job.command else { continue };
             for redemption in &swipe.redemptions {
                 let value = redemption.discount_minor.max(0);
-                let Some(code) = Code::parse(&redemption.coupon) else {
-                    if let Some(offer) = self.snapshot.offer_shared_as(&redemption.coupon) {
+                match Meant::by(redemption, self.snapshot) {
+                    Meant::Coupon(code) => {
+                        let most = largest.entry(code).or_insert((value, job));
+                        *most = if most.0 < value { (value, job) } else { *most };
+                    }
+                    Meant::Use(offer) => {
                         let store_no = job.workstation.store_no;
                         let (no, counts) = (offer.offer_no, Counts::Value);
                         want(Some(offer.budgets.of(no, Some(store_no), counts)), value);
                         want(Some(counting(offer, store_no)), 1);
                     }
-                    continue;
-                };
-                let most = largest.entry(code).or_insert((value, job));
-                *most = if most.0 < value { (value, job) } else { *most };
+                    Meant::Nothing => {}
+                }
             }
         }
         for (code, (value, job)) in largest {

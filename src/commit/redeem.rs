@@ -14,16 +14,39 @@ use super::leases::Spending;
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::domain::account::State;
-use crate::domain::basket::{Redemption, Swipe};
+use crate::domain::basket::{Ground, Redemption, Swipe};
 use crate::domain::boost::Boost;
 use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
-use crate::domain::coupon::{self, Code, Coupon, Open, Used};
+use crate::domain::coupon::{self, Code, Coupon, Open, USE_DAY, Used};
 use crate::domain::offer::{Basket, Definition, Earlier, Offer};
 use crate::domain::selection::showcase::{Bound, Choice, Lot, Noted, Why};
 use crate::receipt::CouponOut;
 
-/// What became of the coupons of a swipe.
+/// What a till means by a redemption.
+pub(super) enum Meant<'a> {
+    /// A coupon, whether it was ever issued or not.
+    Coupon(Code),
+    /// One use more of an offer that is everybody's.
+    Use(&'a Offer),
+    /// Nothing that there is.
+    Nothing,
+}
+
+impl<'a> Meant<'a> {
+    pub(super) fn by(redemption: &Redemption, snapshot: &'a Snapshot) -> Self {
+        let offer = match &redemption.ground {
+            Ground::Coupon(text) => match Code::parse(text) {
+                Some(code) => return Self::Coupon(code),
+                None => snapshot.offer_shared_as(text),
+            },
+            Ground::Offer(name) => snapshot.automatic_offer(name),
+        };
+        offer.map_or(Self::Nothing, Self::Use)
+    }
+}
+
+/// What became of the redemptions of a swipe.
 pub(super) struct Taken {
     /// In the till's order.
     pub(super) outcomes: Vec<coupon::Outcome>,
@@ -55,7 +78,7 @@ impl Fold<'_> {
     /// Whether a coupon of this swipe is changed in this batch by another account, as by the void
     /// of a sale of an account that was merged: nobody knows yet whether that will move.
     pub(super) fn must_wait(&self, swipe: &Swipe) -> bool {
-        let codes = swipe.redemptions.iter().filter_map(|it| Code::parse(&it.coupon));
+        let codes = swipe.redemptions.iter().filter_map(|it| Code::parse(it.coupon()?));
         codes.into_iter().any(|code| self.batch.is_changed_elsewhere(code))
     }
 
@@ -72,24 +95,30 @@ impl Fold<'_> {
     ) -> Taken {
         let outcomes = vec![coupon::Outcome::Unknown; swipe.redemptions.len()];
         let mut taken = Taken { outcomes, over: Over::default(), boosts: Vec::new() };
-        let (snapshot, by) = (self.snapshot, hot.account.account_id);
-        let customer = (hot.account.state != State::House).then_some(by);
-        // Offers of those that count.
-        let mut before: Vec<&Offer> = Vec::new();
+        let (snapshot, by, state) = (self.snapshot, hot.account.account_id, hot.account.state);
+        // Offers of those that count, with what the till gave.
+        let mut before: Vec<(&Offer, i64)> = Vec::new();
         for at in self.by_priority(&swipe.redemptions) {
-            let Redemption { coupon: text, discount_minor } = &swipe.redemptions[at];
+            let redemption = &swipe.redemptions[at];
             let presented =
-                self.presented(text, Code::of_use(by, version, at), (by, version), basket);
+                self.presented(redemption, Code::of_use(by, version, at), (by, version), basket);
             let offer = presented.as_ref().and_then(|coupon| snapshot.offer(coupon.offer_no));
             let earlier = offer.map(|offer| self.earlier(offer, by, basket, &before));
-            let (earlier, gave) = (earlier.unwrap_or_default(), *discount_minor);
+            let (earlier, gave) = (earlier.unwrap_or_default(), redemption.discount_minor);
+            // Whoever has found a card is no customer, but what waits on it may be theirs.
+            let is_customer = match state {
+                State::House => false,
+                State::Blocked => !offer.is_some_and(Offer::is_automatic),
+                _ => true,
+            };
+            let customer = is_customer.then_some(by);
             let known = presented.as_ref();
             let outcome = coupon::decide(known, offer, customer, basket, &earlier, gave);
             taken.outcomes[at] = outcome;
             let Some(coupon) = presented.filter(|_| outcome.uses()) else { continue };
             hot.lose(coupon.code);
             if let Some(offer) = offer.filter(|_| outcome.counts()) {
-                before.push(offer);
+                before.push((offer, gave));
                 taken.boosts.extend(offer.boost(basket, at));
             }
             let taking = Taking { by, version, outcome, value: gave.max(0) };
@@ -102,18 +131,19 @@ impl Fold<'_> {
         taken
     }
 
-    /// The coupon that a till means: one that was issued, or one use more of a shared code.
+    /// The coupon that a till means: one that was issued, or one use more of what is everybody's.
     fn presented(
         &self,
-        text: &str,
+        redemption: &Redemption,
         of_use: Code,
         (by, version): (i64, i64),
         basket: &Basket<'_>,
     ) -> Option<Coupon> {
-        if let Some(code) = Code::parse(text) {
-            return self.coupons.get(&code).cloned();
-        }
-        let offer = self.snapshot.offer_shared_as(text)?;
+        let offer = match Meant::by(redemption, self.snapshot) {
+            Meant::Coupon(code) => return self.coupons.get(&code).cloned(),
+            Meant::Use(offer) => offer,
+            Meant::Nothing => return None,
+        };
         let Definition { since, until, .. } = offer.definition;
         let date = basket.business_date;
         let validity = (since.unwrap_or(date), until.unwrap_or(date));
@@ -122,16 +152,25 @@ impl Fold<'_> {
 
     /// What counted before a coupon of an offer: by the account, as far as the offer asks, and in
     /// this very swipe.
-    fn earlier(&self, offer: &Offer, by: i64, basket: &Basket<'_>, before: &[&Offer]) -> Earlier {
+    fn earlier(
+        &self,
+        offer: &Offer,
+        by: i64,
+        basket: &Basket<'_>,
+        before: &[(&Offer, i64)],
+    ) -> Earlier {
+        let same = || before.iter().filter(|(it, _)| it.offer_no == offer.offer_no);
+        let given: i64 = same().map(|(_, gave)| gave).sum();
         let used = self.uses.get(&(by, offer.offer_no)).map_or(&[][..], Vec::as_slice);
         let is_of_day = |used: &&Used| used.on == basket.business_date;
         let counting = counting(offer, basket.store_no);
         Earlier {
             by_account: used.len(),
             on_day: used.iter().filter(is_of_day).count(),
-            in_swipe: before.iter().filter(|it| it.offer_no == offer.offer_no).count(),
-            of_group: before.iter().any(|other| offer.excludes(other)),
+            in_swipe: same().count(),
+            of_group: before.iter().any(|(other, _)| offer.excludes(other)),
             is_used_up: !self.workbench.purse.covers(&counting, 1),
+            given_minor: if offer.is_automatic() { given } else { 0 },
         }
     }
 
@@ -159,13 +198,17 @@ impl Fold<'_> {
             let counted =
                 offer.filter(|_| !over_limit).map(|offer| counting(offer, basket.store_no));
             let counted = counted.and_then(|budgets| purse.plan(&budgets, 1));
+            let (actor, valid_from, valid_until) = match offer.is_some_and(Offer::is_automatic) {
+                true => ("automatic", USE_DAY, USE_DAY),
+                false => ("shared-code", valid_from, valid_until),
+            };
             self.batch.issue_coupon(CouponIssue {
                 code,
                 version,
                 offer_no,
                 valid_from,
                 valid_until,
-                actor: "shared-code".to_owned(),
+                actor: actor.to_owned(),
                 why: Why::GIVEN,
                 spending: counted.unwrap_or_default(),
                 used: Some(CouponUse {
@@ -208,11 +251,13 @@ impl Fold<'_> {
     /// Places of redemptions, in the order in which they are decided.
     fn by_priority(&self, redemptions: &[Redemption]) -> Vec<usize> {
         let priority = |at: &usize| {
-            let text = &redemptions[*at].coupon;
-            let issued = Code::parse(text).and_then(|code| self.coupons.get(&code));
-            let offer = match issued {
-                Some(coupon) => self.snapshot.offer(coupon.offer_no),
-                None => self.snapshot.offer_shared_as(text),
+            let offer = match Meant::by(&redemptions[*at], self.snapshot) {
+                Meant::Coupon(code) => {
+                    let issued = self.coupons.get(&code);
+                    issued.and_then(|coupon| self.snapshot.offer(coupon.offer_no))
+                }
+                Meant::Use(offer) => Some(offer),
+                Meant::Nothing => None,
             };
             Reverse(offer.map_or(0, Offer::priority))
         };
@@ -302,11 +347,11 @@ impl Fold<'_> {
     }
 
     /// Offers of which a customer holds a coupon. What was used with this very basket counts as
-    /// held: it is not given back at once.
+    /// held: it is not given back at once. What is everybody's is nothing to hold.
     fn held(&self, hot: &Hot, date: Date, version: i64) -> Vec<i32> {
         let here = (version, hot.account.account_id);
         let used = self.coupons.values();
-        let used = used.filter(|coupon| (coupon.changed_version, coupon.changed_by) == here);
+        let used = used.filter(|it| (it.changed_version, it.changed_by) == here && !it.is_use());
         let used = used.map(|coupon| coupon.offer_no);
         let mut held: Vec<i32> =
             hot.open_on(date).map(|coupon| coupon.offer_no).chain(used).collect();
@@ -351,7 +396,7 @@ impl Fold<'_> {
             let used = self.uses.get_mut(&(coupon.changed_by, coupon.offer_no));
             used.into_iter().for_each(|used| used.retain(|it| it.code != coupon.code));
             let Coupon { code, offer_no, valid_from, valid_until, .. } = *coupon;
-            // A use of a shared code is gone; what was issued to somebody is there again.
+            // A use of what is everybody's is gone; what was issued to somebody is there again.
             if coupon.state == coupon::State::Redeemed && !coupon.is_use() {
                 coupon.state = coupon::State::Issued;
                 // That of a merged account, or of a pool, is looked up by its code only.
@@ -391,7 +436,7 @@ struct Taking {
     value: i64,
 }
 
-/// The budgets that count the uses of a shared code in a store; none for other offers.
+/// The budgets that count the uses of what is everybody's in a store; none for other offers.
 pub(super) fn counting(offer: &Offer, store_no: u32) -> Vec<(Key, i64)> {
     match offer.is_shared() {
         true => offer.budgets.of(offer.offer_no, Some(store_no), Counts::Coupons),
@@ -420,7 +465,7 @@ pub(super) fn drawn_on(snapshot: &Snapshot, coupon: &Coupon, job: &Job) -> Optio
     Some(offer.budgets.of(coupon.offer_no, store_no, Counts::Value))
 }
 
-/// The budgets that count a redeemed coupon as one use of a shared code, where this job's sale was.
+/// The budgets that count a redeemed coupon as one use of what is everybody's, where this job's sale was.
 /// None when its offer is not known here.
 pub(super) fn counted_on(
     snapshot: &Snapshot,

@@ -226,7 +226,7 @@ fn learnt(snapshot: &Snapshot, sales: &[Sale]) -> Result<(Profile, Option<Record
     let (mut profile, mut last) = (Profile::default(), None);
     for sale in sales {
         let record = decoded(sale)?;
-        let (sold, redemptions) = (record.sold(), record.redemptions.len());
+        let (sold, redemptions) = (record.sold(), record.coupons());
         let visit = snapshot.visit(sale.workstation_no, sale.business_date, sale.occurred_at);
         let total_minor = sale.total_minor;
         profile.learn(&Visit { total_minor, redemptions, sold: &sold, ..visit });

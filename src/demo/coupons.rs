@@ -8,7 +8,7 @@ use jiff::civil::Date;
 use serde::Deserialize;
 
 use crate::catalogue::{Snapshot, Workstation};
-use crate::domain::basket::{LineKind, Redemption, Swipe};
+use crate::domain::basket::{Ground, LineKind, Redemption, Swipe};
 use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 
@@ -60,7 +60,8 @@ impl Wallets {
             let discount_minor = worth_minor.min(line.net_minor());
             line.discount_minor += discount_minor;
             swipe.total_minor -= discount_minor;
-            swipe.redemptions.push(Redemption { coupon: coupon.clone(), discount_minor });
+            let ground = Ground::Coupon(coupon.clone());
+            swipe.redemptions.push(Redemption { ground, discount_minor });
             false
         });
     }

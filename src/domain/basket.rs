@@ -44,7 +44,7 @@ pub struct Swipe {
     pub adjustments: Vec<Adjustment>,
     /// What the customer paid, in minor units; may be negative.
     pub total_minor: i64,
-    /// Coupons that the till took.
+    /// What the till gave for coupons, and for offers that are everybody's with a card.
     pub redemptions: Vec<Redemption>,
     /// Points that the till took as payment.
     pub points_spent: i64,
@@ -157,13 +157,55 @@ impl AdjustmentKind {
     ];
 }
 
-/// A coupon that the till took.
+/// Something for which the till gave a discount.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Redemption {
-    /// Its code, as scanned.
-    pub coupon: String,
+    /// What that was.
+    pub ground: Ground,
     /// What the till gave for it, in minor units, ≥ 0.
     pub discount_minor: i64,
+}
+
+/// What a till gives a discount for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// A coupon that it took: its code, as scanned.
+    Coupon(String),
+    /// An offer that is everybody's with a card: what people call it.
+    Offer(String),
+}
+
+impl Ground {
+    /// How messages call it, and what it is called.
+    fn named(&self) -> (&'static str, &str) {
+        match self {
+            Self::Coupon(code) => ("coupon", code),
+            Self::Offer(name) => ("offer", name),
+        }
+    }
+}
+
+impl Redemption {
+    /// The code of the coupon, as scanned; none where it is an offer that needs none.
+    pub fn coupon(&self) -> Option<&str> {
+        match &self.ground {
+            Ground::Coupon(code) => Some(code),
+            Ground::Offer(_) => None,
+        }
+    }
+
+    /// The name of the offer that needs no coupon; none where it is a coupon.
+    pub fn offer(&self) -> Option<&str> {
+        match &self.ground {
+            Ground::Coupon(_) => None,
+            Ground::Offer(name) => Some(name),
+        }
+    }
+}
+
+/// How many coupons are among redemptions: what everybody gets says nothing about a customer.
+pub fn coupons_among(redemptions: &[Redemption]) -> usize {
+    redemptions.iter().filter(|redemption| redemption.coupon().is_some()).count()
 }
 
 /// A rule of the message that a swipe breaks.
@@ -209,9 +251,10 @@ impl Swipe {
             );
         }
         for (at, redemption) in self.redemptions.iter().enumerate() {
+            let (field, text) = redemption.ground.named();
             findings.require(
-                is_text(&redemption.coupon, 64),
-                format_args!("/redemptions/{at}/coupon"),
+                is_text(text, 64),
+                format_args!("/redemptions/{at}/{field}"),
                 "1 to 64 printable characters",
             );
             findings.require(
@@ -267,7 +310,7 @@ impl Swipe {
         self.operator_id.as_deref().is_some_and(text)
             || self.lines.iter().any(|line| payment_card::found_in(&line.sku, Field::Sku))
             || self.lines.iter().any(sold_on)
-            || self.redemptions.iter().any(|redemption| text(&redemption.coupon))
+            || self.redemptions.iter().any(|redemption| text(redemption.ground.named().1))
     }
 
     fn sum_minor(&self) -> i64 {
@@ -357,7 +400,9 @@ mod tests {
             swipe(vec![line(1, LineKind::Sale, -1, 0), line(1, LineKind::Sale, 1, -1)], 0);
         bad.lines.push(line(0, LineKind::Sale, AMOUNT_MINOR_MAX + 1, 0));
         bad.lines.push(Line { sku: "a\u{0}b".into(), ..line(4, LineKind::Sale, 0, 0) });
-        bad.redemptions.push(Redemption { coupon: String::new(), discount_minor: -1 });
+        let (coupon, offer) = (Ground::Coupon(String::new()), Ground::Offer("a".repeat(65)));
+        bad.redemptions.push(Redemption { ground: coupon, discount_minor: -1 });
+        bad.redemptions.push(Redemption { ground: offer, discount_minor: 0 });
         bad.points_spent = -1;
         bad.points_value_minor = -1;
         assert_eq!(
@@ -371,6 +416,7 @@ mod tests {
                 "/lines/3/sku",
                 "/redemptions/0/coupon",
                 "/redemptions/0/discount_minor",
+                "/redemptions/1/offer",
                 "/points_spent",
                 "/points_value_minor",
             ]
@@ -409,8 +455,10 @@ mod tests {
         let mut in_sku = clean.clone();
         in_sku.lines[0].sku.clone_from(&number);
         assert!(in_sku.holds_payment_card());
-        let redemptions = vec![Redemption { coupon: number, discount_minor: 0 }];
-        assert!(Swipe { redemptions, ..clean.clone() }.holds_payment_card());
+        for ground in [Ground::Coupon(number.clone()), Ground::Offer(number)] {
+            let redemptions = vec![Redemption { ground, discount_minor: 0 }];
+            assert!(Swipe { redemptions, ..clean.clone() }.holds_payment_card());
+        }
         let swipe = "4111111111111111/01/2026-03-10/1".parse().expect("a name");
         let sold_on = Some(SoldOn { swipe, line: 1 });
         let lines = vec![line(1, LineKind::Return { sold_on }, 0, 0)];

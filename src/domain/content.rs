@@ -7,7 +7,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::basket::{LineKind, Swipe};
+use super::basket::{Ground, LineKind, Swipe};
 use super::codec::Writer;
 
 /// Encoding byte and the first 16 bytes of the SHA-256 of the canonical content.
@@ -67,7 +67,14 @@ fn canonical(swipe: &Swipe) -> Vec<u8> {
     out.signed(swipe.total_minor);
     out.unsigned(swipe.redemptions.len() as u64);
     for redemption in &swipe.redemptions {
-        out.text(&redemption.coupon);
+        match &redemption.ground {
+            Ground::Coupon(code) => out.text(code),
+            // No coupon has an empty code.
+            Ground::Offer(name) => {
+                out.text("");
+                out.text(name);
+            }
+        }
         out.signed(redemption.discount_minor);
     }
     out.signed(swipe.points_spent);

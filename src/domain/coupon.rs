@@ -5,8 +5,9 @@
 
 use std::fmt;
 
-use jiff::civil::Date;
+use jiff::civil::{Date, date};
 
+use super::basket::{Ground, Redemption};
 use super::bucket;
 use super::offer::{Basket, Earlier, Offer};
 
@@ -27,9 +28,24 @@ impl Code {
         Self(number.cast_signed())
     }
 
-    /// The code under which the use of a shared code is kept: made of the account and the version
-    /// that used it, and of its place among the redemptions. Nobody can redeem it, so it may be
-    /// guessed.
+    /// The code under which is kept what a recorded redemption used: the coupon's own, or that of
+    /// the use ([`Code::of_use`]).
+    pub fn of_redemption(
+        redemption: &Redemption,
+        account_id: i64,
+        version: i64,
+        place: usize,
+    ) -> Self {
+        let own = match &redemption.ground {
+            Ground::Coupon(text) => Self::parse(text),
+            Ground::Offer(_) => None,
+        };
+        own.unwrap_or_else(|| Self::of_use(account_id, version, place))
+    }
+
+    /// The code under which the use of a shared code or of an automatic offer is kept: made of the
+    /// account and the version that used it, and of its place among the redemptions. Nobody can
+    /// redeem it, so it may be guessed.
     pub fn of_use(account_id: i64, version: i64, redemption: usize) -> Self {
         // splitmix64 (Steele, Lea, Flood 2014), each number folded into what those before made.
         let mixed = [account_id.cast_unsigned(), version.cast_unsigned(), redemption as u64]
@@ -196,7 +212,7 @@ impl Coupon {
         is_nobody(self.holder)
     }
 
-    /// Whether it is one use of a shared code.
+    /// Whether it is one use of a shared code or of an automatic offer.
     pub fn is_use(&self) -> bool {
         self.issued_version > 0 && self.issued_version == self.changed_version
     }
@@ -219,6 +235,11 @@ pub struct Used {
 
 /// For so many days after its last one a coupon bears on what its account is given.
 pub const REMEMBERED_DAYS: i32 = 84;
+
+/// The one day of a use of an automatic offer, as it is stored: it bears on nothing that its account
+/// is given, and a customer who comes often has hundreds of them. So it lies before all days that
+/// are kept in mind.
+pub const USE_DAY: Date = date(1970, 1, 1);
 
 /// So many coupons of an offer that ran out unused within [`REMEMBERED_DAYS`], and none that was
 /// used, and the offer is not given for a while: until the oldest of them is forgotten.
@@ -374,7 +395,7 @@ pub fn decide(
         Some(it) if !it.is_for(basket) => return Outcome::NotInBasket,
         Some(it) if !it.has_enough(basket) => return Outcome::BelowMinimum,
         Some(it) => match (it.is_within_limits(earlier), earlier.of_group) {
-            (true, false) => it.worth_minor(basket),
+            (true, false) => it.worth_minor(basket) - earlier.given_minor,
             _ if !gave => return Outcome::LimitReached,
             (false, _) => return Outcome::OverLimit,
             (true, true) => return Outcome::NotCombinable,

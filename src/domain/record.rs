@@ -4,7 +4,9 @@
 //! Enough to answer what a return takes back, to fold the profile again, and to decide the
 //! swipe anew; the amounts of money that reports sum up stand in columns of their own.
 
-use super::basket::{Adjustment, AdjustmentKind, EntryMethod, LineKind, Redemption, SoldOn, Swipe};
+use super::basket::{
+    self, Adjustment, AdjustmentKind, EntryMethod, Ground, LineKind, Redemption, SoldOn, Swipe,
+};
 use super::boost::Boosted;
 use super::codec::{DecodeError, Reader, Writer};
 use super::name::SwipeName;
@@ -30,7 +32,7 @@ pub struct Record {
     pub lines: Vec<RecordedLine>,
     /// What else moved the total.
     pub adjustments: Vec<Adjustment>,
-    /// Coupons that the till took.
+    /// What the till gave discounts for.
     pub redemptions: Vec<Redemption>,
     /// Points that the till took as payment.
     pub points_spent: i64,
@@ -49,6 +51,11 @@ impl Record {
     pub fn sold(&self) -> Vec<Product> {
         let sold = self.lines.iter().filter(|line| line.kind == LineKind::Sale);
         sold.map(|line| line.product).collect()
+    }
+
+    /// How many coupons the till took.
+    pub fn coupons(&self) -> usize {
+        basket::coupons_among(&self.redemptions)
     }
 }
 
@@ -87,6 +94,13 @@ const VALUE_DIFFERS: u8 = 8;
 const TIER: u8 = 16;
 const BOOSTED: u8 = 32;
 const EARNED: u8 = 64;
+const MORE: u8 = 128;
+
+/// In the further byte that [`MORE`] tells of: each redemption says what it names.
+const GROUNDS: u8 = 1;
+
+const COUPON: u8 = 0;
+const OFFER: u8 = 1;
 
 const RETURN: u8 = 1;
 const SOLD_ON: u8 = 2;
@@ -102,11 +116,13 @@ const PERIOD: u8 = 2;
 
 /// Encodes what is remembered of a swipe. `products` has the article of each line.
 ///
-/// What only programmes with tiers or caps and offers of points know has flags of its own: a
-/// version of the service that does not know those cannot load such a programme or offer either.
+/// What only programmes with tiers or caps, offers of points and offers without coupons know has
+/// flags of its own: a version of the service that does not know those cannot load such a
+/// programme or offer either.
 pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;
+    let has_grounds = swipe.redemptions.iter().any(|redemption| redemption.offer().is_some());
     out.byte(
         if swipe.entry_method.is_some() { HAS_ENTRY } else { 0 }
             | if swipe.offline { OFFLINE } else { 0 }
@@ -114,8 +130,12 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
             | if decided.value_differs { VALUE_DIFFERS } else { 0 }
             | if decided.before.tier_no > 0 { TIER } else { 0 }
             | if decided.boosted.is_empty() { 0 } else { BOOSTED }
-            | if decided.before.earned == EarnedBefore::default() { 0 } else { EARNED },
+            | if decided.before.earned == EarnedBefore::default() { 0 } else { EARNED }
+            | if has_grounds { MORE } else { 0 },
     );
+    if has_grounds {
+        out.byte(GROUNDS);
+    }
     if decided.before.tier_no > 0 {
         out.byte(decided.before.tier_no);
     }
@@ -177,7 +197,14 @@ pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8
     }
     out.unsigned(swipe.redemptions.len() as u64);
     for redemption in &swipe.redemptions {
-        out.text(&redemption.coupon);
+        let (kind, text) = match &redemption.ground {
+            Ground::Coupon(code) => (COUPON, code),
+            Ground::Offer(name) => (OFFER, name),
+        };
+        if has_grounds {
+            out.byte(kind);
+        }
+        out.text(text);
         out.signed(redemption.discount_minor);
     }
     if points {
@@ -213,6 +240,10 @@ fn encode_counted(out: &mut Writer, CountedOn { day, period }: CountedOn) {
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let mut from = Reader::new(bytes, ENCODING)?;
     let flags = from.byte()?;
+    let more = if flags & MORE == 0 { 0 } else { from.byte()? };
+    if more & !GROUNDS != 0 {
+        return Err(DecodeError::Damaged);
+    }
     let tier_no = if flags & TIER == 0 { 0 } else { from.byte()? };
     if tier_no >= TIER_NO_END {
         return Err(DecodeError::Damaged);
@@ -241,8 +272,14 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     let count = from.length(2)?;
     let mut redemptions = Vec::with_capacity(count);
     for _ in 0..count {
-        let coupon = from.text()?.to_owned();
-        redemptions.push(Redemption { coupon, discount_minor: from.signed()? });
+        let kind = if more & GROUNDS == 0 { COUPON } else { from.byte()? };
+        let text = from.text()?.to_owned();
+        let ground = match kind {
+            COUPON => Ground::Coupon(text),
+            OFFER => Ground::Offer(text),
+            _ => return Err(DecodeError::Damaged),
+        };
+        redemptions.push(Redemption { ground, discount_minor: from.signed()? });
     }
     let (points_spent, points_value_minor) = match flags & POINTS {
         0 => (0, 0),
@@ -374,7 +411,10 @@ mod tests {
             ],
             adjustments: vec![Adjustment { kind: AdjustmentKind::Rounding, amount_minor: -2 }],
             total_minor: -360,
-            redemptions: vec![Redemption { coupon: "7K2M".into(), discount_minor: 40 }],
+            redemptions: vec![
+                Redemption { ground: Ground::Coupon("7K2M".into()), discount_minor: 40 },
+                Redemption { ground: Ground::Offer("member-milk".into()), discount_minor: 80 },
+            ],
             points_spent: 30,
             points_value_minor: 25,
         };
@@ -430,5 +470,17 @@ mod tests {
         for end in 0..bytes.len() {
             assert!(decode(&bytes[..end]).is_err(), "cut at {end}");
         }
+        // The encoding, the flags, the further byte: with something in it that is not known.
+        let mut unknown = bytes.clone();
+        unknown[2] |= 2;
+        assert!(decode(&unknown).is_err());
+
+        // Without a redemption that names an offer nothing is different from what it was.
+        let mut before = swipe.clone();
+        before.redemptions.truncate(1);
+        let before = encode(&before, &products, &decision);
+        assert_eq!(before[1], bytes[1] & !MORE);
+        // The further byte; what each names; the second with its text and two bytes of money.
+        assert_eq!(before.len() + 1 + 2 + (1 + 11) + 2, bytes.len());
     }
 }

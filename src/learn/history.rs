@@ -86,7 +86,7 @@ pub(super) async fn read(
         if held_out_from.is_none_or(|day| sale.business_date < day) {
             history.sold_before.add(articles(), &mut room);
         }
-        walk.meet(&sale, &sold, record.redemptions.len());
+        walk.meet(&sale, &sold, record.coupons());
         step(1);
     }
     history.examples = walk.finish();

@@ -23,13 +23,13 @@ use crate::office::{Trace, audit_in};
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
-/// Coupons that have ended; of more than fit the latest.
+/// Coupons that have ended, uses of what is everybody's left out; of more than fit the latest.
 const COUPONS: &str = "
 -- learn::coupons
 SELECT code, account_id, issued_version, offer_no, valid_from, valid_until,
        state = 1 AS redeemed
 FROM coupon
-WHERE valid_until < $1::date AND state <> 2
+WHERE valid_until < $1::date AND state <> 2 AND changed_version <> issued_version
 ORDER BY valid_from DESC, code
 LIMIT $2::bigint";
 

@@ -251,7 +251,8 @@ impl Given {
         let boost = |it: &Boosted| snapshot.offer(it.offer_no)?.boost(&basket, it.redemption);
         let boosts: Vec<Boost> = record.boosted.iter().filter_map(boost).collect();
         let code_of = |redemption: usize| {
-            record.redemptions.get(redemption).map_or_else(String::new, |it| it.coupon.clone())
+            let coupon = record.redemptions.get(redemption).and_then(|it| it.coupon());
+            coupon.unwrap_or_default().to_owned()
         };
         let name_of = |offer_no| snapshot.offer(offer_no).map(|it| it.definition.offer.clone());
         let mut shares = Vec::new();

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use crate::catalogue::Workstation;
 use crate::domain::basket::{
-    Adjustment, AdjustmentKind, EntryMethod, Line, LineKind, Redemption, SoldOn, Swipe,
+    Adjustment, AdjustmentKind, EntryMethod, Ground, Line, LineKind, Redemption, SoldOn, Swipe,
 };
 use crate::domain::card::CardFormat;
 use crate::domain::name::{self, SEQUENCE_MAX, SwipeName};
@@ -76,7 +76,7 @@ pub struct SwipeIn<'a> {
     /// Lines less discounts, returns counted negative, and adjustments add up to it.
     #[schema(example = 117)]
     pub total_minor: i64,
-    /// Coupons that the till took.
+    /// What the till gave discounts for: coupons, and offers that everybody with a card gets.
     #[serde(borrow, default, deserialize_with = "objects")]
     #[schema(max_items = 100)]
     pub redemptions: Vec<RedemptionIn<'a>>,
@@ -152,15 +152,20 @@ pub struct AdjustmentIn<'a> {
     pub amount_minor: i64,
 }
 
-/// A coupon that the till took.
+/// A coupon that the till took, or an offer that everybody with a card gets: exactly one of them.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Redemption)]
 pub struct RedemptionIn<'a> {
-    /// Its code, as scanned.
-    #[serde(borrow)]
+    /// The coupon's code, as scanned.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     #[schema(max_length = 64, example = "7K2M9QXA4TRB3W")]
-    pub coupon: Cow<'a, str>,
+    pub coupon: Option<Cow<'a, str>>,
+    /// The offer's name, as `GET /v1/member-prices` tells it; once for all that it gives in the
+    /// transaction.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 64, example = "member-milk")]
+    pub offer: Option<Cow<'a, str>>,
     /// What the till gave for it, in minor units.
     #[schema(minimum = 0, example = 40)]
     pub discount_minor: i64,
@@ -297,10 +302,21 @@ impl SwipeIn<'_> {
                 ),
             }
         }
-        let redemption = |RedemptionIn { coupon, discount_minor }| Redemption {
-            coupon: Cow::into_owned(coupon),
-            discount_minor,
-        };
+        let mut redemptions = Vec::with_capacity(self.redemptions.len());
+        for (at, redemption) in self.redemptions.into_iter().enumerate() {
+            let RedemptionIn { coupon, offer, discount_minor } = redemption;
+            let ground = match (coupon, offer) {
+                (Some(code), None) => Ground::Coupon(code.into_owned()),
+                (None, Some(name)) => Ground::Offer(name.into_owned()),
+                (coupon, _) => {
+                    let field = if coupon.is_some() { "offer" } else { "coupon" };
+                    let detail = "exactly one of coupon and offer is required";
+                    invalid(format!("/redemptions/{at}/{field}"), detail);
+                    continue;
+                }
+            };
+            redemptions.push(Redemption { ground, discount_minor });
+        }
         let swipe = Swipe {
             name: SwipeName {
                 store_id: self.store_id.into_owned(),
@@ -317,7 +333,7 @@ impl SwipeIn<'_> {
             lines,
             adjustments,
             total_minor: self.total_minor,
-            redemptions: self.redemptions.into_iter().map(redemption).collect(),
+            redemptions,
             points_spent: self.points_spent,
             points_value_minor: self.points_value_minor,
         };

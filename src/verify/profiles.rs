@@ -44,7 +44,7 @@ impl History<'_> {
         let name = &row.name;
         let snapshot = &self.ledger.reference.snapshot;
         let visit = snapshot.visit(name.workstation_no, name.business_date, row.occurred_at);
-        let (sold, redemptions) = (record.sold(), record.redemptions.len());
+        let (sold, redemptions) = (record.sold(), record.coupons());
         let total_minor = row.total_minor;
         self.learning.profile.learn(&Visit { total_minor, redemptions, sold: &sold, ..visit });
     }

@@ -26,7 +26,8 @@ pub struct Definition {
     pub shared_code: Option<SharedCode>,
     /// What it gives.
     pub reward: Reward,
-    /// What it is for; nothing named: everything. Articles that the catalogue marks `no_discount`
+    /// What it is for; nothing named: everything, unless it is the price of what is
+    /// `automatic`. Articles that the catalogue marks `no_discount`
     /// or `sensitive` never are; those of an age-restricted department only when department,
     /// category, type or article is named here.
     #[serde(default, skip_serializing_if = "Articles::is_empty")]
@@ -63,9 +64,11 @@ pub struct Definition {
     /// Whether the till chooses it for customers whom it fits; if not, only people issue it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub at_the_till: bool,
-    /// For how many days a coupon counts, the one on which it is issued included.
+    /// For how many days a coupon counts, the one on which it is issued included. Only what is
+    /// `automatic`, and issues none, may leave it out.
+    #[serde(default, skip_serializing_if = "is_zero_days")]
     pub valid_days: u16,
-    /// The most that a till may give for it.
+    /// The most that a till may give for it; of what is `automatic`, in a transaction.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discount_max_minor: Option<i64>,
     /// Who pays, and how much of it.
@@ -95,6 +98,9 @@ pub enum Delivery {
     CodePool,
     /// As one code for everybody who has a card.
     SharedCode,
+    /// By itself, to everybody who has a card: a member price. Tills learn what there is with
+    /// `GET /v1/member-prices`, and name the offer in the swipe.
+    Automatic,
 }
 
 /// A code that everybody uses.
@@ -127,7 +133,8 @@ pub enum Reward {
         /// In minor units.
         amount_minor: i64,
     },
-    /// One article for a price.
+    /// One article for a price; of what is `automatic` every one of them, and what is sold by
+    /// weight for that price a unit.
     FixedPrice {
         /// In minor units.
         price_minor: i64,
@@ -139,7 +146,8 @@ pub enum Reward {
         /// 2 to 100.
         of: u8,
     },
-    /// Points, besides what the basket earns. The till gives nothing.
+    /// Points, besides what the basket earns. The till gives nothing. Not `automatic`: what
+    /// everybody earns is said by the programme.
     PointsBonus {
         /// 1 to 1,000,000.
         points: u32,
@@ -180,8 +188,9 @@ impl Weekday {
     }
 }
 
-/// How often the coupons of an offer count. A till has given the discount already, so a coupon
-/// beyond a limit is booked all the same, and marked.
+/// How often the coupons of an offer count; of what is `automatic`, how often a till may name it.
+/// A till has given the discount already, so what is beyond a limit is booked all the same, and
+/// marked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = OfferLimits)]
@@ -257,6 +266,11 @@ pub struct Funding {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero_days(days: &u16) -> bool {
+    *days == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]

@@ -1,11 +1,10 @@
 //! An offer: what people define, and the same ready to be applied to a basket.
 //!
-//! Owns the limits of a definition, and what a reward is worth at most. Names are resolved once,
-//! when a definition is compiled; nothing here knows where they come from.
+//! Owns the limits of a definition, and when and for what it counts. Names are resolved once, when
+//! a definition is compiled; nothing here knows where they come from.
 
 mod definition;
-
-use std::cmp::Reverse;
+mod worth;
 
 use jiff::civil::Date;
 
@@ -14,7 +13,6 @@ pub use self::definition::{
     Weekday,
 };
 use super::basket::{Line, LineKind};
-use super::boost::{Boost, Gives};
 use super::budget::{Budget, Budgets, Counts};
 use super::coupon::Code;
 use super::product::Product;
@@ -55,8 +53,11 @@ pub struct Earlier {
     pub in_swipe: usize,
     /// Whether another offer of its group counts in this transaction.
     pub of_group: bool,
-    /// Whether its shared code was used as often as it counts.
+    /// Whether it was used by everybody as often as it counts.
     pub is_used_up: bool,
+    /// What the till gave for it in this transaction already, in minor units, where all of that
+    /// is one discount.
+    pub given_minor: i64,
 }
 
 /// [`Articles`] by number.
@@ -134,10 +135,6 @@ impl Offer {
             amounts.into_iter().all(money),
             "minimum_basket_minor, minimum_quantity and discount_max_minor must lie within 0 to \
              1000000000",
-        )?;
-        limit(
-            (1..=3_660).contains(&definition.valid_days),
-            "valid_days must lie within 1 to 3660",
         )?;
         limit(
             definition.push.is_none_or(|push| (1..=9).contains(&push) && definition.at_the_till),
@@ -233,41 +230,24 @@ impl Offer {
             && thousandths >= i128::from(self.definition.minimum_quantity) * 1_000
     }
 
-    /// The most that a till may give for one coupon on a basket, in minor units. Percentages
-    /// are rounded up on each line, since tills round as they like. Nothing for points.
-    pub fn worth_minor(&self, basket: &Basket<'_>) -> i64 {
-        let amounts = self.lines(basket).map(|line| i128::from(line.amount_minor));
-        let worth = match self.definition.reward {
-            Reward::PercentOff { percent } => {
-                amounts.map(|amount| (amount * i128::from(percent) + 99) / 100).sum()
-            }
-            Reward::AmountOff { amount_minor } => amounts.sum::<i128>().min(amount_minor.into()),
-            Reward::FixedPrice { price_minor } => {
-                let dearest = self.lines(basket).map(price_of_one).max().unwrap_or(0);
-                (dearest - i128::from(price_minor)).max(0)
-            }
-            Reward::CheapestFree { of } => cheapest_free(self.lines(basket), of.into()),
-            Reward::PointsBonus { .. } | Reward::PointsMultiplier { .. } => 0,
-        };
-        let worth = i64::try_from(worth).unwrap_or(i64::MAX);
-        self.definition.discount_max_minor.map_or(worth, |most| worth.min(most))
-    }
-
-    /// The points that one coupon gives on a basket; none where it gives money. `redemption` is
-    /// its place among those that the till took.
-    pub fn boost(&self, basket: &Basket<'_>, redemption: usize) -> Option<Boost> {
-        let gives = match self.definition.reward {
-            Reward::PointsBonus { points } => Gives::Points(points),
-            Reward::PointsMultiplier { times_percent } => Gives::Times(times_percent),
-            _ => return None,
-        };
-        let lines = self.places(basket).map(|(at, _)| at).collect();
-        Some(Boost { redemption, offer_no: self.offer_no, gives, lines })
-    }
-
-    /// Whether each use of it is a coupon of its own: it has one code for everybody.
+    /// Whether each use of it is a coupon of its own, issued when it is used: it is everybody's,
+    /// by one code or with any card.
     pub fn is_shared(&self) -> bool {
-        self.definition.delivery == Delivery::SharedCode
+        self.definition.delivery == Delivery::SharedCode || self.is_automatic()
+    }
+
+    /// Whether everybody who has a card gets it, without a code.
+    pub fn is_automatic(&self) -> bool {
+        self.definition.delivery == Delivery::Automatic
+    }
+
+    /// Whether a till gives it on a day in a store, whatever is in the basket.
+    pub fn is_given(&self, business_date: Date, store_no: u32) -> bool {
+        let Definition { since, until, .. } = self.definition;
+        since.is_none_or(|since| since <= business_date)
+            && until.is_none_or(|until| business_date <= until)
+            && self.counts_on(business_date)
+            && self.counts_in(store_no)
     }
 
     /// What it is for.
@@ -294,7 +274,23 @@ impl Offer {
 /// Whether what a definition says of its coupons can be said of how they come to customers.
 fn delivery_is_sound(definition: &Definition, budgets: &Budgets) -> Result<(), OfferError> {
     let limit = |holds: bool, text| if holds { Ok(()) } else { Err(OfferError::Limit(text)) };
-    let Definition { delivery, shared_code, at_the_till, budget, .. } = definition;
+    let Definition { delivery, shared_code, at_the_till, budget, valid_days, .. } = definition;
+    let is_automatic = *delivery == Delivery::Automatic;
+    limit(
+        (1..=3_660).contains(valid_days) || is_automatic && *valid_days == 0,
+        "valid_days must lie within 1 to 3660",
+    )?;
+    let gives_points =
+        matches!(definition.reward, Reward::PointsBonus { .. } | Reward::PointsMultiplier { .. });
+    limit(
+        !is_automatic || !gives_points,
+        "reward must be money: points for everybody who has a card are a rule of the programme",
+    )?;
+    let is_price = matches!(definition.reward, Reward::FixedPrice { .. });
+    limit(
+        !is_automatic || !is_price || !definition.scope.is_empty(),
+        "scope must name the articles that have this price: without it everything would",
+    )?;
     limit(
         !at_the_till || *delivery == Delivery::Personal,
         "at_the_till must be left out: only personal coupons are chosen for customers",
@@ -356,29 +352,4 @@ fn reward_is_sound(reward: Reward) -> Result<(), OfferError> {
 fn number_of_group(name: &str) -> u64 {
     let byte = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, byte)
-}
-
-/// What one of a line costs, rounded up; all of it when less than one was sold.
-fn price_of_one(line: &Line) -> i128 {
-    let amount = i128::from(line.amount_minor);
-    let thousandths = i128::from(line.quantity.thousandths());
-    if thousandths <= 1_000 { amount } else { (amount * 1_000 + thousandths - 1) / thousandths }
-}
-
-/// Of every `of` pieces, the dearest first, the price of the cheapest. That is the most that any
-/// way of grouping them gives.
-fn cheapest_free<'a>(lines: impl Iterator<Item = &'a Line>, of: i128) -> i128 {
-    let mut pieces: Vec<(i128, i128)> = lines
-        .map(|line| match line.quantity.thousandths() {
-            weighed if weighed % 1_000 != 0 => (i128::from(line.amount_minor), 1),
-            thousandths => (price_of_one(line), i128::from(thousandths) / 1_000),
-        })
-        .collect();
-    pieces.sort_unstable_by_key(|(price, _)| Reverse(*price));
-    let (mut before, mut worth) = (0, 0);
-    for (price, count) in pieces {
-        worth += price * ((before + count) / of - before / of);
-        before += count;
-    }
-    worth
 }

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::a_swipe;
 use crate::domain::basket::{
-    Adjustment, AdjustmentKind, EntryMethod, Line, LineKind, Redemption, SoldOn, Swipe,
+    Adjustment, AdjustmentKind, EntryMethod, Ground, Line, LineKind, Redemption, SoldOn, Swipe,
 };
 use crate::domain::content;
 
@@ -34,7 +34,10 @@ fn full() -> Swipe {
         ],
         adjustments: vec![Adjustment { kind: AdjustmentKind::Tax, amount_minor: 9 }],
         total_minor: -349,
-        redemptions: vec![Redemption { coupon: "7K2M9QXA".into(), discount_minor: 40 }],
+        redemptions: vec![Redemption {
+            ground: Ground::Coupon("7K2M9QXA".into()),
+            discount_minor: 40,
+        }],
         points_spent: 0,
         points_value_minor: 0,
     }
@@ -103,7 +106,8 @@ fn every_other_field_is_content() {
         ("adjustment amount", |swipe| swipe.adjustments[0].amount_minor = -9),
         ("no adjustments", |swipe| swipe.adjustments.clear()),
         ("total_minor", |swipe| swipe.total_minor += 1),
-        ("coupon", |swipe| swipe.redemptions[0].coupon.push('0')),
+        ("coupon", |swipe| swipe.redemptions[0].ground = Ground::Coupon("7K2M9QXA0".into())),
+        ("offer", |swipe| swipe.redemptions[0].ground = Ground::Offer("7K2M9QXA".into())),
         ("coupon discount", |swipe| swipe.redemptions[0].discount_minor += 1),
         ("no redemptions", |swipe| swipe.redemptions.clear()),
         ("points_spent", |swipe| swipe.points_spent = 1),

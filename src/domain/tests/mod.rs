@@ -10,6 +10,7 @@ mod desk;
 mod earning;
 mod encodings;
 mod ledger;
+mod member_prices;
 mod offer;
 mod profile;
 mod programme;
@@ -27,7 +28,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::basket::{
-    Adjustment, AdjustmentKind, EntryMethod, Line, LineKind, Redemption, SoldOn, Swipe,
+    Adjustment, AdjustmentKind, EntryMethod, Ground, Line, LineKind, Redemption, SoldOn, Swipe,
 };
 use super::codec::date_of;
 use super::ledger::{LotKey, NEVER};
@@ -114,8 +115,12 @@ fn a_swipe() -> impl Strategy<Value = Swipe> {
     let kinds = AdjustmentKind::NAMES.map(|(_, kind)| kind);
     let adjustment = (select(kinds.to_vec()), -500_i64..500)
         .prop_map(|(kind, amount_minor)| Adjustment { kind, amount_minor });
-    let redemption = ("[A-Z0-9]{1,14}", 0_i64..500)
-        .prop_map(|(coupon, discount_minor)| Redemption { coupon, discount_minor });
+    let ground = prop_oneof![
+        3 => "[A-Z0-9]{1,14}".prop_map(Ground::Coupon),
+        1 => "[a-z0-9-]{1,14}".prop_map(Ground::Offer),
+    ];
+    let redemption = (ground, 0_i64..500)
+        .prop_map(|(ground, discount_minor)| Redemption { ground, discount_minor });
     let methods = EntryMethod::NAMES.map(|(_, method)| method);
     let parts = (a_name(), lines(a_kind()), vec(adjustment, 0..4), vec(redemption, 0..4));
     let texts = (option::of("[0-9]{13}"), option::of("[a-z é]{1,8}"));

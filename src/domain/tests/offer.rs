@@ -348,7 +348,7 @@ fn definitions_outside_their_limits_are_refused_with_what_to_do() {
     assert!(refused(|it| (it.since, it.until) = (Some(at(2)), Some(at(1)))).contains("until"));
     let unknown = Offer::compile(1, plain(|it| it.scope.brands = vec!["ACME".into()]), find);
     assert_eq!(unknown, Err(OfferError::NoSuchName(Level::Brand, "ACME".into())));
-    for field in ["\"delivery\": \"automatic\"", "\"delivery\": \"personal\", \"colour\": 1"] {
+    for field in ["\"delivery\": \"by-post\"", "\"delivery\": \"personal\", \"colour\": 1"] {
         let text = serde_json::to_string(&plain(|_| {})).expect("JSON");
         let text = text.replace("\"delivery\":\"personal\"", field);
         assert!(serde_json::from_str::<Definition>(&text).is_err(), "{field}");

@@ -53,10 +53,8 @@ const fn field(
     kind: Kind,
     meaning: &'static str,
 ) -> OfferColumn {
-    let required = matches!(
-        name.as_bytes(),
-        b"offer" | b"headline" | b"reward" | b"valid_days" | b"party" | b"share_percent"
-    );
+    let required =
+        matches!(name.as_bytes(), b"offer" | b"headline" | b"reward" | b"party" | b"share_percent");
     OfferColumn { column: Column { name, required, meaning }, pointer, kind }
 }
 
@@ -95,7 +93,7 @@ const FIELDS: &[OfferColumn] = &[
     field("since", "/since", Kind::Date, "first day, YYYY-MM-DD; empty: it has begun"),
     field("until", "/until", Kind::Date, "last day; empty: it has no end"),
     field("at_the_till", "/at_the_till", Kind::Flag, "true: the till gives it to whom it fits"),
-    field("valid_days", "/valid_days", Kind::Number, "days that a coupon counts, the first too"),
+    field("valid_days", "/valid_days", Kind::Number, "days that a coupon counts, 1 to 3660"),
     field("discount_max_minor", "/discount_max_minor", Kind::Number, "the most that it gives"),
     field("party", "/funding/party", Kind::Text, "who shares in the costs"),
     field("share_percent", "/funding/share_percent", Kind::Number, "their share, 0 to 100"),
@@ -470,7 +468,8 @@ mod tests {
              Big,G,percent-off,5,,,,7,chain,100,\n\
              ok,H,percent-off,5,,,,7,chain,100,\n\
              ok,H,percent-off,5,,,,7,chain,100,\n\
-             ,4111 1111 1111 1111,percent-off,5,,,,,chain,100,\n",
+             ,4111 1111 1111 1111,percent-off,5,,,,,chain,100,\n\
+             g,I,percent-off,5,,,,,chain,100,\n",
         );
         assert_eq!(
             findings,
@@ -486,7 +485,7 @@ mod tests {
              line 11, column offer: stands in line 10 already\n\
              line 12, column offer: must not be empty\n\
              line 12, column headline: holds what looks like a payment-card number; take it out\n\
-             line 12, column valid_days: must not be empty"
+             line 13, column valid_days: valid_days must lie within 1 to 3660"
         );
     }
 }

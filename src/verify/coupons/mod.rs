@@ -4,12 +4,14 @@
 
 pub(super) mod sql;
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use self::sql::{BudgetRow, CouponRow, PoolRow, UsedRow};
 use super::accounts::History;
 use super::findings::{Findings, Kind};
+use super::reference::Reference;
 use super::sql::SwipeRow;
+use crate::domain::basket::Redemption;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{Code, State};
 use crate::domain::offer::{Earlier, Offer};
@@ -28,16 +30,21 @@ impl History<'_> {
         }
         let transaction = |kind| swipes.iter().find(|row| row.kind == kind as i16);
         let sale = transaction(swipe::Kind::Sale);
-        let taken: HashSet<Code> = sale
+        let taken: HashMap<Code, Redemption> = sale
             .and_then(|row| record::decode(&row.record).ok())
             .into_iter()
             .flat_map(|record| record.redemptions)
             .enumerate()
-            .map(|(at, redemption)| {
-                let of_use = Code::of_use(self.account_id, version, at);
-                Code::parse(&redemption.coupon).unwrap_or(of_use)
-            })
+            .map(|(at, it)| (Code::of_redemption(&it, self.account_id, version, at), it))
             .collect();
+        // What needs no coupon is named by the till.
+        let is_taken = |code: &Code, offer_no: i32, reference: &Reference| {
+            let named = taken.get(code).map(Redemption::offer);
+            named.is_some_and(|name| {
+                let offer = name.map(|name| reference.snapshot.automatic_offer(name));
+                offer.is_none_or(|offer| offer.is_some_and(|it| it.offer_no == offer_no))
+            })
+        };
         self.limits(version, coupons);
         for coupon in coupons {
             self.draw(coupon, swipes);
@@ -63,7 +70,7 @@ impl History<'_> {
             let holds = coupon.in_order
                 && match state {
                     Some(State::Redeemed) => {
-                        taken.contains(&code)
+                        is_taken(&code, coupon.offer_no, &self.ledger.reference)
                             && coupon.redeemed_on == sale.map(|row| row.name.business_date)
                     }
                     Some(State::Issued) => transaction(swipe::Kind::Void).is_some(),
@@ -121,7 +128,7 @@ impl History<'_> {
         let workstation = sale.and_then(|it| ledger.reference.workstation(it.name.workstation_no));
         let store_no = workstation.map(|it| it.store_no);
         let offer = ledger.reference.snapshot.offer(coupon.offer_no);
-        // The void of a sale gives the use of a shared code back; what is too much is no use.
+        // The void of a sale gives a use of what is everybody's back; what is too much is none.
         let is_none = coupon.is_issue && (is_revoked || coupon.over_limit);
         if let Some(offer) = offer.filter(|it| !(it.is_shared() && is_none)) {
             for (key, _) in offer.budgets.of(offer.offer_no, store_no, counts) {
