@@ -31,6 +31,7 @@ pub mod programme;
 pub mod quarantine;
 pub mod receipt;
 pub mod replay;
+pub mod response;
 pub mod router;
 pub mod sabotage;
 pub mod sealing;

@@ -8,7 +8,7 @@ use prometheus::{
     Registry, TextEncoder,
 };
 
-use crate::domain::selection::showcase::Slot;
+use crate::domain::selection::showcase::Reason;
 
 /// Seconds: from a quarter of a millisecond to ten seconds.
 const LATENCY_BUCKETS: &[f64] = &[
@@ -84,10 +84,55 @@ pub struct Metrics {
     pub quarantined: IntCounter,
     /// Coupons that receipts brought.
     pub coupons_issued: IntCounter,
-    /// The same by what they were there for.
-    pub coupons_given: IntCounterVec,
+    /// The same by why they were chosen, in the order of [`Reason`].
+    coupons_given: Vec<IntCounter>,
     /// Coupons that were chosen and not given, since their accounts were held out.
     pub coupons_withheld: IntCounter,
+    /// Coupons that tills took and that counted, in the order of [`Origin`].
+    coupons_redeemed: [IntCounter; Origin::ALL.len()],
+    /// Offers that a customer was not given since their budgets had no room.
+    offers_without_room: IntCounter,
+    /// The same since their pace allowed no more.
+    offers_paced: IntCounter,
+}
+
+/// How a coupon came to the customer who uses it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A till chose it.
+    Till,
+    /// People issued it.
+    People,
+    /// It is a code of a pool, or one for everybody.
+    Code,
+    /// By an account that was merged into this one; or long ago, so that it is not kept in mind.
+    Inherited,
+}
+
+impl Origin {
+    const ALL: [Self; 4] = [Self::Till, Self::People, Self::Code, Self::Inherited];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Till => "till",
+            Self::People => "people",
+            Self::Code => "code",
+            Self::Inherited => "inherited",
+        }
+    }
+}
+
+/// What came of one choice of coupons.
+#[derive(Clone, Debug, Default)]
+pub struct Chosen {
+    /// Why the coupons were chosen that the receipt brings.
+    pub given: Vec<Reason>,
+    /// How many the hold-out kept back.
+    pub withheld: u64,
+    /// How many offers were left out for want of room in their budgets.
+    pub no_room: u64,
+    /// And how many for their pace.
+    pub paced: u64,
 }
 
 /// Seconds of the parts of a swipe.
@@ -145,6 +190,25 @@ impl Metrics {
             hits: lookups.with_label_values(&[cache, "hit"]),
             misses: lookups.with_label_values(&[cache, "miss"]),
         };
+        let given = counters(
+            &registry,
+            "tillside_coupons_given_total",
+            "Coupons that receipts brought, by what they were there for and why they were chosen.",
+            &["slot", "reason"],
+        );
+        let redeemed = counters(
+            &registry,
+            "tillside_coupons_redeemed_total",
+            "Coupons that tills took and that counted, by how they came to their customers.",
+            &["origin"],
+        );
+        let held_back = counters(
+            &registry,
+            "tillside_offers_held_back_total",
+            "Offers that customers were not given: their budgets had no room, or their pace allowed \
+             no more by that day.",
+            &["why"],
+        );
         let pool_connections = registered(
             &registry,
             prometheus::IntGaugeVec::new(
@@ -239,11 +303,11 @@ impl Metrics {
                 counters(
                     &registry,
                     "tillside_leases_total",
-                    "Leases of budgets: taken, refused as nothing is left, returned, reclaimed after they \
-                     ran out, lost under a statement.",
+                    "Leases of budgets: taken, refused as nothing is left or as the pace allows no more, \
+                     returned, reclaimed after they ran out, lost under a statement.",
                     &["event"],
                 ),
-                &["taken", "refused", "returned", "reclaimed", "lost"],
+                &["taken", "refused", "paced", "returned", "reclaimed", "lost"],
             ),
             redeemed_over_budget: counter(
                 &registry,
@@ -280,15 +344,14 @@ impl Metrics {
                 "tillside_coupons_issued_total",
                 "Coupons that receipts brought.",
             ),
-            coupons_given: from_zero(
-                counters(
-                    &registry,
-                    "tillside_coupons_given_total",
-                    "Coupons that receipts brought, by what they were there for.",
-                    &["slot"],
-                ),
-                &Slot::CHOSEN.map(Slot::name),
-            ),
+            coupons_given: Reason::ALL
+                .iter()
+                .map(|reason| given.with_label_values(&[reason.slot().name(), reason.name()]))
+                .collect(),
+            coupons_redeemed: Origin::ALL
+                .map(|origin| redeemed.with_label_values(&[origin.name()])),
+            offers_without_room: held_back.with_label_values(&["no-room"]),
+            offers_paced: held_back.with_label_values(&["pacing"]),
             coupons_withheld: counter(
                 &registry,
                 "tillside_coupons_withheld_total",
@@ -298,13 +361,23 @@ impl Metrics {
         }
     }
 
-    /// Counts what a receipt brought, and what the hold-out kept back.
-    pub fn count_gifts(&self, given: &[Slot], withheld: u64) {
+    /// Counts what a receipt brought, and what was kept back.
+    pub fn count_chosen(&self, chosen: &Chosen) {
+        let Chosen { given, withheld, no_room, paced } = chosen;
         self.coupons_issued.inc_by(given.len() as u64);
-        for slot in given {
-            self.coupons_given.with_label_values(&[slot.name()]).inc();
+        for reason in given {
+            self.coupons_given[*reason as usize].inc();
         }
-        self.coupons_withheld.inc_by(withheld);
+        self.coupons_withheld.inc_by(*withheld);
+        self.offers_without_room.inc_by(*no_room);
+        self.offers_paced.inc_by(*paced);
+    }
+
+    /// Counts coupons that a till took.
+    pub fn count_redeemed(&self, origins: &[Origin]) {
+        for origin in origins {
+            self.coupons_redeemed[*origin as usize].inc();
+        }
     }
 
     /// The text that Prometheus reads.

@@ -12,7 +12,9 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
-use crate::{account, card, decision, export, member_prices, offer, office, programme, swipe};
+use crate::{
+    account, card, decision, export, member_prices, offer, office, programme, response, swipe,
+};
 
 /// Routes, their documentation, and the edge around them.
 pub fn router(app: Arc<App>) -> Router {
@@ -88,4 +90,5 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(programme::http::check))
         .routes(routes!(programme::http::roll_back))
         .routes(routes!(export::http::accounts))
+        .routes(routes!(response::http::responses))
 }

@@ -57,7 +57,9 @@ SELECT taxon_no, level, name FROM taxon";
 /// Offers as people wrote them.
 const OFFERS: &str = "
 -- catalogue::offers
-SELECT offer_no, definition::text AS definition FROM offer ORDER BY offer_no";
+SELECT offer_no, definition::text AS definition,
+       (created_at AT TIME ZONE 'UTC')::date AS stored_on
+FROM offer ORDER BY offer_no";
 
 /// Since which epochs which models count.
 const MODELS_SINCE: &str = "
@@ -236,7 +238,13 @@ async fn load_offers(
     let statement = client.prepare(OFFERS).await.map_err(DbError::from)?;
     let rows = client.query(&statement, &[]).await.map_err(DbError::from)?;
     let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
-    snapshot.offers = offers_in(definitions, snapshot);
+    let mut offers = offers_in(definitions, snapshot);
+    for row in &rows {
+        if let Some(offer) = offers.get_mut(&row.get("offer_no")).and_then(Arc::get_mut) {
+            offer.stored_on = Some(row.get("stored_on"));
+        }
+    }
+    snapshot.offers = offers;
     for (offer_no, offer) in &snapshot.offers {
         let Definition { shared_code, limits, offer: name, .. } = &offer.definition;
         if let Some(SharedCode { code, .. }) = shared_code {

@@ -348,11 +348,11 @@ async fn draw(
     purse: &mut Purse,
 ) -> Result<Option<Vec<Spending>>, Error> {
     purse.begin(Instant::now());
-    // People are in no store.
+    // People are in no store, and know what they do: they are not held to a pace.
     let budgets = offer.budgets.of(offer.offer_no, None, Counts::Coupons);
     let need = i64::try_from(count).unwrap_or(i64::MAX);
     for (key, whole) in &budgets {
-        let want = Want { key: *key, whole: *whole, need, at_least: need };
+        let want = Want { key: *key, whole: *whole, need, at_least: need, pace: None };
         if purse.lacks(&want) {
             purse.put_away(*key);
             let closing = purse.closing(*key);
@@ -360,7 +360,7 @@ async fn draw(
             lease.into_iter().for_each(|lease| purse.put(lease));
         }
     }
-    Ok((0..count).map(|_| purse.plan(&budgets, 1)).collect())
+    Ok((0..count).map(|_| purse.plan(&budgets, 1, None)).collect())
 }
 
 async fn revoke(

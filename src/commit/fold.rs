@@ -30,10 +30,11 @@ use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::programme::Programme;
 use crate::domain::record;
-use crate::domain::selection::showcase::{Choice, ShowcaseRoom, Slot};
+use crate::domain::selection::showcase::{Choice, ShowcaseRoom};
 use crate::domain::standing;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::domain::tally::Counted;
+use crate::metrics::{Chosen, Origin};
 use crate::receipt::{
     self, Compressor, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt, account_text,
 };
@@ -49,10 +50,8 @@ pub(super) struct Decided {
     pub(super) voided: bool,
     pub(super) value_differs: bool,
     pub(super) over: Over,
-    /// What the coupons are for that the receipt brings.
-    pub(super) given: Vec<Slot>,
-    /// How many the hold-out kept back.
-    pub(super) withheld: u64,
+    pub(super) origins: Vec<Origin>,
+    pub(super) chosen: Chosen,
 }
 
 impl Decided {
@@ -198,7 +197,7 @@ impl Fold<'_> {
             _ => Gifts::default(),
         };
         let (programme, outcomes) = (&epoch.programme, &*taken.outcomes);
-        let Gifts { given, withheld, decision: noted } = gifts;
+        let Gifts { given, counted: chosen, decision: noted } = gifts;
         let answer = receipt_of(swipe, kind, &decision, outcomes, &given, programme, self.now);
         let content = content::hash(swipe);
         match &route.recorded {
@@ -232,8 +231,7 @@ impl Fold<'_> {
         self.batch.entries(version, business_date, &decision.entries);
         let (job, account_id) = (route.job, hot.account.account_id);
         let (voided, value_differs) = (kind == Kind::SaleAfterVoid, decision.value_differs);
-        let over = taken.over;
-        let given = given.iter().map(|(_, choice)| choice.why.slot).collect();
+        let (over, origins) = (taken.over, taken.origins);
         self.decided.push(Decided {
             job,
             account_id,
@@ -241,8 +239,8 @@ impl Fold<'_> {
             voided,
             value_differs,
             over,
-            given,
-            withheld,
+            origins,
+            chosen,
         });
         hot.account = decision.account;
     }
@@ -379,8 +377,8 @@ impl Fold<'_> {
             voided: true,
             value_differs: false,
             over: Over::default(),
-            given: Vec::new(),
-            withheld: 0,
+            origins: Vec::new(),
+            chosen: Chosen::default(),
         });
         hot.account = decision.account;
     }

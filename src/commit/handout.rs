@@ -165,7 +165,7 @@ async fn hand_out(
                     Some(_) => given.before += 1,
                     None => {
                         let budgets = offer.budgets.of(offer.offer_no, None, Counts::Coupons);
-                        let Some(spending) = purse.plan(&budgets, 1) else {
+                        let Some(spending) = purse.plan(&budgets, 1, None) else {
                             given.budget_spent += 1;
                             continue;
                         };
@@ -215,7 +215,7 @@ async fn take_leases<'a>(
     for offer in offers {
         // People are in no store.
         for (key, whole) in offer.budgets.of(offer.offer_no, None, Counts::Coupons) {
-            let want = Want { key, whole, need: 1, at_least: 1 };
+            let want = Want { key, whole, need: 1, at_least: 1, pace: None };
             if purse.lacks(&want) {
                 purse.put_away(key);
                 let closing = purse.closing(key);

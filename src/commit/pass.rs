@@ -178,7 +178,8 @@ impl Pass<'_> {
         }
         for decided in decided {
             if moved.contains(&decided.account_id) {
-                metrics.count_gifts(&decided.given, decided.withheld);
+                metrics.count_chosen(&decided.chosen);
+                metrics.count_redeemed(&decided.origins);
                 metrics.points_value_differs.inc_by(decided.value_differs.into());
                 metrics.redeemed_over_budget.inc_by(decided.over.budget);
                 metrics.redeemed_over_limit.inc_by(decided.over.limit);

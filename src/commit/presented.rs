@@ -124,8 +124,8 @@ impl Pass<'_> {
         let mut wants: HashMap<Key, Want> = HashMap::new();
         let mut want = |budgets: Option<Vec<(Key, i64)>>, amount: i64| {
             for (key, whole) in budgets.into_iter().flatten() {
-                let want =
-                    wants.entry(key).or_insert(Want { key, whole, need: 0, at_least: amount });
+                let none = Want { key, whole, need: 0, at_least: amount, pace: None };
+                let want = wants.entry(key).or_insert(none);
                 want.need = want.need.saturating_add(amount);
                 want.at_least = want.at_least.min(amount);
             }

@@ -20,7 +20,8 @@ use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{self, Code, Coupon, Open, USE_DAY, Used};
 use crate::domain::offer::{Basket, Definition, Earlier, Offer};
-use crate::domain::selection::showcase::{Bound, Choice, Lot, Noted, Why};
+use crate::domain::selection::showcase::{Bound, Choice, Lot, Moment, Noted, Why};
+use crate::metrics::{Chosen, Origin};
 use crate::receipt::CouponOut;
 
 /// What a till means by a redemption.
@@ -47,10 +48,13 @@ impl<'a> Meant<'a> {
 }
 
 /// What became of the redemptions of a swipe.
+#[derive(Default)]
 pub(super) struct Taken {
     /// In the till's order.
     pub(super) outcomes: Vec<coupon::Outcome>,
     pub(super) over: Over,
+    /// How those that are used up came to their customers.
+    pub(super) origins: Vec<Origin>,
     /// The points that they give.
     pub(super) boosts: Vec<Boost>,
 }
@@ -68,8 +72,7 @@ pub(super) struct Over {
 #[derive(Default)]
 pub(super) struct Gifts {
     pub(super) given: Vec<(Code, Choice)>,
-    /// How many the hold-out kept back.
-    pub(super) withheld: u64,
+    pub(super) counted: Chosen,
     /// [`Noted`] as it is stored; nothing when no choice was made.
     pub(super) decision: Vec<u8>,
 }
@@ -94,7 +97,7 @@ impl Fold<'_> {
         basket: &Basket<'_>,
     ) -> Taken {
         let outcomes = vec![coupon::Outcome::Unknown; swipe.redemptions.len()];
-        let mut taken = Taken { outcomes, over: Over::default(), boosts: Vec::new() };
+        let mut taken = Taken { outcomes, ..Taken::default() };
         let (snapshot, by, state) = (self.snapshot, hot.account.account_id, hot.account.state);
         // Offers of those that count, with what the till gave.
         let mut before: Vec<(&Offer, i64)> = Vec::new();
@@ -116,6 +119,7 @@ impl Fold<'_> {
             let outcome = coupon::decide(known, offer, customer, basket, &earlier, gave);
             taken.outcomes[at] = outcome;
             let Some(coupon) = presented.filter(|_| outcome.uses()) else { continue };
+            taken.origins.push(origin_of(hot, &coupon, version));
             hot.lose(coupon.code);
             if let Some(offer) = offer.filter(|_| outcome.counts()) {
                 before.push((offer, gave));
@@ -188,7 +192,7 @@ impl Fold<'_> {
         // An offer that is not known here has no budget that could be asked.
         let of_value =
             |it: &Offer| it.budgets.of(it.offer_no, Some(basket.store_no), Counts::Value);
-        let spending = offer.and_then(|offer| purse.plan(&of_value(offer), value));
+        let spending = offer.and_then(|offer| purse.plan(&of_value(offer), value, None));
         let over_budget = spending.is_none();
         let (spending, on) = (spending.unwrap_or_default(), basket.business_date);
         let over_value = outcome == coupon::Outcome::OverValue;
@@ -197,7 +201,7 @@ impl Fold<'_> {
         if coupon.issued_version == version {
             let counted =
                 offer.filter(|_| !over_limit).map(|offer| counting(offer, basket.store_no));
-            let counted = counted.and_then(|budgets| purse.plan(&budgets, 1));
+            let counted = counted.and_then(|budgets| purse.plan(&budgets, 1, None));
             let (actor, valid_from, valid_until) = match offer.is_some_and(Offer::is_automatic) {
                 true => ("automatic", USE_DAY, USE_DAY),
                 false => ("shared-code", valid_from, valid_until),
@@ -297,8 +301,11 @@ impl Fold<'_> {
             ..Noted::default()
         };
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
-        let moment = noted.moment(basket, Lot::of(&swipe.name));
+        // What is known of the pace of offers; of that only what mattered is noted.
+        let paced = purse.paced(basket.store_no, date);
+        let moment = Moment { paced: &paced, ..noted.moment(basket, Lot::of(&swipe.name)) };
         let chosen = showcase.choose(profile, &moment, room);
+        noted.paced = room.paced().to_vec();
         let bucket = bucket::of_account(account_id);
         let codes = job.random.into_iter().map(|random| Code::new(bucket, random));
         let mut gifts = Gifts::default();
@@ -311,7 +318,7 @@ impl Fold<'_> {
             }
             let budgets = offer.budgets.of(offer_no, Some(basket.store_no), Counts::Coupons);
             // Without a lease in hand it is not given; the treasury hears that one is wanted.
-            let Some(spending) = purse.plan(&budgets, 1) else {
+            let Some(spending) = purse.plan(&budgets, 1, offer.pace_on(date)) else {
                 noted.no_room.push(offer_no);
                 continue;
             };
@@ -328,11 +335,14 @@ impl Fold<'_> {
                 spending,
                 used: None,
             });
+            gifts.counted.given.push(why.reason);
             gifts.given.push((code, choice));
         }
         noted.no_room.sort_unstable();
         noted.withheld.sort_unstable();
-        gifts.withheld = noted.withheld.len() as u64;
+        gifts.counted.withheld = noted.withheld.len() as u64;
+        gifts.counted.no_room = noted.no_room.len() as u64;
+        gifts.counted.paced = noted.paced.len() as u64;
         gifts.decision = noted.encode();
         gifts
     }
@@ -383,9 +393,9 @@ impl Fold<'_> {
             let purse = &mut self.workbench.purse;
             if was_used {
                 let drawn = drawn_on(self.snapshot, coupon, job);
-                let value = drawn.and_then(|it| purse.plan(&it, -coupon.value_minor));
+                let value = drawn.and_then(|it| purse.plan(&it, -coupon.value_minor, None));
                 let counted = counted_on(self.snapshot, coupon, job);
-                let count = counted.and_then(|it| purse.plan(&it, -1));
+                let count = counted.and_then(|it| purse.plan(&it, -1, None));
                 let (Some(value), Some(count)) = (value, count) else { return false };
                 undone.push((coupon, [value, count]));
             } else if was_brought {
@@ -434,6 +444,17 @@ struct Taking {
     outcome: coupon::Outcome,
     /// What the till gave, in minor units.
     value: i64,
+}
+
+/// How a coupon came to the customer who uses it with this version.
+fn origin_of(hot: &Hot, coupon: &Coupon, version: i64) -> Origin {
+    let known = hot.open.iter().find(|it| it.code == coupon.code);
+    match known {
+        Some(open) if open.is_chosen => Origin::Till,
+        Some(_) => Origin::People,
+        None if coupon.is_unbound() || coupon.issued_version == version => Origin::Code,
+        None => Origin::Inherited,
+    }
 }
 
 /// The budgets that count the uses of what is everybody's in a store; none for other offers.

@@ -1,10 +1,11 @@
 //! Budgets of an offer: what coupons and money it may cost, in the whole chain and in each store.
 //!
-//! Owns the form of a budget, its limits, and which budgets a coupon is counted against. Knows
-//! nothing of what has been spent.
+//! Owns the form of a budget, its limits, which budgets a coupon is counted against, and how much
+//! of one may be issued by a day. Knows nothing of what has been spent.
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -30,6 +31,22 @@ pub struct Budget {
     /// The same for single stores, instead of what each may.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub stores: BTreeMap<String, Amounts>,
+    /// How tills spread the coupons over the days of the offer; absent: evenly, where the offer is
+    /// `at_the_till` and has an `until`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pacing: Option<Pacing>,
+}
+
+/// How tills spread the coupons of an offer over its days. What people issue is never held up,
+/// but counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schema(as = OfferPacing)]
+pub enum Pacing {
+    /// By the end of each day no larger part of a budget is issued than of the days has passed.
+    Even,
+    /// As fast as customers come.
+    None,
 }
 
 /// Amounts of a store's budgets.
@@ -73,6 +90,7 @@ impl Budget {
     /// When it names what has no budget.
     pub fn with_amounts(&self, new: &Self) -> Result<Self, String> {
         let mut changed = self.clone();
+        changed.pacing = new.pacing.or(self.pacing);
         let put =
             |old: &mut Option<i64>, new: Option<i64>, limited: bool, pointer: String| match new {
                 Some(_) if !limited => Err(pointer),
@@ -144,6 +162,38 @@ pub struct Key {
     pub counts: Counts,
 }
 
+/// How far an offer has come on a business date: the part of its days that has passed with it.
+///
+/// What a day leaves is there on the next ones. A part is rounded up, so that each day has
+/// something, and the last one has everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    on: Date,
+    passed: i64,
+    days: i64,
+}
+
+impl Pace {
+    /// Of an offer with these first and last days. A date before the first counts as it.
+    pub fn of(first: Date, last: Date, on: Date) -> Self {
+        let since_first = |date: Date| i64::from((date - first).get_days()) + 1;
+        let days = since_first(last).max(1);
+        Self { on, passed: since_first(on).clamp(1, days), days }
+    }
+
+    /// The business date.
+    pub fn on(&self) -> Date {
+        self.on
+    }
+
+    /// How much of a whole budget may be issued by the end of the day.
+    pub fn part_of(&self, whole: i64) -> i64 {
+        let parts = i128::from(whole) * i128::from(self.passed);
+        let days = i128::from(self.days);
+        i64::try_from((parts + days - 1).div_euclid(days)).expect("no more than the whole")
+    }
+}
+
 /// [`Budget`] with stores by number.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Budgets {
@@ -164,7 +214,7 @@ impl Budgets {
         budget: &Budget,
         find: &impl Fn(Level, &str) -> Option<u32>,
     ) -> Result<Self, OfferError> {
-        let Budget { coupons, value_minor, each_store, stores } = budget;
+        let Budget { coupons, value_minor, each_store, stores, .. } = budget;
         let chain = Amounts { coupons: *coupons, value_minor: *value_minor };
         let sound = [&chain, each_store]
             .into_iter()

@@ -5,6 +5,7 @@
 //! ([`programme`], [`product`], [`offer`], [`budget`], [`target`]), what we remember ([`account`],
 //! [`ledger`], [`tally`], [`profile`], [`coupon`]), and what follows from the three ([`swipe`],
 //! [`selection`]).
+//! [`estimate`] says what can be concluded from it afterwards.
 //! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
 //! must never be stored.
 
@@ -18,6 +19,7 @@ pub mod codec;
 pub mod content;
 pub mod coupon;
 pub mod desk;
+pub mod estimate;
 pub mod ledger;
 pub mod name;
 pub mod offer;

@@ -107,6 +107,7 @@ pub const TABLE: &[Access] = &[
     row(Verb::Post, "/v1/programme/check", &[Admin, Marketing], Stores::Chain),
     row(Verb::Post, "/v1/programme/roll-back", &[Admin], Stores::Chain),
     row(Verb::Get, "/v1/exports/accounts", &[Admin, Marketing], Stores::Chain),
+    row(Verb::Get, "/v1/reports/responses", &[Admin, Marketing, Auditor], Stores::Chain),
 ];
 
 const fn row(method: Verb, path: &'static str, roles: &'static [Role], stores: Stores) -> Access {

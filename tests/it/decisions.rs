@@ -125,7 +125,7 @@ async fn what_was_ignored_three_times_is_left_alone_for_a_while() {
     verified(&service).await;
 }
 
-async fn asked(someone: &Person, account: &str, name: &str, query: &str) -> Value {
+pub(crate) async fn asked(someone: &Person, account: &str, name: &str, query: &str) -> Value {
     let path = format!("/v1/accounts/{account}/decisions/{name}{query}");
     let answer = someone.get(&path).await;
     assert_eq!(answer.status, StatusCode::OK, "{path}: {:?}", answer.body);
@@ -133,7 +133,7 @@ async fn asked(someone: &Person, account: &str, name: &str, query: &str) -> Valu
 }
 
 /// What became of each offer: its name and the verdict.
-fn verdicts(page: &Value) -> Vec<(&str, &str)> {
+pub(crate) fn verdicts(page: &Value) -> Vec<(&str, &str)> {
     let offers = page["decision"]["offers"].as_array().expect("a list");
     let text = |it: &'_ Value| it.as_str().map(|_| ()).is_some();
     assert!(offers.iter().all(|it| text(&it["offer"]) && text(&it["verdict"])));

@@ -47,6 +47,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/programme/{programme}", "amku"),
     ("POST /v1/programme/check", "ak"),
     ("POST /v1/programme/roll-back", "a"),
+    ("GET /v1/reports/responses", "aku"),
     ("GET /v1/stores", "amku"),
     ("GET /v1/terminals", "amu"),
     ("GET /v1/terminals/{store}/{workstation}/quarantine", "aMu"),

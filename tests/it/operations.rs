@@ -78,7 +78,7 @@ async fn a_replica_is_ready_only_while_its_answers_would_be_durable() {
 }
 
 /// Every metric that dashboards and alerts may rely on, with its kind.
-const METRICS: [(&str, &str); 30] = [
+const METRICS: [(&str, &str); 32] = [
     ("tillside_accounts_held", "gauge"),
     ("tillside_batch_swipes", "histogram"),
     ("tillside_bisections_total", "counter"),
@@ -86,6 +86,7 @@ const METRICS: [(&str, &str); 30] = [
     ("tillside_committer_connections_total", "counter"),
     ("tillside_coupons_given_total", "counter"),
     ("tillside_coupons_issued_total", "counter"),
+    ("tillside_coupons_redeemed_total", "counter"),
     ("tillside_coupons_withheld_total", "counter"),
     ("tillside_expired_accounts_total", "counter"),
     ("tillside_expired_points_total", "counter"),
@@ -96,6 +97,7 @@ const METRICS: [(&str, &str); 30] = [
     ("tillside_http_connections_timed_out_total", "counter"),
     ("tillside_leases_total", "counter"),
     ("tillside_locked_passes_total", "counter"),
+    ("tillside_offers_held_back_total", "counter"),
     ("tillside_outcomes_total", "counter"),
     ("tillside_phase_seconds", "histogram"),
     ("tillside_points_value_differs_total", "counter"),

@@ -11,6 +11,10 @@
 //! | close   | treasury, desk     | spent is the budget's for good, the rest is there again    |
 //! | reclaim | anybody's treasury | the same for leases that have run out                      |
 //!
+//! Where an offer is spread over its days, tills take no lease that would bring what was spent and
+//! leased beyond the part of the budget that its pace allows by the business date of the sale
+//! that needs it: so the pace holds over all replicas, by the same row that holds the budget.
+//!
 //! A lease is never renewed: a new one is taken, ahead of need. Owns what a lease is, how large,
 //! and for how long; must never decide what is worth spending on, nor touch an account.
 
@@ -20,13 +24,14 @@ mod treasury;
 
 use std::time::Duration;
 
+use jiff::civil::Date;
 use tokio::time::Instant;
 use tokio_postgres::Client;
 
 pub(super) use self::purse::{Purse, Spending};
 pub(super) use self::treasury::Treasury;
 use crate::db::DbError;
-use crate::domain::budget::Key;
+use crate::domain::budget::{Key, Pace};
 use crate::error::Error;
 use crate::sabotage::{self, Fault};
 
@@ -60,6 +65,24 @@ pub(super) struct Want {
     pub(super) need: i64,
     /// What is of use all the same; 0: any lease, to give something back to.
     pub(super) at_least: i64,
+    /// How far the offer has come, where its coupons are spread over its days.
+    pub(super) pace: Option<Pace>,
+}
+
+impl Want {
+    /// What may be spent of the budget and leased by now, at most.
+    fn allowed(&self) -> i64 {
+        self.pace.map_or(i64::MAX, |pace| pace.part_of(self.whole))
+    }
+}
+
+/// Why a lease was not to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// Nothing is left, or nothing that is not in the hands of others.
+    Spent,
+    /// Something is, but not for this business date and those before it.
+    Paced(Date),
 }
 
 /// Takes a lease, after closing those of `closing`. None when less than is of use is left; then
@@ -69,7 +92,7 @@ pub(super) async fn take(
     want: &Want,
     closing: &[i64],
 ) -> Result<Option<Lease>, Error> {
-    let Want { key, whole, need, at_least } = *want;
+    let Want { key, whole, .. } = *want;
     if !closing.is_empty() {
         close(client, key, closing).await?;
     }
@@ -78,7 +101,7 @@ pub(super) async fn take(
         let until = taken_at + IN_HAND;
         return Ok(Some(Lease { lease_no: 0, key, amount: whole, left: whole, until }));
     }
-    let mut taken = try_take(client, key, need, at_least).await?;
+    let mut taken = try_take(client, want).await?;
     if taken.is_none() {
         let (store_no, counts) = (store_of(key), key.counts as i16);
         client
@@ -94,7 +117,7 @@ pub(super) async fn take(
             .await
             .map_err(DbError::from)?;
         close(client, key, &[]).await?;
-        taken = try_take(client, key, need, at_least).await?;
+        taken = try_take(client, want).await?;
     }
     let lease = |(lease_no, amount)| {
         let until = taken_at + IN_HAND;
@@ -103,14 +126,10 @@ pub(super) async fn take(
     Ok(taken.map(lease))
 }
 
-async fn try_take(
-    client: &Client,
-    key: Key,
-    need: i64,
-    at_least: i64,
-) -> Result<Option<(i64, i64)>, Error> {
+async fn try_take(client: &Client, want: &Want) -> Result<Option<(i64, i64)>, Error> {
+    let Want { key, need, at_least, .. } = *want;
+    let (allowed, lifetime_s) = (want.allowed(), LEASE.as_secs_f64());
     let (store_no, counts) = (store_of(key), key.counts as i16);
-    let lifetime_s = LEASE.as_secs_f64();
     let row = client
         .query_opt(
             sql::TAKE,
@@ -122,11 +141,31 @@ async fn try_take(
                 &at_least,     // $5
                 &PART,         // $6
                 &lifetime_s,   // $7
+                &allowed,      // $8
             ],
         )
         .await
         .map_err(DbError::from)?;
     Ok(row.map(|row| (row.get("lease_no"), row.get("amount"))))
+}
+
+/// Why [`take`] brought nothing. One statement where the offer has a pace.
+async fn refusal(client: &Client, want: &Want) -> Result<Refusal, Error> {
+    let Some(pace) = want.pace else { return Ok(Refusal::Spent) };
+    let (store_no, counts) = (store_of(want.key), want.key.counts as i16);
+    let row = client
+        .query_opt(
+            sql::LEFT,
+            &[
+                &want.key.offer_no, // $1
+                &store_no,          // $2
+                &counts,            // $3
+            ],
+        )
+        .await
+        .map_err(DbError::from)?;
+    let left = row.map_or(0, |row| row.get::<_, i64>("left_over"));
+    Ok(if left >= want.at_least { Refusal::Paced(pace.on()) } else { Refusal::Spent })
 }
 
 /// Closes these leases of a budget, and all of it that have run out. Whatever is being spent at

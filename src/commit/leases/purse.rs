@@ -5,13 +5,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use jiff::civil::Date;
 use tokio::time::Instant;
 
-use super::{Lease, Want};
-use crate::domain::budget::{Counts, Key};
+use super::{Lease, Refusal, Want};
+use crate::domain::budget::{Counts, Key, Pace};
 
 /// For so long a budget is not asked again that was asked ahead of need, or had nothing.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The same for one whose pace allows no more by a business date. Nothing is there again on that
+/// date but what others have leased and not spent; and in a chain many offers may wait so at a time.
+const PACED_AGAIN: Duration = Duration::from_secs(30);
 
 /// What a coupon draws on leases: as much on each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,10 +35,16 @@ pub(in crate::commit) struct Purse {
     closing: Vec<(Key, i64)>,
     /// When a budget was last asked ahead of need.
     asked: HashMap<Key, Instant>,
-    /// When one last had nothing.
-    refused: HashMap<Key, Instant>,
+    /// When one last had nothing, and why.
+    refused: HashMap<Key, (Instant, Refusal)>,
     /// Where leases arrive that were asked for ahead of need.
-    inbox: Arc<Mutex<Vec<Lease>>>,
+    inbox: Arc<Mutex<Vec<Arrival>>>,
+}
+
+/// What became of a lease that was asked for.
+pub(super) enum Arrival {
+    Lease(Lease),
+    Refused(Key, Refusal),
 }
 
 struct Held {
@@ -47,9 +57,14 @@ struct Held {
 impl Purse {
     /// Begins a batch: nothing is planned, and what has run out or is used up is put away.
     pub(in crate::commit) fn begin(&mut self, now: Instant) {
-        let arrived = std::mem::take(&mut *self.inbox.lock().expect("nothing panics with it"));
-        self.held.extend(arrived.into_iter().map(Held::from));
         self.wanted.clear();
+        let arrived = std::mem::take(&mut *self.inbox.lock().expect("nothing panics with it"));
+        for arrival in arrived {
+            match arrival {
+                Arrival::Lease(lease) => self.put(lease),
+                Arrival::Refused(key, refusal) => self.refused(key, refusal, now),
+            }
+        }
         for held in self.held.extract_if(.., |it| it.lease.until <= now || it.lease.left == 0) {
             self.closing.push((held.lease.key, held.lease.lease_no));
         }
@@ -57,7 +72,10 @@ impl Purse {
             (held.planned, held.is_used) = (0, false);
         }
         self.asked.retain(|_, asked| *asked + AGAIN > now);
-        self.refused.retain(|_, refused| *refused + AGAIN > now);
+        self.refused.retain(|_, (refused, why)| match why {
+            Refusal::Spent => *refused + AGAIN > now,
+            Refusal::Paced(_) => *refused + PACED_AGAIN > now,
+        });
     }
 
     /// Whether less of a budget is in hand, in one piece, than is needed.
@@ -102,12 +120,13 @@ impl Purse {
     }
 
     /// Draws an amount on each of these budgets, given with their whole amounts, or gives it back
-    /// when it is negative. None when it is not in hand; then it is wanted. Nothing is spent
-    /// before the batch has moved.
+    /// when it is negative. None when it is not in hand; then it is wanted, as far as the pace
+    /// allows. Nothing is spent before the batch has moved.
     pub(in crate::commit) fn plan(
         &mut self,
         budgets: &[(Key, i64)],
         amount: i64,
+        pace: Option<Pace>,
     ) -> Option<Spending> {
         let mut spending = Spending { amount, ..Spending::default() };
         let mut found = Vec::with_capacity(budgets.len());
@@ -116,7 +135,7 @@ impl Purse {
             let of_key = |held: &Held| held.lease.key == *key && held.room() >= need;
             match self.held.iter().enumerate().find(|(_, held)| of_key(held)) {
                 Some((at, _)) => found.push(at),
-                None => self.want(Want { key: *key, whole: *whole, need, at_least: need }),
+                None => self.want(Want { key: *key, whole: *whole, need, at_least: need, pace }),
             }
         }
         if found.len() < budgets.len() {
@@ -130,7 +149,7 @@ impl Purse {
             held.is_used = true;
             *lease_no = Some(held.lease.lease_no);
             if held.room() < held.lease.amount / 2 {
-                self.want(Want { key: *key, whole: *whole, need, at_least: need });
+                self.want(Want { key: *key, whole: *whole, need, at_least: need, pace });
             }
         }
         Some(spending)
@@ -155,6 +174,10 @@ impl Purse {
     /// Puts everything away.
     pub(in crate::commit) fn empty(&mut self) {
         let arrived = std::mem::take(&mut *self.inbox.lock().expect("nothing panics with it"));
+        let arrived = arrived.into_iter().filter_map(|arrival| match arrival {
+            Arrival::Lease(lease) => Some(lease),
+            Arrival::Refused(..) => None,
+        });
         let held = self.held.drain(..).map(|held| held.lease);
         self.closing.extend(held.chain(arrived).map(|lease| (lease.key, lease.lease_no)));
     }
@@ -168,17 +191,33 @@ impl Purse {
     }
 
     /// Notes that a budget had nothing.
-    pub(in crate::commit) fn refused(&mut self, key: Key, now: Instant) {
-        self.refused.insert(key, now);
+    pub(super) fn refused(&mut self, key: Key, why: Refusal, now: Instant) {
+        self.refused.insert(key, (now, why));
     }
 
     /// Whether a budget had nothing a moment ago, so that asking it again is of no use.
-    pub(in crate::commit) fn was_refused(&self, key: Key) -> bool {
-        self.refused.contains_key(&key)
+    pub(super) fn was_refused(&self, key: Key) -> bool {
+        self.refused.get(&key).is_some_and(|(_, why)| *why == Refusal::Spent)
+    }
+
+    /// Offers of which nothing was to be had a moment ago in a store, since their pace allows no
+    /// more by a business date, and nothing is in hand. Sorted, each once.
+    pub(in crate::commit) fn paced(&self, store_no: u32, business_date: Date) -> Vec<i32> {
+        let is_so = |(key, (_, why)): (&Key, &(Instant, Refusal))| match why {
+            Refusal::Paced(on) if business_date <= *on && [0, store_no].contains(&key.store_no) => {
+                let in_hand = self.held.iter().any(|it| it.lease.key == *key && it.room() > 0);
+                (!in_hand).then_some(key.offer_no)
+            }
+            _ => None,
+        };
+        let mut offers: Vec<i32> = self.refused.iter().filter_map(is_so).collect();
+        offers.sort_unstable();
+        offers.dedup();
+        offers
     }
 
     /// Where leases may be put from elsewhere.
-    pub(in crate::commit) fn inbox(&self) -> Arc<Mutex<Vec<Lease>>> {
+    pub(super) fn inbox(&self) -> Arc<Mutex<Vec<Arrival>>> {
         Arc::clone(&self.inbox)
     }
 

@@ -14,23 +14,32 @@ pub(super) const ENSURE: &str = "
 INSERT INTO budget (offer_no, store_no, counts, amount) VALUES ($1, $2, $3, $4)
 ON CONFLICT DO NOTHING";
 
-/// A lease of what is needed or a part of what is left, where as much is left as is of use.
+/// A lease of what is needed or a part of what is left, where as much is left as is of use. No
+/// more is left than `$8` allows.
 pub(super) const TAKE: &str = "
 -- commit::leases::take
 WITH taken AS (
     UPDATE budget AS b
-    SET slice = least(b.amount - b.spent - b.leased,
-                      greatest($4::bigint, (b.amount - b.spent - b.leased) / $6::bigint)),
-        leased = b.leased + least(b.amount - b.spent - b.leased,
-                                  greatest($4::bigint,
-                                           (b.amount - b.spent - b.leased) / $6::bigint))
+    SET slice = least(least(b.amount, $8::bigint) - b.spent - b.leased,
+                      greatest($4::bigint,
+                               (least(b.amount, $8::bigint) - b.spent - b.leased) / $6::bigint)),
+        leased = b.leased
+            + least(least(b.amount, $8::bigint) - b.spent - b.leased,
+                    greatest($4::bigint,
+                             (least(b.amount, $8::bigint) - b.spent - b.leased) / $6::bigint))
     WHERE b.offer_no = $1 AND b.store_no = $2 AND b.counts = $3
-      AND b.amount - b.spent - b.leased >= $5::bigint
+      AND least(b.amount, $8::bigint) - b.spent - b.leased >= $5::bigint
     RETURNING b.budget_no, b.slice
 )
 INSERT INTO lease (budget_no, amount, expires_at)
 SELECT budget_no, slice, now() + $7::float8 * interval '1 second' FROM taken
 RETURNING lease_no, amount";
+
+/// What nobody has spent of a budget nor leased.
+pub(super) const LEFT: &str = "
+-- commit::leases::left
+SELECT amount - spent - leased AS left_over FROM budget
+WHERE offer_no = $1 AND store_no = $2 AND counts = $3";
 
 /// Leases of a budget whose holder has done with them, and those that have run out. One that is
 /// being spent is passed over: its turn comes again.

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::{Lease, Purse, Want, close, sql, take};
+use super::purse::Arrival;
+use super::{Lease, Purse, Refusal, Want, close, refusal, sql, take};
 use crate::commit::Shared;
 use crate::commit::committer::{Connection, Connector, is_lost};
 use crate::db::DbError;
@@ -37,7 +38,7 @@ enum Errand<'a> {
 
 /// What came of it.
 enum Brought {
-    Lease(Option<Lease>),
+    Lease(Result<Lease, Refusal>),
     Closed(u64),
     Budgets(Vec<Key>),
 }
@@ -60,9 +61,9 @@ impl Treasury {
             let closing = purse.closing(want.key);
             let errand = self.take(want, &closing);
             match tokio::time::timeout_at(deadline, errand).await {
-                Ok(Some(lease)) => purse.put(lease),
-                Ok(None) => purse.refused(want.key, Instant::now()),
-                Err(_elapsed) => {}
+                Ok(Some(Ok(lease))) => purse.put(lease),
+                Ok(Some(Err(why))) => purse.refused(want.key, why, Instant::now()),
+                Ok(None) | Err(_) => {}
             }
         }
     }
@@ -80,9 +81,12 @@ impl Treasury {
                 shared.treasury.close(key, &lease_nos).await;
             }
             for want in wants {
-                if let Some(lease) = shared.treasury.take(&want, &[]).await {
-                    inbox.lock().expect("nothing panics with it").push(lease);
-                }
+                let arrival = match shared.treasury.take(&want, &[]).await {
+                    Some(Ok(lease)) => Arrival::Lease(lease),
+                    Some(Err(why @ Refusal::Paced(_))) => Arrival::Refused(want.key, why),
+                    _ => continue,
+                };
+                inbox.lock().expect("nothing panics with it").push(arrival);
             }
         });
     }
@@ -117,12 +121,17 @@ impl Treasury {
         }
     }
 
-    async fn take(&self, want: &Want, closing: &[i64]) -> Option<Lease> {
+    /// None when it is not known what became of it.
+    async fn take(&self, want: &Want, closing: &[i64]) -> Option<Result<Lease, Refusal>> {
         match self.run(Errand::Take(want, closing)).await {
             Ok(Brought::Lease(lease)) => {
-                let event = if lease.is_some() { "taken" } else { "refused" };
+                let event = match lease {
+                    Ok(_) => "taken",
+                    Err(Refusal::Spent) => "refused",
+                    Err(Refusal::Paced(_)) => "paced",
+                };
                 self.metrics.leases.with_label_values(&[event]).inc();
-                lease
+                Some(lease)
             }
             Ok(_) => None,
             Err(error) => {
@@ -155,7 +164,10 @@ impl Treasury {
         let client = connection.dedicated.client();
         let working = async {
             Ok(match errand {
-                Errand::Take(want, closing) => Brought::Lease(take(client, want, closing).await?),
+                Errand::Take(want, closing) => match take(client, want, closing).await? {
+                    Some(lease) => Brought::Lease(Ok(lease)),
+                    None => Brought::Lease(Err(refusal(client, want).await?)),
+                },
                 Errand::Close(key, lease_nos) => {
                     Brought::Closed(close(client, key, lease_nos).await?)
                 }

@@ -13,7 +13,7 @@ pub use self::definition::{
     Weekday,
 };
 use super::basket::{Line, LineKind};
-use super::budget::{Budget, Budgets, Counts};
+use super::budget::{Budget, Budgets, Counts, Pace, Pacing};
 use super::coupon::Code;
 use super::product::Product;
 use super::programme::Level;
@@ -33,6 +33,9 @@ pub struct Offer {
     pub definition: Definition,
     /// What it may cost.
     pub budgets: Budgets,
+    /// The day on which it was stored, where that is known: the first one that is paced when its
+    /// definition names none.
+    pub stored_on: Option<Date>,
     target: Target,
     /// Sorted.
     stores: Vec<u32>,
@@ -168,8 +171,14 @@ impl Offer {
         let budget =
             Budget { coupons: max_uses.or(definition.budget.coupons), ..definition.budget.clone() };
         let budgets = Budgets::compile(&budget, &find)?;
+        limit(
+            definition.budget.pacing != Some(Pacing::Even)
+                || definition.at_the_till && until.is_some() && budgets.limits(Counts::Coupons),
+            "budget.pacing is for offers that are at_the_till, with an until and a budget of coupons",
+        )?;
         delivery_is_sound(&definition, &budgets)?;
-        Ok(Self { offer_no, definition, budgets, target, stores, weekdays, group })
+        let stored_on = None;
+        Ok(Self { offer_no, definition, budgets, stored_on, target, stores, weekdays, group })
     }
 
     /// The dates of a coupon that is issued on a day; none when the offer is over or has not
@@ -181,6 +190,15 @@ impl Offer {
         let last = issued_on.checked_add(days).unwrap_or(Date::MAX).min(until);
         let is_live = since.is_none_or(|since| since <= issued_on) && issued_on <= until;
         is_live.then_some((issued_on, last))
+    }
+
+    /// How far its coupons may have been issued at tills by a business date; none where they are
+    /// not spread over its days.
+    pub fn pace_on(&self, business_date: Date) -> Option<Pace> {
+        let Definition { since, until, at_the_till, budget, .. } = &self.definition;
+        let first = since.or(self.stored_on)?;
+        let is_paced = *at_the_till && budget.pacing != Some(Pacing::None);
+        until.filter(|_| is_paced).map(|last| Pace::of(first, last, business_date))
     }
 
     /// Whether it counts in a store.

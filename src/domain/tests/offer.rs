@@ -354,3 +354,62 @@ fn definitions_outside_their_limits_are_refused_with_what_to_do() {
         assert!(serde_json::from_str::<Definition>(&text).is_err(), "{field}");
     }
 }
+
+#[test]
+fn a_budget_is_spread_evenly_over_the_days_and_each_of_them_has_something() {
+    use super::super::budget::{Pace, Pacing};
+    let pace = |on: i8| Pace::of(at(1), at(10), at(on));
+    for (whole, by_day) in [
+        (100, [(1, 10), (2, 20), (9, 90), (10, 100)]),
+        (7, [(1, 1), (2, 2), (9, 7), (10, 7)]),
+        (1, [(1, 1), (2, 1), (9, 1), (10, 1)]),
+        (0, [(1, 0), (2, 0), (9, 0), (10, 0)]),
+    ] {
+        for (day, part) in by_day {
+            assert_eq!(pace(day).part_of(whole), part, "of {whole} on day {day}");
+        }
+    }
+    // Days that are none of its own; and one that is the only one.
+    assert_eq!(Pace::of(at(5), at(6), at(1)).part_of(10), 5);
+    assert_eq!(Pace::of(at(5), at(6), at(20)).part_of(10), 10);
+    assert_eq!(Pace::of(at(5), at(5), at(5)).part_of(i64::MAX), i64::MAX);
+
+    let offer = |change: fn(&mut Definition)| {
+        let definition = plain(|it| {
+            (it.at_the_till, it.since, it.until) = (true, Some(at(1)), Some(at(10)));
+            it.budget.coupons = Some(100);
+            change(it);
+        });
+        Offer::compile(1, definition, find)
+    };
+    let part = |change: fn(&mut Definition), stored_on: Option<i8>| {
+        let mut offer = offer(change).expect("sound");
+        offer.stored_on = stored_on.map(at);
+        offer.pace_on(at(5)).map(|pace| pace.part_of(100))
+    };
+    assert_eq!(part(|_| {}, None), Some(50));
+    assert_eq!(part(|it| it.budget.pacing = Some(Pacing::Even), None), Some(50));
+    assert_eq!(part(|it| it.budget.pacing = Some(Pacing::None), None), None);
+    assert_eq!(part(|it| it.until = None, None), None, "there is no end to spread it to");
+    assert_eq!(part(|it| it.at_the_till = false, None), None, "people know what they do");
+    // Without a first day of its own it begins when it is stored.
+    assert_eq!(part(|it| it.since = None, Some(5)), Some(17));
+    assert_eq!(part(|it| it.since = None, None), None);
+
+    let refused = |change: fn(&mut Definition)| {
+        let error = offer(change).expect_err("it cannot be paced");
+        error.pointer(&plain(|_| {}))
+    };
+    assert_eq!(
+        refused(|it| (it.budget.pacing, it.until) = (Some(Pacing::Even), None)),
+        "/budget/pacing"
+    );
+    assert_eq!(
+        refused(|it| (it.budget.pacing, it.at_the_till) = (Some(Pacing::Even), false)),
+        "/budget/pacing"
+    );
+    assert_eq!(
+        refused(|it| (it.budget.pacing, it.budget.coupons) = (Some(Pacing::Even), None)),
+        "/budget/pacing"
+    );
+}

@@ -67,7 +67,7 @@ fn empty() -> Basket<'static> {
 }
 
 fn moment<'a>(basket: &'a Basket<'a>, most: usize, lot: Lot) -> Moment<'a> {
-    Moment { basket, held: &[], tired: &[], most, explore_ppm: 0, lot }
+    Moment { basket, held: &[], tired: &[], paced: &[], most, explore_ppm: 0, lot }
 }
 
 /// Articles of a type of their own and no brand; 20 and 21 are of the types of 10 and 11.
@@ -288,11 +288,12 @@ proptest! {
         (reference_version, epoch, most) in (0..i64::MAX, 0..i32::MAX, any::<u8>()),
         (explore_ppm, held_out) in (any::<u32>(), any::<bool>()),
         (held, tired, no_room, withheld) in (numbers(), numbers(), numbers(), numbers()),
+        paced in prop_oneof![Just(Vec::new()), numbers()],
         bound in prop::sample::select(vec![Bound::Receipt, Bound::Open, Bound::Week]),
     ) {
         let noted = Noted {
             reference_version, epoch, most, bound, explore_ppm, held_out, held, tired, no_room,
-            withheld,
+            withheld, paced,
         };
         let bytes = noted.encode();
         prop_assert_eq!(Noted::decode(&bytes).expect("just written"), noted);
@@ -322,7 +323,8 @@ proptest! {
         profile in a_profile(),
         other in a_profile(),
         (most, explore_ppm, sequence) in (0..=4_usize, 0..500_000_u32, 0..1_000_i64),
-        (held, tired) in (vec(1..30_i32, 0..6), vec(1..30_i32, 0..4)),
+        (held, tired, paced) in
+            (vec(1..30_i32, 0..6), vec(1..30_i32, 0..4), vec(1..30_i32, 0..12)),
         bought in vec(1..=60_u32, 0..6),
         held_out in any::<bool>(),
     ) {
@@ -339,14 +341,15 @@ proptest! {
         let lines: Vec<Line> = (1..).zip(&products).map(|(nth, _)| line(nth)).collect();
         let business_date = TODAY;
         let basket = Basket { business_date, store_no: 1, lines: &lines, products: &products };
-        let (mut held, mut tired) = (held, tired);
-        held.sort_unstable();
-        tired.sort_unstable();
+        let (mut held, mut tired, mut paced) = (held, tired, paced);
+        [&mut held, &mut tired, &mut paced].into_iter().for_each(|list| list.sort_unstable());
         let most_stored = u8::try_from(most).expect("small");
         let noted = Noted { most: most_stored, explore_ppm, held, tired, ..Noted::default() };
-        let moment = noted.moment(&basket, a_lot(sequence));
+        let moment = Moment { paced: &paced, ..noted.moment(&basket, a_lot(sequence)) };
         let (mut used, mut fresh) = (ShowcaseRoom::default(), ShowcaseRoom::default());
         let chosen = showcase.choose(&profile, &moment, &mut fresh);
+        let held_back = fresh.paced().to_vec();
+        prop_assert!(held_back.iter().all(|it| paced.contains(it)));
         showcase.choose(&other, &moment, &mut used);
         // Another replica has arranged the offers by itself, and has chosen for others before.
         let elsewhere = Showcase::new(offers(), &catalogue(), &popularity(), BUILT_IN);
@@ -356,7 +359,8 @@ proptest! {
             true => chosen.iter().map(|choice| choice.offer.offer_no).collect(),
             false => Vec::new(),
         };
-        let noted = Noted { held_out, withheld, ..noted.clone() };
+        // Of those that their pace holds back only those are noted that had a part in it.
+        let noted = Noted { held_out, withheld, paced: held_back, ..noted.clone() };
         let moment = noted.moment(&basket, a_lot(sequence));
         let (again, judged) = showcase.judge(&profile, &moment, &noted, &mut used);
         prop_assert_eq!(&again, &chosen);
@@ -365,6 +369,7 @@ proptest! {
         for it in &judged {
             let offer_no = it.offer.offer_no;
             let choice = chosen.iter().find(|choice| choice.offer.offer_no == offer_no);
+            prop_assert_eq!(it.verdict == Verdict::Paced, noted.paced.contains(&offer_no));
             let expected = if held_out { Verdict::HeldOut } else { Verdict::Given };
             prop_assert_eq!(choice.is_some(), it.verdict == expected, "{:?}", it.verdict);
             if let Some(choice) = choice {

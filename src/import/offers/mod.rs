@@ -103,6 +103,7 @@ const FIELDS: &[OfferColumn] = &[
     field("each_store_value_minor", "/budget/each_store/value_minor", Kind::Number, "the same"),
     field("stores_coupons", "/budget/stores", Kind::PerStore("coupons"), "0367=400;0406=200"),
     field("stores_value_minor", "/budget/stores", Kind::PerStore("value_minor"), "the same"),
+    field("pacing", "/budget/pacing", Kind::Text, "even or none: over its days; empty: even"),
     field("push", "/push", Kind::Number, "1 first to 9 last: tills give it before others"),
     field("goodwill", "/goodwill", Kind::Flag, "true: also to customers who are held out"),
 ];

@@ -77,6 +77,8 @@ pub struct Moment<'a> {
     pub held: &'a [i32],
     /// Offers that the customer has ignored too often, sorted.
     pub tired: &'a [i32],
+    /// Offers of which so many coupons have been issued as their pace allows by now, sorted.
+    pub paced: &'a [i32],
     /// Most coupons.
     pub most: usize,
     /// How many of a million swipes draw something new by lot.
@@ -90,6 +92,17 @@ pub struct Moment<'a> {
 pub struct ShowcaseRoom {
     offers: OfferRoom,
     candidates: Candidates,
+    paced: Vec<i32>,
+}
+
+impl ShowcaseRoom {
+    /// Offers that the latest choice would have had among its candidates but for their pace,
+    /// sorted. No others of [`Moment::paced`] had a part in it.
+    pub fn paced(&mut self) -> &[i32] {
+        self.paced.sort_unstable();
+        self.paced.dedup();
+        &self.paced
+    }
 }
 
 /// The likeliest of each kind, best first.
@@ -156,8 +169,8 @@ impl Showcase {
     /// Not chosen is: what counts on another day or in another store; what the customer holds;
     /// what was just bought, unless it is usually bought again within half of the time for which
     /// a coupon counts; what the customer has ignored too often; what is for the same type as
-    /// one that was chosen already; and, unless it is pushed, what has nothing in common with
-    /// anything that the customer ever bought.
+    /// one that was chosen already; of what so many coupons were issued as its pace allows; and,
+    /// unless it is pushed, what has nothing in common with anything that the customer ever bought.
     pub fn choose(
         &self,
         profile: &Profile,
@@ -165,11 +178,12 @@ impl Showcase {
         room: &mut ShowcaseRoom,
     ) -> Vec<Choice> {
         let mut chosen: Vec<(&Shown, Choice)> = Vec::new();
+        room.paced.clear();
         if moment.most == 0 || self.is_empty() {
             return Vec::new();
         }
         self.gather(profile, moment, room);
-        let ShowcaseRoom { offers: room, candidates } = room;
+        let ShowcaseRoom { offers: room, candidates, .. } = room;
         for (nth, order) in PLACES.iter().enumerate().take(moment.most) {
             let taken = order.iter().find_map(|slot| {
                 let free = candidates.of(*slot);
@@ -205,11 +219,18 @@ impl Showcase {
     fn gather(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
         let occasion = occasion_of(profile);
         let customer = Customer::of(profile, &occasion);
-        let ShowcaseRoom { offers: room, candidates } = room;
+        let ShowcaseRoom { offers: room, candidates, paced } = room;
         self.live.weigh_all(profile, &occasion, room);
         candidates.0.iter_mut().for_each(Vec::clear);
         let most = (moment.most * CANDIDATES).max(DRAWN_AMONG);
-        let may = |place: u32| self.bar(place, profile, moment).is_none();
+        paced.clear();
+        let mut may = |place: u32| {
+            let bar = self.bar(place, profile, moment);
+            if bar == Some(Verdict::Paced) {
+                paced.push(self.offers[place as usize].offer.offer_no);
+            }
+            bar.is_none()
+        };
         let mut urgent = None;
         for place in &self.pushed {
             let push = self.push_of(*place);
@@ -270,7 +291,7 @@ impl Showcase {
     /// What keeps an offer from being chosen now, whatever its score.
     fn bar(&self, place: u32, profile: &Profile, moment: &Moment<'_>) -> Option<Verdict> {
         let offer = &*self.offers[place as usize].offer;
-        let Moment { basket, held, tired, .. } = moment;
+        let Moment { basket, held, tired, paced, .. } = moment;
         if offer.validity(basket.business_date).is_none() {
             Some(Verdict::NotLive)
         } else if !offer.counts_in(basket.store_no) {
@@ -281,6 +302,8 @@ impl Showcase {
             Some(Verdict::JustBought)
         } else if tired.binary_search(&offer.offer_no).is_ok() {
             Some(Verdict::Tired)
+        } else if paced.binary_search(&offer.offer_no).is_ok() {
+            Some(Verdict::Paced)
         } else {
             None
         }

@@ -11,6 +11,9 @@ use super::Moment;
 use super::seats::Lot;
 
 const ENCODING: u8 = 1;
+/// The same with one more list, of offers that their pace held back. Only where there are some, so
+/// that older replicas read all the others.
+const ENCODING_PACED: u8 = 2;
 const HELD_OUT: u8 = 1;
 
 /// What kept a receipt from carrying more coupons.
@@ -64,6 +67,8 @@ pub struct Noted {
     pub no_room: Vec<i32>,
     /// Offers that were chosen and not given, since the account was held out.
     pub withheld: Vec<i32>,
+    /// Offers that would have been looked at, but for their pace.
+    pub paced: Vec<i32>,
 }
 
 impl Noted {
@@ -73,6 +78,7 @@ impl Noted {
             basket,
             held: &self.held,
             tired: &self.tired,
+            paced: &self.paced,
             most: self.most.into(),
             explore_ppm: self.explore_ppm,
             lot,
@@ -81,9 +87,13 @@ impl Noted {
 
     /// As it is stored.
     pub fn encode(&self) -> Vec<u8> {
-        let lists = [&self.held, &self.tired, &self.no_room, &self.withheld];
+        let lists = [&self.held, &self.tired, &self.no_room, &self.withheld, &self.paced];
+        let (encoding, lists) = match self.paced.is_empty() {
+            true => (ENCODING, &lists[..4]),
+            false => (ENCODING_PACED, &lists[..]),
+        };
         let numbers: usize = lists.iter().map(|list| list.len()).sum();
-        let mut out = Writer::with_room_for(20 + 2 * numbers, ENCODING);
+        let mut out = Writer::with_room_for(20 + 2 * numbers, encoding);
         out.byte(if self.held_out { HELD_OUT } else { 0 });
         out.unsigned(self.reference_version.unsigned_abs());
         out.unsigned(self.epoch.unsigned_abs().into());
@@ -93,7 +103,7 @@ impl Noted {
         for list in lists {
             out.unsigned(list.len() as u64);
             let mut before = 0;
-            for offer_no in list {
+            for offer_no in *list {
                 out.signed(i64::from(*offer_no) - before);
                 before = i64::from(*offer_no);
             }
@@ -107,7 +117,8 @@ impl Noted {
     /// When the bytes are not a complete encoding that this version knows.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let damaged = DecodeError::Damaged;
-        let mut from = Reader::new(bytes, ENCODING)?;
+        let is_paced = bytes.first() == Some(&ENCODING_PACED);
+        let mut from = Reader::new(bytes, if is_paced { ENCODING_PACED } else { ENCODING })?;
         let flags = from.byte()?;
         let mut noted = Self {
             held_out: flags & HELD_OUT != 0,
@@ -118,7 +129,8 @@ impl Noted {
             explore_ppm: from.small()?,
             ..Self::default()
         };
-        for list in [&mut noted.held, &mut noted.tired, &mut noted.no_room, &mut noted.withheld] {
+        let Noted { held, tired, no_room, withheld, paced, .. } = &mut noted;
+        for list in [held, tired, no_room, withheld].into_iter().chain(is_paced.then_some(paced)) {
             let mut before = 0_i64;
             for _ in 0..from.length(1)? {
                 before = before.checked_add(from.signed()?).ok_or(damaged)?;

@@ -109,7 +109,7 @@ impl Reason {
     }
 
     /// The slot that it speaks for.
-    pub(super) fn slot(self) -> Slot {
+    pub fn slot(self) -> Slot {
         match self {
             Self::Given => Slot::None,
             Self::Recommended => Slot::Push,

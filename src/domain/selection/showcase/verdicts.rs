@@ -30,6 +30,8 @@ pub enum Verdict {
     JustBought,
     /// Coupons of it ran out unused too often.
     Tired,
+    /// So many coupons of it were issued as its pace allows by this day.
+    Paced,
     /// Nothing that the customer ever bought is kin to it.
     NothingInCommon,
     /// The customer could be given no coupon at all.
@@ -52,6 +54,7 @@ impl Verdict {
             Self::Held => "held",
             Self::JustBought => "just-bought",
             Self::Tired => "tired",
+            Self::Paced => "pacing",
             Self::NothingInCommon => "nothing-in-common",
             Self::NoPlace => "no-place",
             Self::SameType(_) => "same-type",
