@@ -33,6 +33,7 @@ pub mod replay;
 pub mod router;
 pub mod sabotage;
 pub mod sealing;
+pub mod segment;
 pub mod setup;
 pub mod swipe;
 pub mod terminal;

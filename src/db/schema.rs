@@ -34,6 +34,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0014_models", include_str!("../../migrations/0014_models.sql")),
     ("0015_limits", include_str!("../../migrations/0015_limits.sql")),
     ("0016_decisions", include_str!("../../migrations/0016_decisions.sql")),
+    ("0018_handouts", include_str!("../../migrations/0018_handouts.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

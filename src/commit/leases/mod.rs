@@ -26,7 +26,8 @@ use tokio_postgres::Client;
 pub(super) use self::purse::{Purse, Spending};
 pub(super) use self::treasury::Treasury;
 use crate::db::DbError;
-use crate::domain::budget::Key;
+use crate::domain::budget::{Counts, Key};
+use crate::domain::offer::Offer;
 use crate::error::Error;
 use crate::sabotage::{self, Fault};
 
@@ -60,6 +61,30 @@ pub(super) struct Want {
     pub(super) need: i64,
     /// What is of use all the same; 0: any lease, to give something back to.
     pub(super) at_least: i64,
+}
+
+/// Takes what is lacking in hand of the budgets of an offer, for so many coupons that people issue;
+/// `at_least` of them are of use all the same. Where less is left nothing is in hand after it, and
+/// nothing is planned on it.
+pub(super) async fn stock(
+    client: &Client,
+    purse: &mut Purse,
+    offer: &Offer,
+    need: usize,
+    at_least: usize,
+) -> Result<(), Error> {
+    let amount = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    // People are in no store.
+    for (key, whole) in offer.budgets.of(offer.offer_no, None, Counts::Coupons) {
+        let want = Want { key, whole, need: amount(need), at_least: amount(at_least) };
+        if purse.lacks(&want) {
+            purse.put_away(key);
+            let closing = purse.closing(key);
+            let lease = take(client, &want, &closing).await?;
+            lease.into_iter().for_each(|lease| purse.put(lease));
+        }
+    }
+    Ok(())
 }
 
 /// Takes a lease, after closing those of `closing`. None when less than is of use is left; then
