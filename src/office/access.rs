@@ -104,6 +104,7 @@ pub const TABLE: &[Access] = &[
     row(Verb::Get, "/v1/handouts", EVERYBODY, Stores::Filtered),
     row(Verb::Post, "/v1/handouts", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Get, "/v1/handouts/{handout}", EVERYBODY, Stores::Filtered),
+    row(Verb::Delete, "/v1/handouts/{handout}", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Post, "/v1/handouts/{handout}/list", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Post, "/v1/handouts/{handout}/issue", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Post, "/v1/handouts/{handout}/stop", &[Admin, Manager, Marketing], Stores::Own),

@@ -10,7 +10,7 @@
 //! | ready | nothing: people look at the number | people |
 //! | issuing | account by account; tills come first | a worker |
 //! | stopped | by people, or since nothing is left of the budget, or the offer ended; goes on | people |
-//! | done | nothing any more | |
+//! | done | nothing any more: every account was gone through, or people have ended it | |
 //!
 //! One worker at a time has a handout, by a claim in its row that runs out after a minute: so
 //! whatever a crash cut off the next worker goes on with, on any replica. Two at once would do no
@@ -18,7 +18,7 @@
 //! are not written down, nor issue anything itself: `commit` does that.
 
 pub mod http;
-pub mod lines;
+pub mod list;
 mod sql;
 mod work;
 
@@ -56,7 +56,7 @@ pub enum State {
     Issuing = 3,
     /// It goes on when it is issued again.
     Stopped = 4,
-    /// Every account has been gone through.
+    /// Every account has been gone through, or people have ended it.
     Done = 5,
 }
 
@@ -84,7 +84,7 @@ pub struct Handout {
     pub held_out_too: bool,
     /// How it stands.
     pub state: State,
-    /// Why it is stopped: `people`, `budget-spent` or `offer-ended`; null when it is not.
+    /// Why it is stopped, or was ended: `people`, `budget-spent` or `offer-ended`; null otherwise.
     pub stopped_why: Option<String>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
@@ -206,4 +206,19 @@ pub async fn stop(
     let object = format!("handout:{}", handout.handout);
     let trace = Trace { user_no: by, action: "handout.stop", object: &object, fields: &["state"] };
     sql::stop(pool, handout.handout_no, &trace, now).await
+}
+
+/// Ends a handout for good; what was issued stays, and so does its name.
+///
+/// # Errors
+/// What the database says.
+pub async fn end(
+    pool: &Pool,
+    handout: &Handout,
+    by: Option<i32>,
+    now: Timestamp,
+) -> Result<Handout, Error> {
+    let object = format!("handout:{}", handout.handout);
+    let trace = Trace { user_no: by, action: "handout.end", object: &object, fields: &["state"] };
+    sql::end(pool, handout.handout_no, &trace, now).await
 }

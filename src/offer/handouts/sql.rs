@@ -62,6 +62,17 @@ const STOP: &str = "
 UPDATE handout SET state = 4, stopped_why = 'people', worker = NULL
 WHERE handout_no = $1 AND state = 3";
 
+const END: &str = "
+-- offer::handouts::end
+WITH ended AS (
+    UPDATE handout SET state = 5, stopped_why = 'people', worker = NULL
+    WHERE handout_no = $1 AND state <> 5
+    RETURNING handout_no
+), gone AS (
+    DELETE FROM handout_page WHERE handout_no = $1
+)
+SELECT 1 FROM ended";
+
 /// The oldest handout that nobody works at; or the one that is asked for.
 const CLAIM: &str = "
 -- offer::handouts::claim
@@ -245,6 +256,16 @@ pub(super) async fn stop(
     now: Timestamp,
 ) -> Result<Handout, Error> {
     change(pool, handout_no, STOP, None, trace, now).await
+}
+
+/// See [`END`].
+pub(super) async fn end(
+    pool: &Pool,
+    handout_no: i32,
+    trace: &Trace<'_>,
+    now: Timestamp,
+) -> Result<Handout, Error> {
+    change(pool, handout_no, END, None, trace, now).await
 }
 
 /// A change of a handout's state by people; what changes nothing leaves no line.

@@ -1,6 +1,8 @@
 //! A list of cards and accounts as it comes over the wire, CSV or NDJSON: cut into lines while it
 //! arrives, and what each says. Knows nothing of who they are.
 
+pub mod http;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
