@@ -9,7 +9,7 @@ use http::HeaderMap;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::accounts::Accounts;
 use crate::catalogue::Catalogue;
@@ -46,6 +46,8 @@ pub struct App {
     pub desk: Mutex<Desk>,
     /// How many more exports may be under way.
     pub exports: Arc<Semaphore>,
+    /// Tells the worker of this replica that a handout waits for it.
+    pub handouts: Notify,
     /// What is counted and timed.
     pub metrics: Arc<Metrics>,
     /// What has been worked out of member prices.
@@ -90,6 +92,7 @@ impl App {
             committers,
             desk,
             exports,
+            handouts: Notify::new(),
             metrics,
             member_prices: MemberPrices::default(),
             cards,

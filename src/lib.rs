@@ -35,6 +35,7 @@ pub mod response;
 pub mod router;
 pub mod sabotage;
 pub mod sealing;
+pub mod segment;
 pub mod setup;
 pub mod swipe;
 pub mod terminal;

@@ -19,8 +19,9 @@ const LINES_MAX: usize = 500;
 const LONG_FILES: &[(&str, &str)] =
     &[("src/config.rs", "one list of every setting with its words, default and checks")];
 
-/// Folders of `src` that every flow may use: `office` says who asks, for every route of people.
-/// And the readers of files, which `replay` and the commands share. Every other folder is an
+/// Folders of `src` that every flow may use: `office` says who asks, for every route of people,
+/// and `segment` whom a question over accounts means, which exports and handouts ask alike. And
+/// the readers of files, which `replay` and the commands share. Every other folder is an
 /// operation of its own.
 const SHARED: &[&str] = &[
     "catalogue",
@@ -33,6 +34,7 @@ const SHARED: &[&str] = &[
     "import",
     "journey",
     "office",
+    "segment",
 ];
 
 /// What decisions may not touch: I/O, clocks, randomness, other threads.

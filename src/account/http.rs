@@ -23,7 +23,7 @@ use crate::error::Error;
 use crate::http::body::{check_card, parse};
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
-use crate::office::http::{created, creation, invalid, query};
+use crate::office::http::{create, invalid, query};
 use crate::office::once::{self, Claim};
 use crate::office::page::PageIn;
 use crate::office::{Actor, Role};
@@ -367,12 +367,10 @@ pub async fn adjust(
     request: Request,
 ) -> Result<Response, Problem> {
     let account_id = id_in(account)?;
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = make(&app, &actor, &claim, account_id, &body).await;
-    created(&app, &claim, outcome).await
+    create(&app, &actor, request, async |claim, body| {
+        make(&app, &actor, &claim, account_id, &body).await
+    })
+    .await
 }
 
 async fn make(

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Outcome, print};
+use super::{Outcome, handout, print};
 use crate::catalogue;
 use crate::commit::{Desk, ORDER_COUPONS_MAX, Order, Ordered, Whose};
 use crate::config::Config;
@@ -34,17 +34,45 @@ pub(super) struct CouponArgs {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Give an account coupons of an offer. They count from today on.
+    /// Give an account coupons of an offer, or one to each of the accounts that --where means.
+    /// They count from today on.
+    ///
+    /// With --where all filters must hold: enrolled, consent, visited_since, not_visited_since,
+    /// points_min, tier, visits_90d_min, spend_90d_minor_min, as for exports. Under its name a
+    /// handout gives an account one coupon: what was cut off is gone on with when the same is
+    /// asked again, or by a service that runs. Accounts that are held out get none unless
+    /// --held-out-too says so. A coupon is no message: whoever writes to customers asks for their
+    /// consent, which is looked at again before each coupon.
     #[command(after_help = "\
-Example:
-  tillside coupon issue --card 2990000000019 --offer yoghurt-50")]
+Examples:
+  tillside coupon issue --card 2990000000019 --offer yoghurt-50
+  tillside coupon issue --offer yoghurt-50 --name spring-yoghurt --only-count \\
+      --where consent=email-offers --where visited_since=2026-03-01")]
     Issue {
         /// A card of the account.
-        #[arg(long, required_unless_present = "account", conflicts_with = "account")]
+        #[arg(long, required_unless_present_any = ["account", "filters"],
+              conflicts_with_all = ["account", "filters"])]
         card: Option<String>,
         /// The account, as receipts show it.
-        #[arg(long, value_name = "ACC")]
+        #[arg(long, value_name = "ACC", conflicts_with = "filters")]
         account: Option<String>,
+        /// A filter; can be given several times.
+        #[arg(
+            long = "where",
+            value_name = "NAME=VALUE",
+            requires = "name",
+            conflicts_with = "count"
+        )]
+        filters: Vec<String>,
+        /// What the handout is called; shown to auditors.
+        #[arg(long, requires = "filters")]
+        name: Option<String>,
+        /// Give accounts theirs as well that are held out.
+        #[arg(long, requires = "filters")]
+        held_out_too: bool,
+        /// Say how many accounts they are, and issue nothing yet.
+        #[arg(long, requires = "filters")]
+        only_count: bool,
         /// What the offer is called.
         #[arg(long)]
         offer: String,
@@ -53,7 +81,8 @@ Example:
               value_parser = clap::value_parser!(u16).range(1..=i64::from(ORDER_COUPONS_MAX)))]
         count: u16,
         /// Who does it; shown to auditors.
-        #[arg(long, value_name = "NAME", default_value = "command-line")]
+        #[arg(long, value_name = "NAME", default_value = "command-line",
+              conflicts_with = "filters")]
         actor: String,
         /// Print JSON.
         #[arg(long)]
@@ -112,7 +141,24 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
             check_actor(&actor)?;
             return codes(config, &pool, &offer, count, out.as_deref(), &actor, now).await;
         }
-        Action::Issue { card, account, offer, count, actor, json } => {
+        Action::Issue {
+            filters, name: Some(name), offer, held_out_too, only_count, json, ..
+        } => {
+            let asked = handout::Asked {
+                name: &name,
+                offer: &offer,
+                filters: &filters,
+                held_out_too,
+                only_count,
+                json,
+            };
+            let today = config.time_zone().to_datetime(now).date();
+            let client = pool.get().await.map_err(DbError::from)?;
+            let snapshot = catalogue::load_for_audit(&*client).await?;
+            drop(client);
+            return handout::run(&asked, config, &pool, snapshot, today, now).await;
+        }
+        Action::Issue { card, account, offer, count, actor, json, .. } => {
             check_actor(&actor)?;
             let whose = match (&account, card) {
                 (Some(text), _) => Whose::Account(account_id(text).ok_or_else(|| {

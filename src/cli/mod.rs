@@ -6,6 +6,7 @@ mod demo;
 mod demo_file;
 pub mod evaluate;
 mod explain;
+mod handout;
 mod households;
 pub mod import;
 mod learn;

@@ -19,6 +19,7 @@ use crate::expiry;
 use crate::http::admin::{self, Draining};
 use crate::http::server;
 use crate::metrics::Metrics;
+use crate::offer::handouts;
 use crate::router::router;
 use crate::sealing::Sealer;
 use crate::setup;
@@ -125,6 +126,7 @@ impl Service {
         });
         let partitions = tokio::spawn(keep_partitions(Arc::clone(&app), stopped(stopping.clone())));
         let expiries = tokio::spawn(expiry::keep_walking(Arc::clone(&app)));
+        let handouts = tokio::spawn(handouts::keep_working(Arc::clone(&app)));
         let (address, admin_address) = (listener.local_addr()?, limits.admin_listen);
         tracing::info!(%address, %admin_address, "serving");
 
@@ -138,6 +140,7 @@ impl Service {
         // When the last handle is gone the committers finish what they have admitted.
         partitions.abort();
         expiries.abort();
+        handouts.abort();
         let _ = admin.await;
         drop(app);
         if tokio::time::timeout(COMMITTERS_TIMEOUT, committers.ended()).await.is_err() {

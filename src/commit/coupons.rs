@@ -27,7 +27,7 @@ use super::batch::{Batch, CouponChange, CouponIssue};
 use super::committer::Connection;
 use super::coupon_facts;
 use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, settled, write};
-use super::leases::{self, Purse, Spending, Want};
+use super::leases::{self, Purse, Spending};
 use super::{facts, sql};
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
@@ -218,6 +218,30 @@ impl Desk {
     }
 }
 
+/// A coupon that people give, for these days.
+pub(super) fn given(
+    code: Code,
+    version: i64,
+    offer: &Offer,
+    (valid_from, valid_until): (Date, Date),
+    actor: &str,
+    spending: Spending,
+) -> CouponIssue {
+    let (offer_no, actor) = (offer.offer_no, actor.to_owned());
+    let why = Why::GIVEN;
+    CouponIssue {
+        code,
+        version,
+        offer_no,
+        valid_from,
+        valid_until,
+        actor,
+        why,
+        spending,
+        used: None,
+    }
+}
+
 /// 64 bits of the system's generator for each, so that nobody can guess a code from others.
 pub(super) fn random_bits<const N: usize>() -> [u64; N] {
     let mut bytes = [[0; 8]; N];
@@ -239,7 +263,14 @@ async fn issue_all(
     let offer = snapshot.offer_named(order.offer);
     let validity = offer.and_then(|offer| offer.validity(order.on));
     let spendings = match offer.filter(|_| validity.is_some()) {
-        Some(offer) => draw(connection, offer, order.random.len(), purse).await?,
+        Some(offer) => {
+            let count = order.random.len();
+            purse.begin(Instant::now());
+            leases::stock(connection.dedicated.client(), purse, offer, count, count).await?;
+            let budgets = offer.budgets.of(offer.offer_no, None, Counts::Coupons);
+            // None when nothing is left.
+            (0..count).map(|_| purse.plan(&budgets, 1, None)).collect::<Option<Vec<Spending>>>()
+        }
         None => None,
     };
     let account_ids = [account_id];
@@ -280,17 +311,9 @@ async fn issue_all(
             let mut batch = Batch::new(now);
             let codes: Vec<Code> = codes_of(account_id).collect();
             for (code, spending) in codes.iter().zip(spendings.into_iter().flatten()) {
-                batch.issue_coupon(CouponIssue {
-                    code: *code,
-                    version: after.version,
-                    offer_no: offer.offer_no,
-                    valid_from,
-                    valid_until,
-                    actor: order.actor.to_owned(),
-                    why: Why::GIVEN,
-                    spending,
-                    used: None,
-                });
+                let days = (valid_from, valid_until);
+                let issue = given(*code, after.version, offer, days, order.actor, spending);
+                batch.issue_coupon(issue);
             }
             batch.account(account.version, &after, None, None);
             // Should the first be refused, so is the second, which cannot say why.
@@ -337,30 +360,6 @@ pub(super) async fn trace(
     let traced = client.execute(sql::AUDIT_COUPONS, &[&now, &user_no, &action, &objects]).await;
     traced.map_err(DbError::from)?;
     Ok(())
-}
-
-/// Plans so many coupons of an offer on leases, after taking those that are lacking. None when
-/// nothing is left.
-async fn draw(
-    connection: &Connection,
-    offer: &Offer,
-    count: usize,
-    purse: &mut Purse,
-) -> Result<Option<Vec<Spending>>, Error> {
-    purse.begin(Instant::now());
-    // People are in no store, and know what they do: they are not held to a pace.
-    let budgets = offer.budgets.of(offer.offer_no, None, Counts::Coupons);
-    let need = i64::try_from(count).unwrap_or(i64::MAX);
-    for (key, whole) in &budgets {
-        let want = Want { key: *key, whole: *whole, need, at_least: need, pace: None };
-        if purse.lacks(&want) {
-            purse.put_away(*key);
-            let closing = purse.closing(*key);
-            let lease = leases::take(connection.dedicated.client(), &want, &closing).await?;
-            lease.into_iter().for_each(|lease| purse.put(lease));
-        }
-    }
-    Ok((0..count).map(|_| purse.plan(&budgets, 1, None)).collect())
 }
 
 async fn revoke(

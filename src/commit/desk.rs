@@ -37,12 +37,17 @@ use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::desk::decide_adjustment;
 use crate::error::Error;
+use crate::metrics::Metrics;
 use crate::receipt::account_text;
 
 /// How long an adjustment is tried.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 /// Before it is tried again.
 pub(super) const PAUSE: Duration = Duration::from_millis(20);
+/// How often it is looked whether tills still wait.
+const LOOK_INTERVAL: Duration = Duration::from_millis(10);
+/// And how many times at most.
+const LOOKS_MAX: u32 = 100;
 
 /// What a person corrects.
 #[derive(Clone, Debug)]
@@ -109,6 +114,16 @@ pub struct Made {
     pub business_date: Date,
     /// When it was made.
     pub made_at: Timestamp,
+}
+
+/// Waits while tills wait, but not for ever: what many accounts get is to be done some day too.
+pub async fn give_way(metrics: &Metrics) {
+    for _ in 0..LOOKS_MAX {
+        if metrics.queue_depth.get() == 0 {
+            break;
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
 }
 
 /// A connection of its own, made when it is needed.

@@ -34,7 +34,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0014_models", include_str!("../../migrations/0014_models.sql")),
     ("0015_limits", include_str!("../../migrations/0015_limits.sql")),
     ("0016_decisions", include_str!("../../migrations/0016_decisions.sql")),
-    ("0019_responses", include_str!("../../migrations/0019_responses.sql")),
+    ("0017_handouts", include_str!("../../migrations/0017_handouts.sql")),
+    ("0018_responses", include_str!("../../migrations/0018_responses.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

@@ -4,7 +4,7 @@
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
 //! ([`programme`], [`product`], [`offer`], [`budget`], [`target`]), what we remember ([`account`],
 //! [`ledger`], [`tally`], [`profile`], [`coupon`]), and what follows from the three ([`swipe`],
-//! [`selection`]).
+//! [`selection`]); and whom people mean ([`segment`]).
 //! [`estimate`] says what can be concluded from it afterwards.
 //! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
 //! must never be stored.
@@ -29,6 +29,7 @@ pub mod profile;
 pub mod programme;
 pub mod quantity;
 pub mod record;
+pub mod segment;
 pub mod selection;
 pub mod standing;
 pub mod swipe;

@@ -13,7 +13,7 @@ use jiff::{Span, Timestamp};
 
 use crate::app::App;
 use crate::catalogue::Snapshot;
-use crate::commit::Desk;
+use crate::commit::{Desk, give_way};
 use crate::config::Config;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -22,10 +22,6 @@ use crate::metrics::Metrics;
 const PAGE_MAX: i64 = 1_024;
 /// Most accounts that are written, and locked, at a time.
 const ACCOUNTS_MAX: usize = 64;
-/// How often it is looked whether tills still wait.
-const PAUSE: Duration = Duration::from_millis(10);
-/// Longest pause before each handful of accounts: points of a busy chain run out too.
-const PAUSES_MAX: u32 = 100;
 /// How often those that somebody held locked are looked at again at the end of a walk, and after
 /// which pause: as long as a till holds an account, and not as long as a forgotten console.
 const LOOKS: u32 = 10;
@@ -104,12 +100,7 @@ impl Walk<'_> {
         let Self { snapshot, on, metrics, .. } = *self;
         let mut held = Vec::new();
         for handful in due.chunks(ACCOUNTS_MAX) {
-            for _ in 0..PAUSES_MAX {
-                if metrics.queue_depth.get() == 0 {
-                    break;
-                }
-                tokio::time::sleep(PAUSE).await;
-            }
+            give_way(metrics).await;
             let written = self.desk.expire(snapshot, handful, on, Timestamp::now()).await?;
             metrics.expired_accounts.inc_by(written.accounts);
             metrics.expired_points.inc_by(written.points.unsigned_abs());

@@ -5,23 +5,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use futures_util::stream;
-use http::{HeaderValue, header};
+use http::{HeaderValue, Uri, header};
 use jiff::Timestamp;
-use jiff::civil::Date;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{AsOf, COLUMNS, Filters, Format, sql, write};
+use super::{COLUMNS, Format, write};
 use crate::app::App;
+use crate::domain::segment::Segment;
 use crate::error::Error;
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::office::http::query;
 use crate::office::{Actor, Trace, audit};
+use crate::segment::{AsOf, Detail, Snapshot};
 
 /// Pages on their way to a reader.
 const UNDER_WAY: usize = 2;
@@ -40,25 +41,14 @@ pub enum FormatIn {
     Ndjson,
 }
 
-/// Which accounts a file shall have; what is left out does not matter.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+/// How the file is to be written; which accounts it shall have is told beside it.
+#[derive(Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-pub struct AccountsIn {
+pub struct FileIn {
     /// `csv` or `ndjson`.
     #[serde(default)]
     #[param(inline)]
     format: FormatIn,
-    /// Enrolled accounts only, or those only that are not.
-    enrolled: Option<bool>,
-    /// Accounts with a person who has agreed to this.
-    #[param(example = "email-offers")]
-    consent: Option<String>,
-    /// Accounts with a purchase on this day or later.
-    #[param(value_type = Option<String>, format = Date)]
-    visited_since: Option<Date>,
-    /// Accounts with so many points or more.
-    points_min: Option<i64>,
 }
 
 /// Export accounts
@@ -69,7 +59,7 @@ pub struct AccountsIn {
 /// that a spreadsheet would take for a formula begins with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/exports/accounts", operation_id = "export_accounts", tag = "office",
-    params(AccountsIn),
+    params(FileIn, Segment),
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The file", content(
@@ -85,17 +75,17 @@ pub struct AccountsIn {
 pub async fn accounts(
     State(app): State<Arc<App>>,
     actor: Actor,
-    wanted: Result<Query<AccountsIn>, QueryRejection>,
+    uri: Uri,
 ) -> Result<Response, Problem> {
-    let AccountsIn { format, enrolled, consent, visited_since, points_min } = query(wanted)?;
-    let is_word = |text: &String| {
-        (1..=40).contains(&text.len())
-            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
-    };
-    if !consent.as_ref().is_none_or(is_word) {
-        return Err(Problem::new(Slug::ValidationFailed)
-            .detail("consent must be a word of a to z and hyphens, of at most 40 characters."));
-    }
+    let FileIn { format } = query(Query::try_from_uri(&uri))?;
+    // What is not known is refused, so what is the file's own is taken out first.
+    let pairs = uri.query().unwrap_or_default().split('&');
+    let others: Vec<&str> = pairs.filter(|pair| !pair.starts_with("format=")).collect();
+    let others = format!("/?{}", others.join("&")).parse().map_err(|_| Slug::ValidationFailed)?;
+    let segment: Segment = query(Query::try_from_uri(&others))?;
+    segment.check().map_err(|(field, asked)| {
+        Problem::new(Slug::ValidationFailed).detail(format!("{field} {asked}."))
+    })?;
     let busy = Error::Overloaded { retry_after: Duration::from_secs(30) };
     let permit = Arc::clone(&app.exports).try_acquire_owned().map_err(|_| busy)?;
     let format = match format {
@@ -104,17 +94,16 @@ pub async fn accounts(
     };
 
     // Before the first byte: an export without a trace must not exist.
-    let shown = |name: &str, value: Option<String>| value.map(|value| format!("{name}={value}"));
-    let filters = [
-        shown("enrolled", enrolled.map(|it| it.to_string())),
-        shown("consent", consent.clone()),
-        shown("visited_since", visited_since.map(|it| it.to_string())),
-        shown("points_min", points_min.map(|it| it.to_string())),
-    ];
-    let filters: Vec<String> = filters.into_iter().flatten().collect();
-    let object = match filters.is_empty() {
-        true => "accounts".to_owned(),
-        false => format!("accounts?{}", filters.join("&")),
+    let object = match serde_json::to_value(&segment) {
+        Ok(Value::Object(filters)) if !filters.is_empty() => {
+            let shown = |(name, value): (&String, &Value)| match value.as_str() {
+                Some(text) => format!("{name}={text}"),
+                None => format!("{name}={value}"),
+            };
+            let filters: Vec<String> = filters.iter().map(shown).collect();
+            format!("accounts?{}", filters.join("&"))
+        }
+        _ => "accounts".to_owned(),
     };
     let trace = Trace {
         user_no: Some(actor.user_no),
@@ -124,14 +113,15 @@ pub async fn accounts(
     };
     audit(&app.pool, &trace, Timestamp::now()).await.map_err(Error::from)?;
 
-    let snapshot = sql::Snapshot::open(&app.config.database).await.map_err(Error::from)?;
+    let detail = Detail::whole(&segment);
+    let snapshot = Snapshot::open(&app.config.database, "tillside export", detail).await;
+    let snapshot = snapshot.map_err(Error::from)?;
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
     let as_of = AsOf { today: app.today(), catalogue: app.catalogue.current() };
-    let filters = Filters { enrolled, consent, visited_since, points_min };
     let whole = Arc::new(AtomicBool::new(false));
     let written = Arc::clone(&whole);
     tokio::spawn(async move {
-        let writing = write(snapshot, &filters, format, &as_of, &sender);
+        let writing = write(snapshot, &segment, format, &as_of, &sender);
         let outcome = tokio::time::timeout(EXPORT_MAX, writing).await;
         written.store(matches!(outcome, Ok(true)), Ordering::Release);
         drop((sender, permit));

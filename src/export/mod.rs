@@ -4,10 +4,8 @@
 //! for a formula.
 
 pub mod http;
-mod sql;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,13 +14,13 @@ use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use crate::catalogue;
 use crate::domain::account::{Account, State};
 use crate::domain::record;
+use crate::domain::segment::Segment;
 use crate::domain::standing;
 use crate::error::Error;
-use crate::receipt::{Tier, account_text};
-use sql::{AccountRow, Window};
+use crate::receipt::account_text;
+use crate::segment::{AccountRow, AsOf, Snapshot, Window};
 
 /// Accounts in memory at a time.
 const PAGE: i64 = 200;
@@ -36,21 +34,6 @@ const READER_PATIENCE: Duration = Duration::from_secs(60);
 enum Format {
     Csv,
     Ndjson,
-}
-
-/// Which accounts are wanted; what is not set does not matter.
-#[derive(Clone, Debug, Default)]
-struct Filters {
-    enrolled: Option<bool>,
-    consent: Option<String>,
-    visited_since: Option<Date>,
-    points_min: Option<i64>,
-}
-
-/// The day for which a file is written, and the rules that are in force then.
-struct AsOf {
-    today: Date,
-    catalogue: Arc<catalogue::Snapshot>,
 }
 
 /// An account in the file.
@@ -96,21 +79,11 @@ const COLUMNS: [&str; 17] = [
     "consents",
 ];
 
-impl Filters {
-    fn admit(&self, line: &Line) -> bool {
-        let is_enrolled = line.state == "enrolled";
-        self.enrolled.is_none_or(|enrolled| enrolled == is_enrolled)
-            && self.consent.as_ref().is_none_or(|wanted| line.consents.contains(wanted))
-            && self.points_min.is_none_or(|least| line.points >= least)
-            && self.visited_since.is_none_or(|day| line.last_visit.is_some_and(|last| last >= day))
-    }
-}
-
 /// Writes the file page by page; whether it is whole. Ends early when nobody reads (any more),
 /// and when the database fails.
 async fn write(
-    mut snapshot: sql::Snapshot,
-    filters: &Filters,
+    mut snapshot: Snapshot,
+    segment: &Segment,
     format: Format,
     as_of: &AsOf,
     to: &mpsc::Sender<Bytes>,
@@ -128,7 +101,7 @@ async fn write(
         }
         let page = match snapshot.page(PAGE, as_of.today).await {
             Ok(rows) if rows.is_empty() => return true,
-            Ok(rows) => rows_as_bytes(rows, &snapshot.categories, filters, format, as_of),
+            Ok(rows) => rows_as_bytes(rows, &snapshot.categories, segment, format, as_of),
             Err(error) => Err(error),
         };
         match page {
@@ -144,16 +117,16 @@ async fn write(
 fn rows_as_bytes(
     rows: Vec<AccountRow>,
     categories: &HashMap<u32, String>,
-    filters: &Filters,
+    segment: &Segment,
     format: Format,
     as_of: &AsOf,
 ) -> Result<Bytes, Error> {
     let mut out = Vec::new();
     for row in rows {
-        let line = line(row, categories, as_of)?;
-        if !filters.admit(&line) {
+        if !row.is_in(segment, as_of) {
             continue;
         }
+        let line = line(row, categories, as_of)?;
         match format {
             Format::Csv => out.extend_from_slice(&csv_line(&cells(line))),
             Format::Ndjson => {
@@ -166,11 +139,10 @@ fn rows_as_bytes(
 }
 
 fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Result<Line, Error> {
+    let tier = row.tier(as_of);
     let AccountRow { account, windows, last_visit, consents, records } = row;
     let Account { account_id, state, baskets, sales_minor, .. } = account;
     let standing = standing::of(&account, as_of.today);
-    let epoch = as_of.catalogue.epoch_on(as_of.today);
-    let tier = epoch.and_then(|it| Tier::of_account(&it.programme, &account, as_of.today));
     let [month, quarter, year] = windows;
     let Window { visits: visits_30d, spend_minor: spend_30d_minor } = month;
     let Window { visits: visits_90d, spend_minor: spend_90d_minor } = quarter;
@@ -181,7 +153,7 @@ fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Res
         points: standing.balance,
         spendable: standing.spendable,
         pending: standing.pending,
-        tier: tier.and_then(|tier| tier.name),
+        tier,
         baskets,
         sales_minor,
         visits_30d,

@@ -153,6 +153,7 @@ impl Importer {
                     whose: Whose::Card(card.to_owned()),
                     coupons: chunk.iter().map(|it| (it.offer.clone(), it.from)).collect(),
                     name: name.to_owned(),
+                    by: None,
                 });
             }
         }

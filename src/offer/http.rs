@@ -20,7 +20,7 @@ use crate::http::body::parse;
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::office::Actor;
-use crate::office::http::{created, creation, invalid, own_stores, query};
+use crate::office::http::{create, invalid, own_stores, query};
 use crate::office::page::PageIn;
 use crate::receipt::to_bytes;
 
@@ -206,11 +206,7 @@ pub async fn create_offer(
     actor: Actor,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let definition: Definition = parse(&body)?;
         own_stores(&actor, &definition.stores)?;
         let (today, snapshot) = (app.today(), app.catalogue.current());
@@ -235,8 +231,8 @@ pub async fn create_offer(
                 Err(invalid(&error.pointer(&definition), detail))
             }
         }
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }
 
 /// End an offer
@@ -299,11 +295,7 @@ pub async fn change_budget(
     offer: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let amounts: Budget = parse(&body)?;
         let stored = seen(&app, &actor, offer).await?;
         own_stores(&actor, &stored.definition.stores)?;
@@ -329,6 +321,6 @@ pub async fn change_budget(
                 Err(invalid("", error.to_string()))
             }
         }
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }

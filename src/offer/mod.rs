@@ -4,6 +4,7 @@
 
 pub mod codes;
 pub mod coupons;
+pub mod handouts;
 pub mod http;
 mod report;
 mod sql;

@@ -101,6 +101,24 @@ pub fn invalid(pointer: &str, detail: impl Into<std::borrow::Cow<'static, str>>)
         .detail("errors names each place in the body and what is asked for there.")
 }
 
+/// Does a creation once for each key: reads its body, has `work` do it, and answers it. `work`
+/// keeps the answer with what it makes, and says it; what was done before is answered as it was,
+/// and the key of what was refused is given back.
+///
+/// # Errors
+/// As [`creation`], and what `work` refuses with.
+pub async fn create(
+    app: &App,
+    actor: &Actor,
+    request: Request,
+    work: impl AsyncFnOnce(Claim, Bytes) -> Result<Bytes, Problem>,
+) -> Result<Response, Problem> {
+    match creation(app, actor, request).await? {
+        Ok((claim, body)) => created(app, &claim, work(claim.clone(), body).await).await,
+        Err(answer) => Ok(answer),
+    }
+}
+
 /// Reads the body of a creation, and looks whether it was done before: then that answer is
 /// given again.
 ///
@@ -209,11 +227,7 @@ pub async fn add_user(
     actor: Actor,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let UserIn { email, name, role, stores } = parse(&body)?;
         let new = NewUser { email: email.into_owned(), name: name.into_owned(), role, stores };
         let answer = |user: &UserStatus| to_bytes(user).to_vec();
@@ -221,8 +235,8 @@ pub async fn add_user(
         let by = Some(actor.user_no);
         let user = user::add(&app.pool, &new, by, settle, Timestamp::now()).await;
         user.map(|user| to_bytes(&user)).map_err(refused)
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }
 
 /// Disable a user
@@ -294,11 +308,7 @@ pub async fn add_token(
     actor: Actor,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let TokenIn { user, name, expires_days, scope } = parse(&body)?;
         let wanted = Wanted { who: Who::Number(user), name: &name, scope, expires_days };
         // What is kept for repetitions lies in the database: never the secret.
@@ -308,8 +318,8 @@ pub async fn add_token(
         let made = user::add_token(&app.pool, &wanted, by, settle, Timestamp::now()).await;
         let made = made.map_err(refused)?;
         Ok(to_bytes(&TokenOut { secret: Some(&made.secret), token: &made.status }))
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }
 
 /// Revoke a token

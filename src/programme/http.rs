@@ -20,7 +20,7 @@ use crate::http::body::{holds_payment_card, parse};
 use crate::http::json;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::office::Actor;
-use crate::office::http::{created, creation, invalid};
+use crate::office::http::{create, invalid};
 use crate::receipt::to_bytes;
 
 /// Most characters of a note.
@@ -284,14 +284,10 @@ pub async fn publish(
     actor: Actor,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let PublishIn { text, on, note, unknown_names } = parse(&body)?;
         check_note(&note)?;
-        let user = Some((actor.user_no, claim.clone()));
+        let user = Some((actor.user_no, claim));
         let programmes = Programmes::over(&app.pool, user, Timestamp::now()).await;
         let mut programmes = programmes.map_err(refused)?;
         // No input is repeated in a refusal: a finding may hold a word of the text.
@@ -307,8 +303,8 @@ pub async fn publish(
         let start = Start { on, today: app.today(), note: &note };
         let published = programmes.publish(&file.rules, &start).await.map_err(refused)?;
         Ok(to_bytes(&published))
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }
 
 /// Roll the programme back
@@ -333,20 +329,16 @@ pub async fn roll_back(
     actor: Actor,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let RollBackIn { on, note } = parse(&body)?;
         check_note(&note)?;
-        let user = Some((actor.user_no, claim.clone()));
+        let user = Some((actor.user_no, claim));
         let programmes = Programmes::over(&app.pool, user, Timestamp::now()).await;
         let mut programmes = programmes.map_err(refused)?;
         let published = programmes.roll_back(on, app.today(), &note).await.map_err(refused)?;
         Ok(to_bytes(&published))
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }
 
 fn check_note(note: &str) -> Result<(), Problem> {

@@ -34,6 +34,13 @@ const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/coupons/{code}", "amku"),
     ("POST /v1/coupons/{code}/revoke", "amk"),
     ("GET /v1/exports/accounts", "ak"),
+    ("GET /v1/handouts", "amku"),
+    ("POST /v1/handouts", "amk"),
+    ("DELETE /v1/handouts/{handout}", "amk"),
+    ("GET /v1/handouts/{handout}", "amku"),
+    ("POST /v1/handouts/{handout}/issue", "amk"),
+    ("POST /v1/handouts/{handout}/list", "amk"),
+    ("POST /v1/handouts/{handout}/stop", "amk"),
     ("GET /v1/offers", "amku"),
     ("POST /v1/offers", "amk"),
     ("GET /v1/offers/{offer}", "amku"),
@@ -111,6 +118,7 @@ async fn each_role_may_do_what_it_may_and_nothing_else_in_own_and_foreign_stores
                     .replace("{token}", "999999")
                     .replace("{user}", "999999")
                     .replace("{offer}", "nothing")
+                    .replace("{handout}", "nothing")
                     .replace("{programme}", "999")
                     .replace("{code}", "00000000000000")
                     .replace("{store}", store)

@@ -25,6 +25,8 @@ const REFERENCE_TABLES: &[&str] = &[
     "product",
     "product_version",
     "code_pool",
+    "handout",
+    "handout_page",
     "replay",
     "app_user",
     "api_token",

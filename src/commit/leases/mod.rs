@@ -31,7 +31,8 @@ use tokio_postgres::Client;
 pub(super) use self::purse::{Purse, Spending};
 pub(super) use self::treasury::Treasury;
 use crate::db::DbError;
-use crate::domain::budget::{Key, Pace};
+use crate::domain::budget::{Counts, Key, Pace};
+use crate::domain::offer::Offer;
 use crate::error::Error;
 use crate::sabotage::{self, Fault};
 
@@ -83,6 +84,31 @@ pub(super) enum Refusal {
     Spent,
     /// Something is, but not for this business date and those before it.
     Paced(Date),
+}
+
+/// Takes what is lacking in hand of the budgets of an offer, for so many coupons that people issue;
+/// `at_least` of them are of use all the same. Where less is left nothing is in hand after it, and
+/// nothing is planned on it.
+pub(super) async fn stock(
+    client: &Client,
+    purse: &mut Purse,
+    offer: &Offer,
+    need: usize,
+    at_least: usize,
+) -> Result<(), Error> {
+    let amount = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    // People are in no store, and know what they do: they are not held to a pace.
+    for (key, whole) in offer.budgets.of(offer.offer_no, None, Counts::Coupons) {
+        let (need, at_least) = (amount(need), amount(at_least));
+        let want = Want { key, whole, need, at_least, pace: None };
+        if purse.lacks(&want) {
+            purse.put_away(key);
+            let closing = purse.closing(key);
+            let lease = take(client, &want, &closing).await?;
+            lease.into_iter().for_each(|lease| purse.put(lease));
+        }
+    }
+    Ok(())
 }
 
 /// Takes a lease, after closing those of `closing`. None when less than is of use is left; then

@@ -40,6 +40,8 @@ pub enum Slug {
     IdempotencyKeyReused,
     UserExists,
     OfferExists,
+    HandoutExists,
+    HandoutNotReady,
     CouponRedeemed,
     ProgrammeUnchanged,
     AdjustmentCapExceeded,
@@ -91,7 +93,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 39] = [
+pub(super) static ENTRIES: [Entry; 41] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -343,6 +345,22 @@ pub(super) static ENTRIES: [Entry; 39] = [
         StatusCode::CONFLICT,
         "There is an offer of this name",
         "An offer keeps its name for ever, also one that has ended. Nothing was done.",
+    ),
+    entry(
+        Slug::HandoutExists,
+        "handout-exists",
+        StatusCode::CONFLICT,
+        "There is a handout of this name",
+        "A handout keeps its name for ever, so that under it an account gets one coupon. Look at \
+         the one that is there, or take another name. Nothing was done.",
+    ),
+    entry(
+        Slug::HandoutNotReady,
+        "handout-not-ready",
+        StatusCode::CONFLICT,
+        "The handout is not at that point",
+        "It is issued when its accounts are known: it still looks for them, or waits for its list. \
+         And a list is taken by a handout that is for one, until it is issued. Nothing was done.",
     ),
     entry(
         Slug::CouponRedeemed,

@@ -22,7 +22,7 @@ use crate::error::Error;
 use crate::http::body::parse;
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::offer;
-use crate::office::http::{created, creation, invalid, own_stores};
+use crate::office::http::{create, invalid, own_stores};
 use crate::office::once;
 use crate::office::{Actor, Trace, audit};
 use crate::receipt::to_bytes;
@@ -69,11 +69,7 @@ pub async fn make_codes(
     offer: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let CodesIn { codes } = parse(&body)?;
         let name = own_offer(&app, &actor, offer).await?;
         let known = app.catalogue.wait_for(|it| it.offer_named(&name).is_some(), OFFER_PATIENCE);
@@ -98,8 +94,8 @@ pub async fn make_codes(
             Err(NoCodes::Count) => Err(invalid("/codes", NoCodes::Count.to_string())),
             Err(other) => Err(invalid("", other.to_string())),
         }
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }
 
 /// Fetch the file of codes

@@ -30,7 +30,7 @@ pub const LIST_MAX: usize = 1_000;
 
 /// What is to be done for one item of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Item {
+pub(super) enum Item {
     /// Coupons for this account.
     Account(i64),
     /// Nothing: an earlier item has led to the same account, at this place in the list.
@@ -76,31 +76,7 @@ impl Plan {
     ) -> Result<Self, Error> {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).expect("the kernel gives random bytes once it has booted");
-        let cards: Vec<&str> =
-            list.iter().map(String::as_str).filter(|text| is_card(text)).collect();
-        let linked = sql::accounts_of(pool, &cards).await?;
-        let meant = list.iter().map(|text| account_id(text).or_else(|| linked.get(text).copied()));
-        let meant: Vec<Option<i64>> = meant.collect();
-        let known = known(pool, meant.iter().flatten().copied().collect()).await?;
-        let mut places = HashMap::new();
-        let item = |(at, (text, account_id)): (u16, (&String, &Option<i64>))| {
-            let Some(mut account_id) = *account_id else {
-                return if is_card(text) { Item::Unknown } else { Item::Invalid };
-            };
-            while let Some(Known { merged_into: Some(heir), .. }) = known.get(&account_id) {
-                account_id = *heir;
-            }
-            match known.get(&account_id) {
-                None => Item::Unknown,
-                Some(Known { state: State::House, .. }) => Item::NoCustomer,
-                Some(Known { state: State::Blocked, .. }) => Item::Blocked,
-                Some(_) => match *places.entry(account_id).or_insert(at) {
-                    first if first != at => Item::Duplicate(first),
-                    _ => Item::Account(account_id),
-                },
-            }
-        };
-        let items = (0..).zip(list.iter().zip(&meant)).map(item).collect();
+        let items = items(pool, list, is_card).await?;
         Ok(Self { seed, items })
     }
 
@@ -155,6 +131,38 @@ impl Plan {
         let items = rest.chunks(9).map(|bytes| item(bytes).ok_or_else(damaged));
         Ok(Self { seed: *seed, items: items.collect::<Result<_, Error>>()? })
     }
+}
+
+/// What is to be done for each item of a list, as it is now. `is_card` says what a card looks like.
+pub(super) async fn items(
+    pool: &Pool,
+    list: &[String],
+    is_card: impl Fn(&str) -> bool,
+) -> Result<Vec<Item>, Error> {
+    let cards: Vec<&str> = list.iter().map(String::as_str).filter(|text| is_card(text)).collect();
+    let linked = sql::accounts_of(pool, &cards).await?;
+    let meant = list.iter().map(|text| account_id(text).or_else(|| linked.get(text).copied()));
+    let meant: Vec<Option<i64>> = meant.collect();
+    let known = known(pool, meant.iter().flatten().copied().collect()).await?;
+    let mut places = HashMap::new();
+    let item = |(at, (text, account_id)): (u16, (&String, &Option<i64>))| {
+        let Some(mut account_id) = *account_id else {
+            return if is_card(text) { Item::Unknown } else { Item::Invalid };
+        };
+        while let Some(Known { merged_into: Some(heir), .. }) = known.get(&account_id) {
+            account_id = *heir;
+        }
+        match known.get(&account_id) {
+            None => Item::Unknown,
+            Some(Known { state: State::House, .. }) => Item::NoCustomer,
+            Some(Known { state: State::Blocked, .. }) => Item::Blocked,
+            Some(_) => match *places.entry(account_id).or_insert(at) {
+                first if first != at => Item::Duplicate(first),
+                _ => Item::Account(account_id),
+            },
+        }
+    };
+    Ok((0..).zip(list.iter().zip(&meant)).map(item).collect())
 }
 
 /// These accounts and all that they were merged into.

@@ -76,6 +76,15 @@ impl Person {
         self.till.send(request).await.expect("an answer")
     }
 
+    /// Sends a text that is no JSON.
+    pub(crate) async fn bring(&self, path: &str, media_type: &str, text: String) -> Answer {
+        let request = Request::post(format!("{}{path}", self.base_url))
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", media_type);
+        let body = Full::new(Bytes::from(text));
+        self.till.send(request.body(body).expect("legal")).await.expect("an answer")
+    }
+
     /// As [`Person::get`], where there may be no whole answer.
     pub(crate) async fn try_get(&self, path: &str) -> Result<Answer, TillError> {
         let request = Request::get(format!("{}{path}", self.base_url))

@@ -16,18 +16,22 @@
 //! that the card points at, not those that were merged into it. Must never change a coupon, nor
 //! issue one without the version of its account.
 
+mod many;
+mod sql;
+
 use std::collections::HashMap;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio::time::{Instant, timeout};
 
-use super::batch::{Batch, CouponIssue};
+pub use self::many::Mailing;
+use super::batch::Batch;
 use super::committer::Connection;
-use super::coupons::{begin_with_lock, end, random_bits, trace};
+use super::coupons::{begin_with_lock, end, given, random_bits, trace};
 use super::desk::{Desk, PATIENCE, PAUSE, Whose, account_of, load, settled, write};
-use super::leases::{self, Purse, Want};
-use super::sql;
+use super::leases::{self, Purse};
+use super::sql::HANDED_OUT;
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::State;
@@ -35,7 +39,6 @@ use crate::domain::bucket;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::Code;
 use crate::domain::offer::{Delivery, Offer};
-use crate::domain::selection::showcase::Why;
 use crate::error::Error;
 
 /// Most coupons of one handout.
@@ -51,6 +54,8 @@ pub struct Handout {
     pub coupons: Vec<(String, Date)>,
     /// Under this name an account gets one coupon of an offer; shown to auditors as who did it.
     pub name: String,
+    /// The user of the back office who began it; none at the command line.
+    pub by: Option<i32>,
 }
 
 /// What became of a handout.
@@ -124,17 +129,16 @@ async fn hand_out(
     now: Timestamp,
     purse: &mut Purse,
 ) -> Result<Option<HandedOut>, Error> {
-    let Handout { whose, coupons, name } = handout;
+    let Handout { whose, coupons, name, by } = handout;
     let Some(account_id) = account_of(connection, whose).await? else {
         return Ok(Some(HandedOut::NoSuchAccount));
     };
-    let live = |(offer, on): &(String, Date)| {
-        let offer = snapshot.offer_named(offer)?;
-        let is_personal = offer.definition.delivery == Delivery::Personal;
-        Some((offer, offer.validity(*on).filter(|_| is_personal)?))
-    };
-    let wanted: Vec<Option<(&Offer, (Date, Date))>> = coupons.iter().map(live).collect();
-    take_leases(connection, wanted.iter().flatten().map(|(offer, _)| *offer), purse).await?;
+    let wanted: Vec<Option<(&Offer, (Date, Date))>> =
+        coupons.iter().map(|(offer, on)| live(snapshot, offer, *on)).collect();
+    purse.begin(Instant::now());
+    for (offer, _) in wanted.iter().flatten() {
+        leases::stock(connection.dedicated.client(), purse, offer, 1, 1).await?;
+    }
 
     let account_ids = [account_id];
     begin_with_lock(connection, &account_ids).await?;
@@ -151,80 +155,55 @@ async fn hand_out(
         Some(account) => {
             let mut after = account.clone();
             after.version += 1;
-            let (mut batch, mut given) = (Batch::new(now), Given::default());
+            let (mut batch, mut brought) = (Batch::new(now), Given::default());
             let mut codes = Vec::new();
             for (wanted, random) in wanted.iter().zip(random) {
                 let code = Code::new(bucket::of_account(account_id), *random);
-                let Some((offer, (valid_from, valid_until))) = *wanted else {
-                    given.not_live += 1;
+                let Some((offer, days)) = *wanted else {
+                    brought.not_live += 1;
                     continue;
                 };
                 match before.get(&offer.offer_no) {
                     // The answer to an earlier attempt was lost, and the attempt had succeeded.
-                    Some(earlier) if *earlier == code => given.issued += 1,
-                    Some(_) => given.before += 1,
+                    Some(earlier) if *earlier == code => brought.issued += 1,
+                    Some(_) => brought.before += 1,
                     None => {
                         let budgets = offer.budgets.of(offer.offer_no, None, Counts::Coupons);
                         let Some(spending) = purse.plan(&budgets, 1, None) else {
-                            given.budget_spent += 1;
+                            brought.budget_spent += 1;
                             continue;
                         };
-                        batch.issue_coupon(CouponIssue {
-                            code,
-                            version: after.version,
-                            offer_no: offer.offer_no,
-                            valid_from,
-                            valid_until,
-                            actor: name.clone(),
-                            why: Why::GIVEN,
-                            used: None,
-                            spending,
-                        });
+                        let version = after.version;
+                        batch.issue_coupon(given(code, version, offer, days, name, spending));
                         codes.push(code);
                     }
                 }
             }
-            given.issued += codes.len();
+            brought.issued += codes.len();
             if !codes.is_empty() {
                 batch.account(account.version, &after, None, None);
                 // Should the first be refused, so is the second, which cannot say why.
                 let (written, traced) = tokio::join!(
                     write(connection, &batch),
-                    trace(connection, "coupon.issue", &codes, None, now)
+                    trace(connection, "coupon.issue", &codes, *by, now)
                 );
                 written.and(traced)?;
                 end(connection, "COMMIT").await?;
                 purse.spent(&batch.drawn(&account_ids.into()));
-                return Ok(Some(HandedOut::Done(given)));
+                return Ok(Some(HandedOut::Done(brought)));
             }
-            Some(HandedOut::Done(given))
+            Some(HandedOut::Done(brought))
         }
     };
     end(connection, "ROLLBACK").await?;
     Ok(refused)
 }
 
-/// Takes what is lacking of the budgets of offers, for one coupon each. Where nothing is left
-/// none is planned on it later.
-async fn take_leases<'a>(
-    connection: &Connection,
-    offers: impl Iterator<Item = &'a Offer>,
-    purse: &mut Purse,
-) -> Result<(), Error> {
-    purse.begin(Instant::now());
-    for offer in offers {
-        // People are in no store.
-        for (key, whole) in offer.budgets.of(offer.offer_no, None, Counts::Coupons) {
-            let want = Want { key, whole, need: 1, at_least: 1, pace: None };
-            if purse.lacks(&want) {
-                purse.put_away(key);
-                let closing = purse.closing(key);
-                let lease = leases::take(connection.dedicated.client(), &want, &closing).await?;
-                lease.into_iter().for_each(|lease| purse.put(lease));
-            }
-        }
-    }
-    Ok(())
+/// An offer of which people issue coupons on a day, with the days on which those count.
+fn live<'a>(snapshot: &'a Snapshot, offer: &str, on: Date) -> Option<(&'a Offer, (Date, Date))> {
+    let offer = snapshot.offer_named(offer)?;
+    let is_personal = offer.definition.delivery == Delivery::Personal;
+    Some((offer, offer.validity(on).filter(|_| is_personal)?))
 }
 
 /// What an account was handed out under a name, by offer.
@@ -234,7 +213,7 @@ async fn handed_out(
     name: &str,
 ) -> Result<HashMap<i32, Code>, Error> {
     let client = connection.dedicated.client();
-    let rows = client.query(sql::HANDED_OUT, &[&account_id, &name]).await.map_err(DbError::from)?;
+    let rows = client.query(HANDED_OUT, &[&account_id, &name]).await.map_err(DbError::from)?;
     let code = |row: &tokio_postgres::Row| Code::from_number(row.get("code"));
     Ok(rows.iter().map(|row| (row.get("offer_no"), code(row))).collect())
 }

@@ -1,4 +1,4 @@
-//! Reading accounts for a file: one transaction, so one snapshot, page by page along the key.
+//! Reading accounts: one transaction, so one snapshot, page by page along the key.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use crate::db::DbError;
 use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::domain::account::{Account, State};
 use crate::domain::ledger::Lots;
+use crate::domain::segment::Segment;
 use crate::domain::tally::Tally;
 use crate::error::Error;
 
@@ -29,18 +30,22 @@ const PAGE_MAX: Duration = Duration::from_secs(30);
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 const CATEGORIES: &str = "
--- export::categories
+-- segment::categories
 SELECT taxon_no, name FROM taxon WHERE level = 2";
 
-/// Customers' accounts after a key. Voided sales are told by their names. The records are those
-/// of the latest fifty sales of a quarter of a year: bounded, whatever an account has seen.
+/// Customers' accounts after a key, in these states (`$5`) and moved on this day or later (`$6`).
+/// Purchases (`$7`) and records (`$8`) are read where they are wanted: what is not wanted is a
+/// condition that holds for no row, so nothing is looked up. Voided sales are told by their names.
+/// The records are those of the latest fifty sales of a quarter of a year: bounded, whatever an
+/// account has seen.
 const PAGE: &str = "
--- export::page
+-- segment::page
 SELECT p.bucket, p.account_id, p.version, p.state, p.clock, p.lots, p.sales_minor, p.baskets,
        p.tally, v.*, m.consents, r.records
 FROM (
     SELECT * FROM account
-    WHERE (bucket, account_id) > ($1, $2) AND state IN (0, 1)
+    WHERE (bucket, account_id) > ($1, $2) AND state = ANY($5::smallint[])
+      AND ($6::date IS NULL OR clock >= $6)
     ORDER BY bucket, account_id LIMIT $3
 ) AS p
 CROSS JOIN LATERAL (
@@ -55,7 +60,7 @@ CROSS JOIN LATERAL (
                AS spend_365d,
            max(s.business_date) AS last_visit
     FROM swipe AS s JOIN workstation AS w USING (workstation_no)
-    WHERE s.bucket = p.bucket AND s.account_id = p.account_id AND s.kind = 0
+    WHERE $7::boolean AND s.bucket = p.bucket AND s.account_id = p.account_id AND s.kind = 0
       AND (SELECT k.void_version FROM swipe_key AS k
            WHERE k.bucket = (w.house_account & 255)::smallint
              AND k.workstation_no = s.workstation_no AND k.business_date = s.business_date
@@ -68,42 +73,85 @@ CROSS JOIN LATERAL (
 ) AS m
 CROSS JOIN LATERAL (
     SELECT ARRAY(SELECT s.record FROM swipe AS s
-                 WHERE s.bucket = p.bucket AND s.account_id = p.account_id AND s.kind = 0
-                   AND s.business_date > $4::date - 90
+                 WHERE $8::boolean AND s.bucket = p.bucket AND s.account_id = p.account_id
+                   AND s.kind = 0 AND s.business_date > $4::date - 90
                  ORDER BY s.version DESC LIMIT 50) AS records
 ) AS r
 ORDER BY p.bucket, p.account_id";
 
-/// An account as it is read.
-pub(super) struct AccountRow {
-    pub(super) account: Account,
-    /// Of 30, 90 and 365 days.
-    pub(super) windows: [Window; 3],
-    pub(super) last_visit: Option<Date>,
-    pub(super) consents: Vec<String>,
-    pub(super) records: Vec<Vec<u8>>,
+/// What is read of an account besides its row.
+#[derive(Clone, Debug)]
+pub struct Detail {
+    states: Vec<i16>,
+    /// Accounts that have not moved since cannot be meant.
+    moved_since: Option<Date>,
+    visits: bool,
+    records: bool,
 }
 
-/// Transactions of some days.
-pub(super) struct Window {
-    pub(super) visits: i64,
-    pub(super) spend_minor: i64,
+/// An account as it is read.
+pub struct AccountRow {
+    /// The account.
+    pub account: Account,
+    /// Its purchases of 30, 90 and 365 days; 0 where they were not read.
+    pub windows: [Window; 3],
+    /// The day of its last one; none where they were not read.
+    pub last_visit: Option<Date>,
+    /// What its people have agreed to, in alphabetical order.
+    pub consents: Vec<String>,
+    /// Its latest purchases as they were recorded; none where they were not read.
+    pub records: Vec<Vec<u8>>,
+}
+
+/// Purchases of some days.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// How many.
+    pub visits: i64,
+    /// What they came to, in minor units.
+    pub spend_minor: i64,
 }
 
 /// One snapshot of the database, and how far it has been read.
-pub(super) struct Snapshot {
+pub struct Snapshot {
     dedicated: Dedicated,
+    detail: Detail,
     after: (i16, i64),
     /// Names of categories by number.
-    pub(super) categories: HashMap<u32, String>,
+    pub categories: HashMap<u32, String>,
+}
+
+impl Detail {
+    /// What it takes to tell whether an account is in a segment.
+    pub fn of(segment: &Segment) -> Self {
+        let states = match segment.enrolled {
+            None => vec![State::Provisional as i16, State::Enrolled as i16],
+            Some(true) => vec![State::Enrolled as i16],
+            Some(false) => vec![State::Provisional as i16],
+        };
+        let visits = segment.asks_for_visits();
+        Self { states, moved_since: segment.visited_since, visits, records: false }
+    }
+
+    /// The same, with all purchases and records.
+    pub fn whole(segment: &Segment) -> Self {
+        Self { visits: true, records: true, ..Self::of(segment) }
+    }
 }
 
 impl Snapshot {
-    /// Takes the snapshot, on a connection of its own.
-    pub(super) async fn open(database: &config::Database) -> Result<Self, DbError> {
+    /// Takes the snapshot, on a connection of its own. `by` names it to the database's people.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub async fn open(
+        database: &config::Database,
+        by: &str,
+        detail: Detail,
+    ) -> Result<Self, DbError> {
         let settings = Duration::from_millis(database.statement_timeout_ms);
         let session = Session {
-            application_name: "tillside export",
+            application_name: by,
             statement_timeout: settings.max(PAGE_MAX),
             lock_timeout: settings,
             settings: SESSION,
@@ -117,15 +165,33 @@ impl Snapshot {
             let number: i32 = row.get("taxon_no");
             categories.insert(number.cast_unsigned(), row.get("name"));
         }
-        Ok(Self { dedicated, after: (-1, 0), categories })
+        Ok(Self { dedicated, detail, after: (-1, 0), categories })
     }
 
     /// The next accounts along the key; none at the end.
-    pub(super) async fn page(&mut self, limit: i64, today: Date) -> Result<Vec<AccountRow>, Error> {
+    ///
+    /// # Errors
+    /// What the database says, or what is damaged in it.
+    pub async fn page(&mut self, limit: i64, today: Date) -> Result<Vec<AccountRow>, Error> {
         let (bucket, account_id) = self.after;
+        let Detail { states, moved_since, visits, records } = &self.detail;
         let client = self.dedicated.client();
-        let rows = client.query(PAGE, &[&bucket, &account_id, &limit, &today]).await;
-        let rows = rows.map_err(DbError::from)?;
+        let rows = client
+            .query(
+                PAGE,
+                &[
+                    &bucket,     // $1
+                    &account_id, // $2
+                    &limit,      // $3
+                    &today,      // $4
+                    states,      // $5
+                    moved_since, // $6
+                    visits,      // $7
+                    records,     // $8
+                ],
+            )
+            .await
+            .map_err(DbError::from)?;
         if let Some(last) = rows.last() {
             self.after = (last.get("bucket"), last.get("account_id"));
         }
