@@ -45,13 +45,14 @@ pub(super) struct Coupon {
     pub(super) decision: String,
 }
 
-/// `$1` and `$2` bound the accounts, `$3` is today. Swipes without coupons.
+/// `$1` and `$2` bound the accounts, `$3` is today. Swipes without coupons, and the latest: what is
+/// noted of a choice grows until customers hold as many coupons as they may.
 const SWIPE: &str = "
 WITH s AS MATERIALIZED (
     SELECT * FROM swipe AS s WHERE business_date = $3 AND account_id >= $1 AND account_id < $2
         AND NOT EXISTS (SELECT FROM coupon AS c WHERE c.account_id = s.account_id
                         AND s.version IN (c.issued_version, c.changed_version))
-    LIMIT 50000
+    ORDER BY recorded_at DESC LIMIT 20000
 ), mean AS (
     SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt,
            avg(coalesce(pg_column_size(decision), 0)) AS decision,
@@ -78,7 +79,7 @@ WITH s AS MATERIALIZED (
                     AND c.changed_version = s.version AND c.state = 1)
         AND EXISTS (SELECT FROM coupon AS c WHERE c.account_id = s.account_id
                     AND c.issued_version = s.version)
-    LIMIT 50000
+    ORDER BY recorded_at DESC LIMIT 20000
 ), mean AS (
     SELECT avg(pg_column_size(record)) AS record, avg(pg_column_size(receipt)) AS receipt,
            avg(pg_column_size(decision)) AS decision
