@@ -17,7 +17,7 @@ CREATE TABLE handout (
     made_at     timestamptz NOT NULL,
     -- NULL: somebody at the command line.
     made_by     integer REFERENCES app_user,
-    -- Who had it issued, and the day from which its coupons count; NULL before that.
+    -- Who had it issued or gone on with, and the day from which those coupons count; NULL before.
     issued_by   integer REFERENCES app_user,
     counts_from date,
     -- Accounts that it is for, and those that are held out and not among them.

@@ -81,8 +81,12 @@ Examples:
               value_parser = clap::value_parser!(u16).range(1..=i64::from(ORDER_COUPONS_MAX)))]
         count: u16,
         /// Who does it; shown to auditors.
-        #[arg(long, value_name = "NAME", default_value = "command-line",
-              conflicts_with = "filters")]
+        #[arg(
+            long,
+            value_name = "NAME",
+            default_value = "command-line",
+            conflicts_with = "filters"
+        )]
         actor: String,
         /// Print JSON.
         #[arg(long)]

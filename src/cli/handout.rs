@@ -178,3 +178,35 @@ fn say(asked: &Asked<'_>, handout: &Handout) -> Outcome {
     ));
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_read_and_what_is_none_is_named() {
+        let read = |filters: &[&str]| {
+            segment(&filters.iter().map(|filter| (*filter).to_owned()).collect::<Vec<_>>())
+        };
+        let all = ["enrolled=true", "consent=email-offers", "points-min=5", "tier=Gold"];
+        let expected = Segment {
+            enrolled: Some(true),
+            consent: Some("email-offers".into()),
+            points_min: Some(5),
+            tier: Some("Gold".into()),
+            ..Segment::default()
+        };
+        assert_eq!(read(&all), Ok(expected));
+        for (filters, said) in [
+            (&["enrolled"][..], "must be name=value"),
+            (&["points=5"], "unknown field `points`"),
+            (&["points_min=many"], "invalid type"),
+            (&["visited_since=yesterday"], "--where: "),
+            (&["tier=Gold", "tier=Silver"], "asked twice"),
+            (&["consent=E-mail"], "--where consent"),
+        ] {
+            let error = read(filters).expect_err("none of these is a question");
+            assert!(error.contains(said), "{error}");
+        }
+    }
+}

@@ -27,6 +27,8 @@ mod exports;
 mod faults;
 mod framing;
 mod generated_bodies;
+mod handout_lists;
+mod handouts;
 mod import;
 mod inherited_coupons;
 mod journey;

@@ -53,7 +53,7 @@ INSERT INTO handout_page (handout_no, page_no, account_ids) VALUES ($1, $2, $3)"
 const ISSUE: &str = "
 -- offer::handouts::issue
 UPDATE handout
-SET state = 3, stopped_why = NULL, counts_from = coalesce(counts_from, $2), issued_by = $3,
+SET state = 3, stopped_why = NULL, counts_from = $2, issued_by = $3,
     worked_until = '-infinity'
 WHERE handout_no = $1 AND state IN (2, 4)";
 

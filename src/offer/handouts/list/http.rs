@@ -231,7 +231,7 @@ async fn read(
         let Ok(data) = frame.map_err(|_| Slug::MalformedRequest)?.into_data() else { continue };
         bytes = bytes.saturating_add(data.len());
         if bytes > LIST_MAX_BYTES {
-            return Err(Slug::BodyTooLarge.into());
+            return Err(too_long());
         }
         arrived.extend(lines.push(&data));
         while arrived.len() >= LOOK {
@@ -240,12 +240,17 @@ async fn read(
             arrived = later;
         }
         if listed.lines > LIST_MAX {
-            return Err(Slug::BodyTooLarge.into());
+            return Err(too_long());
         }
     }
     arrived.extend(lines.finish());
     listed.look_up(app, &arrived, leave_out_unknown).await?;
-    if listed.lines > LIST_MAX { Err(Slug::BodyTooLarge.into()) } else { Ok(listed) }
+    if listed.lines > LIST_MAX { Err(too_long()) } else { Ok(listed) }
+}
+
+fn too_long() -> Problem {
+    Problem::new(Slug::BodyTooLarge)
+        .detail("A list has a million lines and 64 MiB at most. Bring it as two handouts.")
 }
 
 /// How a list is written, by its headers.
