@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::domain::account::{Account, State};
-use crate::domain::coupon::Code;
+use crate::domain::basket::Redemption;
+use crate::domain::coupon::{Code, Outcome};
 use crate::domain::offer::{Definition, Reward};
 use crate::domain::programme::Programme;
 use crate::domain::programme::tiers::TierStanding;
@@ -110,12 +111,25 @@ pub struct RedemptionOutcome<'a> {
     /// `redeemed`; or redeemed although the till should not have given for it what it gave:
     /// `over-value` for more than it is worth, `over-limit` more of them than the offer allows,
     /// `not-combinable` beside an offer of its group. Otherwise why it does not count: `unknown`,
-    /// `not-yours` (an offer also where no card was presented, or a blocked one), `revoked`, `already-redeemed`, `not-yet-valid`, `expired`, `wrong-day`,
-    /// `wrong-store`, `not-in-basket`, `below-minimum` or `limit-reached`.
+    /// `not-yours` (an offer also where no card was presented, or a blocked one), `revoked`,
+    /// `already-redeemed`, `not-yet-valid`, `expired`, `wrong-day`, `wrong-store`,
+    /// `not-in-basket`, `below-minimum` or `limit-reached`.
     #[schema(example = "unknown")]
     pub outcome: &'static str,
     /// What the till gave for it, in minor units.
     pub discount_minor: i64,
+}
+
+impl<'a> RedemptionOutcome<'a> {
+    /// What became of a redemption.
+    pub fn new(redemption: &'a Redemption, outcome: Outcome) -> Self {
+        Self {
+            coupon: redemption.coupon(),
+            offer: redemption.offer(),
+            outcome: outcome.name(),
+            discount_minor: redemption.discount_minor,
+        }
+    }
 }
 
 /// A coupon that a customer can redeem.

@@ -53,7 +53,9 @@ cheapest-free (of), points-bonus (points), points-multiplier (times_percent; 200
 Conditions: weekdays ([\"sat\", \"sun\"]), limits (per_account, per_day, per_swipe), stacking
 (group, priority): of the offers of a group one counts in a transaction.
 Deliveries: personal; code-pool, whose codes `tillside coupon codes` makes; shared-code, with
-shared_code ({ \"code\": \"WELCOME10\", \"max_uses\": 5000 }).
+shared_code ({ \"code\": \"WELCOME10\", \"max_uses\": 5000 }); automatic, a member price, which
+tills give to everybody with a card: without valid_days, in money, and as a fixed-price for what
+the scope names.
 With at_the_till the service chooses it, with a receipt, for customers whom it fits; without it
 only people issue it.
 Scope: departments, categories, types, brands, skus; without one it is for everything.")]
@@ -107,7 +109,8 @@ Reads the coupons of the range, and the purchases of all accounts in it.")]
         #[arg(long)]
         json: bool,
     },
-    /// Issue no coupon of an offer any more; those in customers' hands keep their days.
+    /// Issue no coupon of an offer any more, or give no member price; coupons in customers' hands
+    /// keep their days.
     End {
         /// What it is called.
         offer: String,

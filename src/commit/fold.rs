@@ -420,12 +420,7 @@ fn receipt_of(
             .redemptions
             .iter()
             .zip(outcomes)
-            .map(|(redemption, outcome)| RedemptionOutcome {
-                coupon: redemption.coupon(),
-                offer: redemption.offer(),
-                outcome: outcome.name(),
-                discount_minor: redemption.discount_minor,
-            })
+            .map(|(redemption, outcome)| RedemptionOutcome::new(redemption, *outcome))
             .collect(),
         coupons: shown(gifts),
         messages,

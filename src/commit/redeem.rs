@@ -486,8 +486,8 @@ pub(super) fn drawn_on(snapshot: &Snapshot, coupon: &Coupon, job: &Job) -> Optio
     Some(offer.budgets.of(coupon.offer_no, store_no, Counts::Value))
 }
 
-/// The budgets that count a redeemed coupon as one use of what is everybody's, where this job's sale was.
-/// None when its offer is not known here.
+/// The budgets that count a redeemed coupon as one use of what is everybody's, where this job's
+/// sale was. None when its offer is not known here.
 pub(super) fn counted_on(
     snapshot: &Snapshot,
     coupon: &Coupon,

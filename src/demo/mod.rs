@@ -9,6 +9,7 @@ mod catalogue;
 mod coupons;
 mod history;
 mod households;
+mod members;
 mod random;
 mod shelves;
 mod sql;
@@ -98,7 +99,7 @@ pub async fn seed_reference(
     Ok(())
 }
 
-/// What the demo's tills give to customers whom it fits.
+/// What the demo's tills give to customers whom it fits, and to everybody with a card.
 ///
 /// # Panics
 /// Never: every demo that starts reads the file, which is part of the program.
@@ -130,6 +131,7 @@ pub async fn seed_history(app: &App, today: Date) -> Result<usize, SeedError> {
             let workstation = snapshot.workstation(store_id, workstation_id).cloned();
             let workstation = workstation.ok_or(SeedError::Foreign("a store"))?;
             let mut swipe = swipe.clone();
+            members::give(&mut swipe, &workstation, &snapshot);
             wallets.use_for(&mut swipe, &workstation, &snapshot);
             day.push((swipe, workstation));
         }

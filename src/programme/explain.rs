@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{ProgrammeError, Programmes, sql};
 use crate::catalogue::{self, Snapshot};
 use crate::commit::NameKey;
-use crate::domain::basket::{self, LineKind};
+use crate::domain::basket::{self, LineKind, Redemption};
 use crate::domain::boost::{self, Boost, Boosted};
 use crate::domain::name::SwipeName;
 use crate::domain::offer::Basket;
@@ -65,12 +65,25 @@ pub struct Explanation {
     pub agrees: bool,
     /// The tier that the customer held before; none below the lowest.
     pub tier: Option<String>,
+    /// What the till gave discounts for; what is left earns.
+    pub given: Vec<Discount>,
     /// What coupons added, on top of the rules.
     pub coupons: Vec<Coupon>,
     /// The cap that left less than the rules give; none where none did.
     pub capped: Option<Capped>,
     /// Its lines.
     pub lines: Vec<Line>,
+}
+
+/// What the till gave a discount for: a coupon, or an offer that needs none.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Discount {
+    /// The coupon's code, as the till sent it.
+    pub coupon: Option<String>,
+    /// The offer's name, as the till sent it.
+    pub offer: Option<String>,
+    /// What it gave, in minor units.
+    pub discount_minor: i64,
 }
 
 /// A coupon that gave points.
@@ -222,10 +235,19 @@ pub async fn explain(
         recorded: found.earned,
         agrees,
         tier: epoch.programme.tier_name(tier_no).map(str::to_owned),
+        given: record.redemptions.iter().map(discount).collect(),
         coupons,
         capped,
         lines,
     })
+}
+
+fn discount(redemption: &Redemption) -> Discount {
+    Discount {
+        coupon: redemption.coupon().map(str::to_owned),
+        offer: redemption.offer().map(str::to_owned),
+        discount_minor: redemption.discount_minor,
+    }
 }
 
 /// What coupons gave.
@@ -316,6 +338,13 @@ impl fmt::Display for Explanation {
                 }
                 _ => writeln!(f, ".")?,
             }
+        }
+        for Discount { coupon, offer, discount_minor } in &self.given {
+            match (coupon, offer) {
+                (Some(coupon), _) => write!(f, "For coupon {coupon}")?,
+                (None, offer) => write!(f, "For {}", offer.as_deref().unwrap_or_default())?,
+            }
+            writeln!(f, " the till gave {discount_minor} minor units, which earn nothing.")?;
         }
         for Coupon { coupon, offer, points } in &self.coupons {
             writeln!(f, "Coupon {coupon} of {offer} gave {points} of them.")?;

@@ -169,6 +169,13 @@ async fn from_nothing_to_a_swipe_and_the_same_demo_after_a_stop() {
     let (used, over_value): (i64, i64) = (used.get(0), used.get(1));
     assert!(used > 50 && over_value == 0, "{used} redeemed, {over_value} for too much");
 
+    let members = "SELECT count(*), count(DISTINCT offer_no), count(*) FILTER (WHERE over_limit)
+                   FROM coupon WHERE actor = 'automatic'";
+    let members = database.query_one(members, &[]).await.expect(members);
+    let (uses, offers, over_limit): (i64, i64, i64) =
+        (members.get(0), members.get(1), members.get(2));
+    assert!(uses > 500 && offers == 6 && over_limit < 9, "{uses} of {offers}, {over_limit} over");
+
     let card = text(&file["cards"][0]);
     let before = demo.balance(card).await;
     let page = demo.said();
@@ -177,6 +184,7 @@ async fn from_nothing_to_a_swipe_and_the_same_demo_after_a_stop() {
     assert!(pasted.status.success(), "{}", said(&pasted));
     let receipt = said(&pasted);
     assert!(receipt.contains("Points earned"), "{receipt}");
+    assert!(receipt.contains("Bananas 0.59 a pound with your card"), "{receipt}");
     assert!(receipt.lines().all(|line| line.chars().count() <= 42), "{receipt}");
     let after = demo.balance(card).await;
     assert!(after > before, "{before}, then {after}");

@@ -35,6 +35,7 @@ mod journey;
 mod keys;
 mod learn;
 mod lost_answers;
+mod member_prices;
 mod model;
 mod offer_limits;
 mod offers_api;

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
+use tillside::config::Config;
 use tillside::domain::coupon::Code;
 use tillside::domain::name::SwipeName;
 use tillside::import::{self, Importer};
@@ -137,8 +138,13 @@ fn of_points(name: &str, reward: Value) -> Value {
 }
 
 /// A catalogue, and departments that are restricted by age.
-async fn stocked() -> TestService {
-    let service = TestService::start().await;
+pub(crate) async fn stocked() -> TestService {
+    stocked_with(|_| {}).await
+}
+
+/// The same with other settings.
+pub(crate) async fn stocked_with(change: impl FnOnce(&mut Config)) -> TestService {
+    let service = TestService::start_with(change).await;
     let csv = "sku,name,department,category,type,brand,no_discount\n\
                4711,Yoghurt,DAIRY,YOGHURT,PLAIN,ALMA,\n\
                4712,Milk,DAIRY,MILK,WHOLE,ALMA,\n\
@@ -165,7 +171,7 @@ async fn stocked() -> TestService {
     service
 }
 
-async fn programmes(service: &TestService) -> Programmes {
+pub(crate) async fn programmes(service: &TestService) -> Programmes {
     Programmes::connect(&service.config.database, Timestamp::now()).await.expect("it is up")
 }
 

@@ -1,7 +1,9 @@
-//! `tillside swipe`: a terminal in a command. Signs and sends one transaction, and prints the
-//! receipt. It decides nothing: what it prints besides the basket is the service's answer.
+//! `tillside swipe`: a terminal in a command. Asks for member prices, signs and sends one
+//! transaction, and prints the receipt. It decides nothing but what a till must: what it prints
+//! besides the basket and what it gave is the service's answer.
 
 mod items;
+mod members;
 mod paper;
 
 use std::borrow::Cow;
@@ -18,16 +20,19 @@ use serde::Deserialize;
 use zeroize::Zeroizing;
 
 use self::items::Item;
+use self::members::Given;
 use super::demo_file::{DemoFile, DemoTerminal};
 use super::{Outcome, print};
 use crate::config::{Config, Secret};
-use crate::swipe::wire::{LineIn, SwipeIn};
+use crate::domain::quantity::Quantity;
+use crate::swipe::wire::{LineIn, RedemptionIn, SwipeIn};
 use crate::till::{Answer, Till, TillError};
 
 /// Sign and send one swipe, and print the receipt as a till would.
 ///
 /// By default it is a terminal of the demo in ./.tillside, and prices are those of its
-/// catalogue. Sending the same transaction again, with the --sequence that the receipt shows
+/// catalogue. With a card it gives the member prices of the day, so far as they name articles.
+/// Sending the same transaction again, with the --sequence that the receipt shows
 /// and the same content, gets the same receipt and changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -84,6 +89,9 @@ pub(super) struct SwipeArgs {
     /// transactions of a till share.
     #[arg(long, value_name = "N")]
     sequence: Option<i64>,
+    /// Give no member prices.
+    #[arg(long)]
+    no_member_prices: bool,
     /// Say that it was stored at the till and is sent later.
     #[arg(long)]
     offline: bool,
@@ -104,16 +112,26 @@ struct Swiped {
     currency: String,
     lines: Vec<PrintedLine>,
     total_minor: i64,
+    given: Vec<Given>,
     points_spent: i64,
     points_value_minor: i64,
 }
 
 struct PrintedLine {
+    sku: String,
     name: String,
-    quantity: String,
+    quantity: Quantity,
     price_minor: i64,
     amount_minor: i64,
+    /// What was taken off, and the words for it.
+    off: Vec<(String, i64)>,
     is_return: bool,
+}
+
+impl PrintedLine {
+    fn discount_minor(&self) -> i64 {
+        self.off.iter().map(|(_, off)| off).sum()
+    }
 }
 
 /// The part of a problem (RFC 9457) that people read.
@@ -150,9 +168,18 @@ pub(super) async fn run(args: SwipeArgs, config: &Config) -> Outcome {
     let server = args.server.as_ref().or(demo.as_ref().map(|demo| &demo.base_url));
     let server = server.ok_or("--server is needed")?;
     let now = Timestamp::now().to_zoned(config.time_zone());
-    let swiped = basket(&args, demo.as_ref(), &terminal, &now, config)?;
-    let body = serde_json::to_string(&wire(&args, &swiped, &now)?)?;
+    let mut swiped = basket(&args, demo.as_ref(), &terminal, &now, config)?;
     let till = Till::new(server, &terminal.keyid, *secret(&terminal.secret_base64)?)?;
+    if args.card.is_some() && !args.training && !args.no_member_prices {
+        let business_date = args.business_date.unwrap_or_else(|| now.date());
+        let path = format!("/v1/member-prices?business_date={business_date}");
+        let answer = till.get(&path).await.map_err(|error| hint(error, server))?;
+        // A till that is told nothing sells at the price on the shelf.
+        if answer.status.is_success() {
+            members::give(&mut swiped, &serde_json::from_slice(&answer.body)?);
+        }
+    }
+    let body = serde_json::to_string(&wire(&args, &swiped, &now)?)?;
     let answer = till.post("/v1/swipes", body).await.map_err(|error| hint(error, server))?;
     if args.json {
         print(&String::from_utf8_lossy(&answer.body));
@@ -218,10 +245,12 @@ fn basket(
         let signed_minor = if is_return { -amount_minor } else { amount_minor };
         total_minor = total_minor.checked_add(signed_minor).ok_or("the total is too large")?;
         lines.push(PrintedLine {
+            sku: sku.clone(),
             name: known.map_or_else(|| format!("Article {sku}"), |known| known.name.clone()),
-            quantity: item.quantity.to_string(),
+            quantity: item.quantity,
             price_minor,
             amount_minor,
+            off: Vec::new(),
             is_return,
         });
     }
@@ -233,6 +262,7 @@ fn basket(
         currency: demo.map_or(&config.chain.currency, |demo| &demo.currency).clone(),
         lines,
         total_minor,
+        given: Vec::new(),
         points_spent: args.spend,
         points_value_minor: args.spend_value.unwrap_or(args.spend),
     })
@@ -250,15 +280,19 @@ fn wire<'a>(
         true => now.clone(),
         false => business_date.at(12, 0, 0, 0).to_zoned(now.time_zone().clone())?,
     };
-    let items = args.sold.iter().chain(&args.returned);
-    let lines = (1..).zip(swiped.lines.iter().zip(items)).map(|(line, (printed, item))| LineIn {
+    let lines = (1..).zip(&swiped.lines).map(|(line, printed)| LineIn {
         line,
         kind: printed.is_return.then_some(Cow::Borrowed("return")),
-        sku: Cow::Borrowed(&item.sku),
-        quantity: Cow::Borrowed(&printed.quantity),
+        sku: Cow::Borrowed(&printed.sku),
+        quantity: printed.quantity.to_string().into(),
         amount_minor: printed.amount_minor,
-        discount_minor: 0,
+        discount_minor: printed.discount_minor(),
         returns: None,
+    });
+    let redemptions = swiped.given.iter().map(|Given { offer, discount_minor }| RedemptionIn {
+        coupon: None,
+        offer: Some(Cow::Borrowed(offer)),
+        discount_minor: *discount_minor,
     });
     Ok(SwipeIn {
         store_id: Cow::Borrowed(&swiped.store_id),
@@ -275,7 +309,7 @@ fn wire<'a>(
         lines: lines.collect(),
         adjustments: Vec::new(),
         total_minor: swiped.total_minor,
-        redemptions: Vec::new(),
+        redemptions: redemptions.collect(),
         points_spent: swiped.points_spent,
         points_value_minor: swiped.points_value_minor,
     })

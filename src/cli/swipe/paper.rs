@@ -16,8 +16,17 @@ pub(super) struct Answer {
     points: Points,
     tier: Option<Tier>,
     #[serde(default)]
+    redemptions: Vec<Redemption>,
+    #[serde(default)]
     coupons: Vec<Coupon>,
     messages: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Redemption {
+    coupon: Option<String>,
+    offer: Option<String>,
+    outcome: String,
 }
 
 #[derive(Deserialize)]
@@ -72,15 +81,22 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
         let sign = if line.is_return { -1 } else { 1 };
         let amount = money(sign * line.amount_minor);
         let name = if line.is_return { format!("RETURN {}", line.name) } else { line.name.clone() };
-        if line.quantity == "1" {
+        if line.quantity.thousandths() == 1_000 {
             paper.pair(&name, &amount);
         } else {
             paper.text(&name);
             paper.pair(&format!("  {} x {}", line.quantity, money(line.price_minor)), &amount);
         }
+        for (words, off) in &line.off {
+            paper.pair(&format!("  {words}"), &money(-off));
+        }
     }
     paper.rule();
     paper.pair(&format!("TOTAL {}", swiped.currency), &money(swiped.total_minor));
+    let saved_minor: i64 = swiped.given.iter().map(|given| given.discount_minor).sum();
+    if saved_minor != 0 {
+        paper.pair("You saved with your card", &money(saved_minor));
+    }
     if swiped.points_spent != 0 {
         let paid = format!("  paid with {} points", swiped.points_spent);
         paper.pair(&paid, &money(swiped.points_value_minor));
@@ -119,8 +135,14 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
     if let Some(account) = &answer.account {
         paper.pair("Account", account);
     }
-    if !answer.messages.is_empty() {
+    let is_other = |it: &&Redemption| it.outcome != "redeemed";
+    let others: Vec<&Redemption> = answer.redemptions.iter().filter(is_other).collect();
+    if !answer.messages.is_empty() || !others.is_empty() {
         paper.rule();
+    }
+    for Redemption { coupon, offer, outcome } in others {
+        let what = coupon.as_ref().or(offer.as_ref()).map_or("", String::as_str);
+        paper.pair(what, outcome);
     }
     for message in &answer.messages {
         paper.text(message);
@@ -192,17 +214,23 @@ fn money(minor: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::PrintedLine;
+    use super::super::{Given, PrintedLine};
     use super::*;
 
     #[test]
     fn a_receipt_is_aligned_and_no_wider_than_its_paper() {
         let line = |name: &str, quantity: &str, price_minor, amount_minor, is_return| PrintedLine {
+            sku: "10001".to_owned(),
             name: name.to_owned(),
-            quantity: quantity.to_owned(),
+            quantity: quantity.parse().expect("a quantity"),
             price_minor,
             amount_minor,
+            off: Vec::new(),
             is_return,
+        };
+        let milk = PrintedLine {
+            off: vec![("Milk 3.79 a gallon with your card".to_owned(), 10)],
+            ..line("Larkfield Whole milk 1 gal", "1", 389, 389, false)
         };
         let swiped = Swiped {
             store_id: "101".into(),
@@ -211,11 +239,12 @@ mod tests {
             card: Some("2990000000019".into()),
             currency: "USD".into(),
             lines: vec![
-                line("Larkfield Whole milk 1 gal", "1", 389, 389, false),
+                milk,
                 line("Bananas (lb)", "1.250", 69, 86, false),
                 line("A name that is a little longer than a line has room", "1", 100, 100, true),
             ],
-            total_minor: 375,
+            total_minor: 365,
+            given: vec![Given { offer: "member-milk".into(), discount_minor: 10 }],
             points_spent: 300,
             points_value_minor: 300,
         };
@@ -224,6 +253,7 @@ mod tests {
                 "tier":{"name":"Silver","to_next_minor":12050},
                 "points":{"earned":4,"pending":0,"spent":300,"short":20,"reversed":1,"balance":120,
                           "spendable":120,"next_expiry":{"points":55,"on":"2026-06-30"}},
+                "redemptions":[{"offer":"member-milk","outcome":"over-limit","discount_minor":10}],
                 "coupons":[{"coupon":"07K2M9QXA4TRB3","headline":"50 % off yoghurt",
                             "valid_until":"2026-03-27",
                             "reason":{"code":"due-again","text":"A favourite of yours is on offer."}}],
@@ -238,13 +268,15 @@ mod tests {
         Card                         2990000000019
         ------------------------------------------
         Larkfield Whole milk 1 gal            3.89
+          Milk 3.79 a gallon with your card  -0.10
         Bananas (lb)
           1.250 x 0.69                        0.86
         RETURN A name that is a little longer than
         a line has room
                                              -1.00
         ------------------------------------------
-        TOTAL USD                             3.75
+        TOTAL USD                             3.65
+        You saved with your card              0.10
           paid with 300 points                3.00
         ------------------------------------------
         Points earned                            4
@@ -257,6 +289,7 @@ mod tests {
         To the next tier                    120.50
         Account                  acc_000000000A1KV
         ------------------------------------------
+        member-milk                     over-limit
         A sentence that does not fit on one line
         of this paper.
         ------------------------------------------
