@@ -57,7 +57,8 @@ shared_code ({ \"code\": \"WELCOME10\", \"max_uses\": 5000 }); automatic, a memb
 tills give to everybody with a card: without valid_days, in money, and as a fixed-price for what
 the scope names.
 With at_the_till the service chooses it, with a receipt, for customers whom it fits; without it
-only people issue it.
+only people issue it. Where it has an until, a budget of coupons is then spread evenly over its
+days; \"pacing\": \"none\" of the budget gives them as fast as customers come.
 Scope: departments, categories, types, brands, skus; without one it is for everything.")]
     Add {
         /// The file.
@@ -158,7 +159,8 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
         Action::Show { offer } => {
             let found = snapshot.offer_named(&offer).ok_or_else(|| no_offer(&offer))?;
             let mut shown = serde_json::to_value(&found.definition)?;
-            let budgets = offer::budgets(&pool, found).await?;
+            let today = config.time_zone().to_datetime(now).date();
+            let budgets = offer::budgets(&pool, found, today).await?;
             if !budgets.is_empty() {
                 shown["budgets"] = serde_json::to_value(budgets)?;
             }

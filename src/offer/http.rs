@@ -179,7 +179,7 @@ pub async fn get_budgets(
             .compile(stored.offer_no, stored.definition)
             .map_err(|error| Error::Damaged(error.to_string()))?,
     };
-    let mut budgets = super::budgets(&app.pool, &offer).await.map_err(Error::from)?;
+    let mut budgets = super::budgets(&app.pool, &offer, app.today()).await.map_err(Error::from)?;
     budgets.retain(|budget| budget.store.as_ref().is_none_or(|store| actor.has_store(store)));
     Ok(json(StatusCode::OK, to_bytes(&BudgetsOut { budgets })))
 }
@@ -272,9 +272,9 @@ pub async fn end_offer(
 /// Change budgets of an offer
 ///
 /// Amounts that are named become the whole amounts of their budgets, for a shared code `coupons`
-/// how often it counts; the others stay. None becomes less than was spent of it and is in the
-/// hands of tills at this moment. Needs an `Idempotency-Key`. What has no budget cannot get one,
-/// since nothing was counted.
+/// how often it counts; the others stay, and so does `pacing` where it is not named. None becomes
+/// less than was spent of it and is in the hands of tills at this moment. Needs an
+/// `Idempotency-Key`. What has no budget cannot get one, since nothing was counted.
 #[utoipa::path(
     post, path = "/v1/offers/{offer}/budget", operation_id = "change_budget", tag = "office",
     params(

@@ -1,5 +1,6 @@
 //! What offers have cost, and who pays for it; and how their budgets stand.
 
+use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -56,6 +57,10 @@ pub struct Standing {
     pub spent: i64,
     /// What committers and desks hold of it, for a minute at most.
     pub leased: i64,
+    /// How much tills may have issued by the end of today, where coupons are spread over the days
+    /// of the offer; else left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by_today: Option<i64>,
 }
 
 /// What every offer has cost, oldest first. Reads all coupons once.
@@ -82,16 +87,21 @@ pub async fn report(pool: &Pool, snapshot: &Snapshot) -> Result<Vec<Report>, DbE
 ///
 /// # Errors
 /// When the database fails.
-pub async fn budgets(pool: &Pool, offer: &Offer) -> Result<Vec<Standing>, DbError> {
+pub async fn budgets(pool: &Pool, offer: &Offer, today: Date) -> Result<Vec<Standing>, DbError> {
     let mut standings = sql::budgets(pool, offer.offer_no).await?;
     for counts in Counts::ALL {
         for (_, amount) in offer.budgets.of(offer.offer_no, None, counts) {
             let drawn_on = |it: &Standing| it.store.is_none() && it.counts == counts.name();
             if !standings.iter().any(drawn_on) {
                 let (counts, spent, leased) = (counts.name(), 0, 0);
-                standings.push(Standing { store: None, counts, amount, spent, leased });
+                let (store, by_today) = (None, None);
+                standings.push(Standing { store, counts, amount, spent, leased, by_today });
             }
         }
+    }
+    let pace = offer.pace_on(today);
+    for it in standings.iter_mut().filter(|it| it.counts == Counts::Coupons.name()) {
+        it.by_today = pace.map(|pace| pace.part_of(it.amount));
     }
     standings.sort_by(|left, right| (&left.store, left.counts).cmp(&(&right.store, right.counts)));
     Ok(standings)

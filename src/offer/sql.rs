@@ -299,6 +299,7 @@ pub(super) async fn budgets(pool: &Pool, offer_no: i32) -> Result<Vec<Standing>,
             amount: row.get("amount"),
             spent: row.get("spent"),
             leased: row.get("leased"),
+            by_today: None,
         })
     };
     Ok(rows.iter().filter_map(standing).collect())

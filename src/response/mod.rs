@@ -5,7 +5,7 @@
 //! |---|---|
 //! | connect, begin | 2 |
 //! | coupons of the days that are asked for, counted | 1 |
-//! | accounts with their purchases, sixteen buckets at a time | 16, fewer where time runs out |
+//! | accounts and their purchases, each time as many buckets as so far | 9, or as time allows |
 //!
 //! A coupon is judged when its last day is over: of one that still runs nobody knows whether it
 //! will be used, and whoever counted only those that were used already would say too much. Those
@@ -36,8 +36,8 @@ use sql::{Bought, Counted, Snapshot};
 pub const DAYS_MAX: i32 = 366;
 /// Days of a report when nobody says how many.
 pub const DAYS: i32 = 28;
-/// Buckets that are read at a time, of 256.
-const BUCKETS: i16 = 16;
+/// Buckets of accounts.
+const BUCKETS: i16 = 256;
 /// Below so many accounts in a group its mean may be far from normally distributed, since a few
 /// customers spend much more than others.
 const GROUP_MIN: i64 = 100;
@@ -206,7 +206,7 @@ pub async fn report(
     // Of codes nobody knows who has seen them.
     let personal = catalogue.offers().filter(|it| it.definition.delivery == Delivery::Personal);
     let offers: Vec<i32> = personal.map(|offer| offer.offer_no).collect();
-    let snapshot = Snapshot::open(database).await?;
+    let snapshot = Snapshot::open(database, wanted.patience.is_some()).await?;
     let mut counted = snapshot.count((from, until), by, &offers, today).await?;
     counted.sort_by_key(|(key, counted)| (std::cmp::Reverse(counted.issued), *key));
     let named = |(key, counted): &(i32, Counted)| row(name_of(by, *key, catalogue), counted);
@@ -222,15 +222,16 @@ async fn compare(snapshot: &Snapshot, wanted: &Wanted) -> Result<Comparison, Err
     let started = Instant::now();
     let mut samples = [[Sample::default(); 2]; 2];
     let mut read = 0_i16;
-    while read < 256 && patience.is_none_or(|patience| started.elapsed() < patience) {
-        let buckets = (read, read + BUCKETS - 1);
+    // As many buckets as so far take as long again, so what is begun ends in time.
+    while read < BUCKETS && patience.is_none_or(|patience| started.elapsed() * 2 < patience) {
+        let buckets = (read, (read + read.max(1)).min(BUCKETS) - 1);
         let each = |bought: Bought| {
             let [visits, spend] = &mut samples[usize::from(hold_out.holds(bought.account_id))];
             visits.add(float(bought.visits));
             spend.add(float(bought.spend_minor));
         };
         snapshot.visits(buckets, (from, until), each).await?;
-        read += BUCKETS;
+        read = buckets.1 + 1;
     }
     let [given, held_out] = samples;
     let group = |[visits, spend]: [Sample; 2]| Group {
@@ -241,7 +242,7 @@ async fn compare(snapshot: &Snapshot, wanted: &Wanted) -> Result<Comparison, Err
     Ok(Comparison {
         percent: hold_out.percent,
         round: hold_out.round,
-        read_percent: f64::from(read) / 2.56,
+        read_percent: f64::from(read) * 100.0 / f64::from(BUCKETS),
         given: group(given),
         held_out: group(held_out),
         visits: Difference::of(&given[0], &held_out[0]),

@@ -17,7 +17,7 @@ use crate::domain::estimate::Weighed;
 /// One core is enough for a report, and tills have the others.
 const SESSION: &[(&str, &str)] = &[("max_parallel_workers_per_gather", "0"), ("jit", "off")];
 
-/// The longest that a statement of a report may take.
+/// The longest that a statement may take while somebody waits.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -35,10 +35,10 @@ SELECT CASE $4::smallint WHEN 0 THEN offer_no WHEN 1 THEN reason ELSE slot END A
        count(*) FILTER (WHERE state = 1 AND valid_until < $5::date) AS redeemed,
        count(*) FILTER (WHERE drawn) AS drawn,
        count(*) FILTER (WHERE drawn AND state = 1) AS drawn_redeemed,
-       coalesce(sum(1e6 / propensity) FILTER (WHERE drawn), 0)::float8 AS weight,
-       coalesce(sum(1e6 / propensity) FILTER (WHERE drawn AND state = 1), 0)::float8
+       coalesce(sum(1e6::float8 / propensity) FILTER (WHERE drawn), 0)::float8 AS weight,
+       coalesce(sum(1e6::float8 / propensity) FILTER (WHERE drawn AND state = 1), 0)::float8
            AS weight_redeemed,
-       coalesce(sum((1e6 / propensity) ^ 2) FILTER (WHERE drawn), 0)::float8 AS squares
+       coalesce(sum((1e6::float8 / propensity) ^ 2) FILTER (WHERE drawn), 0)::float8 AS squares
 FROM (
     SELECT *, slot = 4 AND propensity > 0 AND state <> 2 AND valid_until < $5::date AS drawn
     FROM coupon
@@ -88,12 +88,14 @@ pub(super) struct Bought {
 pub(super) struct Snapshot(Dedicated);
 
 impl Snapshot {
-    /// Takes the snapshot.
-    pub(super) async fn open(database: &config::Database) -> Result<Self, DbError> {
+    /// Takes the snapshot; for somebody in a hurry, or for as long as it takes.
+    pub(super) async fn open(database: &config::Database, hurry: bool) -> Result<Self, DbError> {
         let settings = Duration::from_millis(database.statement_timeout_ms);
+        // PostgreSQL takes 0 for no limit.
+        let statement_timeout = if hurry { settings.max(STATEMENT_MAX) } else { Duration::ZERO };
         let session = Session {
             application_name: "tillside report",
-            statement_timeout: settings.max(STATEMENT_MAX),
+            statement_timeout,
             lock_timeout: settings,
             settings: SESSION,
         };

@@ -11,9 +11,9 @@ use tillside::receipt::account_text;
 
 use crate::decisions::{asked, verdicts};
 use crate::desk::{of_card, verified};
-use crate::support::flow::{account_of, audit, enrol, name_of, on, until};
+use crate::support::flow::{account_of, audit, enrol, name_of, on, slug, until};
 use crate::support::office::person;
-use crate::support::service::{TestService, card, today};
+use crate::support::service::{TestService, body, card, today};
 use crate::till_coupons::{bought, bring, certain, of_skus, offer_of, offer_with, service_with};
 
 const CUSTOMERS: u64 = 10;
@@ -129,6 +129,21 @@ async fn replicas_give_each_day_its_part_of_a_budget_and_say_pacing_of_what_they
     desk.lock().await.give_back().await.expect("the database answers");
     until("everything is given", async || round(&day(2)).await >= 6).await;
     assert_eq!(round(&day(2)).await, 6);
+
+    // All of its days are over by the date of the service. Whoever wants no pace says so.
+    let told = body(&admin.get("/v1/offers/bread/budgets").await);
+    assert_eq!(told["budgets"][0]["by_today"], 6, "{told}");
+    let path = "/v1/offers/bread/budget";
+    let changed = body(&admin.post(path, "k1", &json!({ "pacing": "none" })).await);
+    let budget = &changed["definition"]["budget"];
+    assert_eq!(budget, &json!({ "coupons": 6, "pacing": "none" }), "{changed}");
+    until("the change is known", async || {
+        let told = body(&admin.get("/v1/offers/bread/budgets").await);
+        told["budgets"][0].get("by_today").is_none()
+    })
+    .await;
+    let refused = admin.post("/v1/offers/plain/budget", "k2", &json!({ "pacing": "even" })).await;
+    assert_eq!(slug(&refused), "validation-failed", "it has no end to spread anything to");
     audit(&service).await;
     verified(&service).await;
 }

@@ -58,8 +58,9 @@ async fn insert(sql: &Client, account_id: i64, kinds: &[Kind]) {
             "INSERT INTO coupon (bucket, code, account_id, issued_version, issued_at, offer_no,
                                  valid_from, valid_until, redeemed_on, state, actor, reason, slot,
                                  propensity)
-             SELECT ({account_id} & 255)::smallint, ({account_id} & 255) << 56 | ({serial} + n),
-                    {account_id}, 1, now(), o.offer_no, '{valid_from}', '{valid_until}',
+             SELECT ({account_id} & 255)::smallint,
+                    ({account_id}::bigint & 255) << 56 | ({serial} + n), {account_id}, 1, now(),
+                    o.offer_no, '{valid_from}'::date, '{valid_until}'::date,
                     CASE {state} WHEN 1 THEN '{valid_from}'::date END, {state}, 'test', {reason},
                     {slot}, {propensity}
              FROM generate_series(1, {count}) AS n, offer AS o WHERE o.offer_id = '{offer}'"

@@ -1,7 +1,7 @@
 //! What one committer or desk holds of budgets. No I/O: leases are put in, decisions are planned
 //! on what is left of them, and what a commit has moved is taken off.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,8 +14,10 @@ use crate::domain::budget::{Counts, Key, Pace};
 /// For so long a budget is not asked again that was asked ahead of need, or had nothing.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The same for one whose pace allows no more by a business date. Nothing is there again on that
-/// date but what others have leased and not spent; and in a chain many offers may wait so at a time.
+/// date but what others have leased and not spent; and many offers of a chain may wait so at once.
 const PACED_AGAIN: Duration = Duration::from_secs(30);
+/// Most refusals that are kept in mind; whoever was refused beyond that is asked again.
+const REFUSED_MAX: usize = 4_096;
 
 /// What a coupon draws on leases: as much on each.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,6 +39,9 @@ pub(in crate::commit) struct Purse {
     asked: HashMap<Key, Instant>,
     /// When one last had nothing, and why.
     refused: HashMap<Key, (Instant, Refusal)>,
+    /// Of those, as the batch began, what is for want of pace and not in hand: store, offer, and
+    /// the latest business date for which it holds. Sorted.
+    paced: Vec<(u32, i32, Date)>,
     /// Where leases arrive that were asked for ahead of need.
     inbox: Arc<Mutex<Vec<Arrival>>>,
 }
@@ -76,6 +81,16 @@ impl Purse {
             Refusal::Spent => *refused + AGAIN > now,
             Refusal::Paced(_) => *refused + PACED_AGAIN > now,
         });
+        self.paced.clear();
+        if !self.refused.is_empty() {
+            let in_hand: HashSet<Key> = self.held.iter().map(|held| held.lease.key).collect();
+            let paced = self.refused.iter().filter(|(key, _)| !in_hand.contains(key));
+            self.paced.extend(paced.filter_map(|(key, (_, why))| match why {
+                Refusal::Paced(on) => Some((key.store_no, key.offer_no, *on)),
+                Refusal::Spent => None,
+            }));
+            self.paced.sort_unstable();
+        }
     }
 
     /// Whether less of a budget is in hand, in one piece, than is needed.
@@ -192,7 +207,9 @@ impl Purse {
 
     /// Notes that a budget had nothing.
     pub(super) fn refused(&mut self, key: Key, why: Refusal, now: Instant) {
-        self.refused.insert(key, (now, why));
+        if self.refused.len() < REFUSED_MAX || self.refused.contains_key(&key) {
+            self.refused.insert(key, (now, why));
+        }
     }
 
     /// Whether a budget had nothing a moment ago, so that asking it again is of no use.
@@ -203,14 +220,13 @@ impl Purse {
     /// Offers of which nothing was to be had a moment ago in a store, since their pace allows no
     /// more by a business date, and nothing is in hand. Sorted, each once.
     pub(in crate::commit) fn paced(&self, store_no: u32, business_date: Date) -> Vec<i32> {
-        let is_so = |(key, (_, why)): (&Key, &(Instant, Refusal))| match why {
-            Refusal::Paced(on) if business_date <= *on && [0, store_no].contains(&key.store_no) => {
-                let in_hand = self.held.iter().any(|it| it.lease.key == *key && it.room() > 0);
-                (!in_hand).then_some(key.offer_no)
-            }
-            _ => None,
+        let of_store = |store_no: u32| {
+            let from = self.paced.partition_point(|(store, ..)| *store < store_no);
+            self.paced[from..].iter().take_while(move |(store, ..)| *store == store_no)
         };
-        let mut offers: Vec<i32> = self.refused.iter().filter_map(is_so).collect();
+        let both = of_store(0).chain(of_store(store_no));
+        let still = both.filter(|(.., on)| business_date <= *on);
+        let mut offers: Vec<i32> = still.map(|(_, offer_no, _)| *offer_no).collect();
         offers.sort_unstable();
         offers.dedup();
         offers

@@ -174,7 +174,8 @@ impl Offer {
         limit(
             definition.budget.pacing != Some(Pacing::Even)
                 || definition.at_the_till && until.is_some() && budgets.limits(Counts::Coupons),
-            "budget.pacing is for offers that are at_the_till, with an until and a budget of coupons",
+            "budget.pacing even is for offers that are at_the_till, with an until and a budget of \
+             coupons",
         )?;
         delivery_is_sound(&definition, &budgets)?;
         let stored_on = None;

@@ -314,6 +314,10 @@ fn amounts_change_where_there_are_some() {
     ));
     let more = more.expect("they are limited");
     assert_eq!(more.each_store.coupons, Some(6));
+    // How fast they are spent stays as it was unless it is named.
+    let paced = more.with_amounts(&budget(r#"{ "pacing": "none" }"#)).expect("they are limited");
+    assert_eq!(budget(r#"{ "pacing": "none" }"#).pacing, paced.pacing);
+    assert_eq!(paced.with_amounts(&budget("{}")).expect("they are limited"), paced);
     let of = |store: &str| more.stores[store].coupons;
     assert_eq!((of("6"), of("8")), (Some(7), Some(9)));
 }
