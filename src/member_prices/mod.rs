@@ -103,10 +103,15 @@ pub struct MemberArticleOut {
 #[derive(Debug, Default)]
 pub struct MemberPrices {
     /// The tag of each answer, by the state of the reference data that it is made of.
-    tags: Mutex<(i64, HashMap<(u32, Date), String>)>,
+    tags: Mutex<(i64, Tags)>,
     /// What the offers are for, by epoch.
-    aims: AsyncMutex<(i64, HashMap<i32, Arc<Aims>>)>,
+    aims: AsyncMutex<(i64, AimsByEpoch)>,
 }
+
+/// By store and business date.
+type Tags = HashMap<(u32, Date), String>;
+
+type AimsByEpoch = HashMap<i32, Arc<Aims>>;
 
 /// What offers are for, by their numbers.
 type Aims = HashMap<i32, Aim>;

@@ -19,7 +19,7 @@ use crate::domain::product::Product;
 use crate::domain::programme::caps::{Cut, EarnedBefore};
 use crate::domain::programme::earning::{self, Explained, Occasion, Sold};
 use crate::domain::record::{self, Record, RecordedLine};
-use crate::domain::swipe::Kind;
+use crate::domain::swipe::{Before, Kind};
 use crate::error::Error;
 
 /// Why there is no explanation.
@@ -173,8 +173,7 @@ pub async fn explain(
     };
     let place = workstation.place();
     let (business_date, occurred_at) = (*business_date, found.occurred_at);
-    let tier_no = record.before.tier_no;
-    let before = record.before.earned;
+    let Before { tier_no, earned: before } = record.before;
     let occasion = Occasion { business_date, occurred_at, place, tier_no, earned: before };
     let sold = record.lines.iter().enumerate().filter(|(_, line)| line.kind == LineKind::Sale);
     let sold = sold.map(|(at, line)| Sold {

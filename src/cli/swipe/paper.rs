@@ -135,18 +135,7 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
     if let Some(account) = &answer.account {
         paper.pair("Account", account);
     }
-    let is_other = |it: &&Redemption| it.outcome != "redeemed";
-    let others: Vec<&Redemption> = answer.redemptions.iter().filter(is_other).collect();
-    if !answer.messages.is_empty() || !others.is_empty() {
-        paper.rule();
-    }
-    for Redemption { coupon, offer, outcome } in others {
-        let what = coupon.as_ref().or(offer.as_ref()).map_or("", String::as_str);
-        paper.pair(what, outcome);
-    }
-    for message in &answer.messages {
-        paper.text(message);
-    }
+    told(&mut paper, answer);
     for Coupon { coupon, headline, valid_until, reason } in &answer.coupons {
         paper.rule();
         paper.text(headline);
@@ -160,6 +149,22 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
     }
     paper.0.truncate(paper.0.trim_end().len());
     paper.0
+}
+
+/// What did not count of what the till gave, and sentences.
+fn told(paper: &mut Paper, answer: &Answer) {
+    let is_other = |it: &&Redemption| it.outcome != "redeemed";
+    let others: Vec<&Redemption> = answer.redemptions.iter().filter(is_other).collect();
+    if !answer.messages.is_empty() || !others.is_empty() {
+        paper.rule();
+    }
+    for Redemption { coupon, offer, outcome } in others {
+        let what = coupon.as_ref().or(offer.as_ref()).map_or("", String::as_str);
+        paper.pair(what, outcome);
+    }
+    for message in &answer.messages {
+        paper.text(message);
+    }
 }
 
 #[derive(Default)]

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::{a_name, a_product, a_quantity, a_swipe};
 use crate::domain::account::{Account, State};
-use crate::domain::basket::{LineKind, Swipe};
+use crate::domain::basket::{Ground, LineKind, Swipe};
 use crate::domain::card::{CardFormat, check_digit};
 use crate::domain::codec::{DecodeError, Reader, Writer, date_of, days};
 use crate::domain::name::{SwipeName, parse_date};
@@ -102,6 +102,25 @@ proptest! {
         prop_assert_eq!(record.points_spent, swipe.points_spent);
         prop_assert_eq!(record.points_value_minor, swipe.points_value_minor);
         prop_assert_eq!(record.value_differs, differs);
+
+        // What a redemption names takes room only where one names an offer: else nothing is
+        // different from what it was.
+        let mut plain = swipe.clone();
+        for redemption in &mut plain.redemptions {
+            if let Ground::Offer(name) = &redemption.ground {
+                redemption.ground = Ground::Coupon(name.clone());
+            }
+        }
+        let before = record::encode(&plain, &articles, &decision);
+        prop_assert_eq!(before[1], encoded[1] & 127);
+        if plain == swipe {
+            prop_assert_eq!(before, encoded);
+        } else {
+            prop_assert_eq!(before.len() + 1 + swipe.redemptions.len(), encoded.len());
+            let mut unknown = encoded;
+            unknown[2] |= 2;
+            prop_assert!(record::decode(&unknown).is_err(), "a flag that is not known");
+        }
     }
 
     #[test]
