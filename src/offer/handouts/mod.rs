@@ -9,7 +9,7 @@
 //! | counting | the accounts that the question means are looked for and written down | a worker |
 //! | ready | nothing: people look at the number | people |
 //! | issuing | account by account; tills come first | a worker |
-//! | stopped | by people, or since nothing is left of the budget, or the offer ended; goes on | people |
+//! | stopped | by people, the end of the budget or of the offer; it can be gone on with | people |
 //! | done | nothing any more: every account was gone through, or people have ended it | |
 //!
 //! One worker at a time has a handout, by a claim in its row that runs out after a minute: so
@@ -177,8 +177,8 @@ pub async fn find(pool: &Pool, handout: &str) -> Result<Option<Handout>, Error> 
     sql::find(pool, handout).await
 }
 
-/// Has a handout issued, or gone on with where it was stopped; the coupons count from today on. None
-/// when it waits for its accounts.
+/// Has a handout issued, or gone on with where it was stopped; the coupons count from today on.
+/// None when it waits for its accounts.
 ///
 /// # Errors
 /// What the database says.
