@@ -12,6 +12,7 @@ const Z: f64 = 1.959_963_984_540_054;
 
 /// Where a value lies in 95 of 100 cases.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = EstimateInterval)]
 pub struct Interval {
     /// The lower end.
     pub low: f64,
@@ -21,6 +22,7 @@ pub struct Interval {
 
 /// A share with its interval.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = EstimatedRate)]
 pub struct Rate {
     /// From 0 to 1.
     pub rate: f64,
@@ -122,6 +124,7 @@ impl Sample {
 
 /// How much larger the mean of one group is than that of another.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = EstimatedDifference)]
 pub struct Difference {
     /// The difference of the means.
     pub difference: f64,

@@ -160,7 +160,7 @@ pub struct Explored {
 /// both. Groups are those of the settings as they are now: where `hold_out_percent` or
 /// `hold_out_round` changed within the range, they were others for a part of it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-#[schema(as = ResponsesHoldOut)]
+#[schema(as = ResponsesGroups)]
 pub struct Comparison {
     /// Of a hundred accounts, held out.
     pub percent: u8,
@@ -183,7 +183,7 @@ pub struct Comparison {
 
 /// A group of enrolled accounts. Those that bought nothing are part of it.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-#[schema(as = ResponsesGroup)]
+#[schema(as = ResponsesOneGroup)]
 pub struct Group {
     /// How many there are.
     pub accounts: i64,

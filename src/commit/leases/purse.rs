@@ -258,3 +258,52 @@ impl From<Lease> for Held {
         Self { lease, planned: 0, is_used: false }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::*;
+
+    const STORE: u32 = 7;
+    const TODAY: Date = date(2026, 3, 14);
+
+    fn key(offer_no: i32, store_no: u32) -> Key {
+        Key { offer_no, store_no, counts: Counts::Coupons }
+    }
+
+    #[test]
+    fn what_its_pace_holds_back_is_left_out_in_its_store_till_it_is_in_hand_or_the_day_is_over() {
+        let (mut purse, now) = (Purse::default(), Instant::now());
+        let tomorrow = date(2026, 3, 15);
+        for (key, why) in [
+            (key(1, 0), Refusal::Paced(TODAY)),
+            (key(2, STORE), Refusal::Paced(TODAY)),
+            (key(2, 0), Refusal::Paced(TODAY)),
+            (key(3, STORE + 1), Refusal::Paced(TODAY)),
+            (key(4, 0), Refusal::Spent),
+            (key(5, 0), Refusal::Paced(TODAY)),
+        ] {
+            purse.refused(key, why, now);
+        }
+        let until = now + PACED_AGAIN * 2;
+        purse.put(Lease { lease_no: 1, key: key(5, 0), amount: 1, left: 1, until });
+        assert!(purse.paced(STORE, TODAY).is_empty(), "it is looked at as a batch begins");
+        purse.begin(now);
+        assert_eq!(purse.paced(STORE, TODAY), [1, 2], "5 is in hand");
+        assert_eq!(purse.paced(STORE + 1, TODAY), [1, 2, 3]);
+        assert_eq!(purse.paced(STORE, date(2026, 3, 13)), [1, 2], "nor on a day before");
+        assert!(purse.paced(STORE, tomorrow).is_empty());
+        assert!(purse.was_refused(key(4, 0)) && !purse.was_refused(key(1, 0)));
+        // What was refused for the day is asked again after a while, as others have given back.
+        purse.begin(now + PACED_AGAIN);
+        assert!(purse.paced(STORE, TODAY).is_empty());
+        for offer_no in 0.. {
+            purse.refused(key(offer_no, 0), Refusal::Paced(TODAY), now);
+            if purse.refused.len() < usize::try_from(offer_no).expect("positive") + 1 {
+                break;
+            }
+        }
+        assert_eq!(purse.refused.len(), REFUSED_MAX, "it is bounded");
+    }
+}
