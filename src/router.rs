@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use crate::app::App;
 use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
-use crate::{account, card, decision, export, offer, office, programme, swipe};
+use crate::{account, card, decision, export, learn, offer, office, programme, swipe};
 
 /// Routes, their documentation, and the edge around them.
 pub fn router(app: Arc<App>) -> Router {
@@ -86,5 +86,7 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(programme::http::show))
         .routes(routes!(programme::http::check))
         .routes(routes!(programme::http::roll_back))
+        .routes(routes!(learn::http::list))
+        .routes(routes!(learn::http::roll_back))
         .routes(routes!(export::http::accounts))
 }

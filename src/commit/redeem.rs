@@ -240,6 +240,8 @@ impl Fold<'_> {
         let (date, account_id) = (basket.business_date, hot.account.account_id);
         let (most, bound) = self.most(hot, date);
         let (reference_version, epoch) = self.snapshot.moment();
+        let (ignored, used) = (hot.ignored_on(date), hot.used_on(date));
+        let tired = showcase.with_tired_types(hot.tired_of(date), ignored, used);
         let mut noted = Noted {
             reference_version,
             epoch,
@@ -248,7 +250,7 @@ impl Fold<'_> {
             explore_ppm: self.limits.explore_ppm(),
             held_out: self.limits.hold_out().holds(account_id),
             held: self.held(hot, date, version),
-            tired: hot.tired_of(date),
+            tired,
             ..Noted::default()
         };
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;

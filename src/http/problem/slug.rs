@@ -42,6 +42,7 @@ pub enum Slug {
     OfferExists,
     CouponRedeemed,
     ProgrammeUnchanged,
+    ModelUnchanged,
     AdjustmentCapExceeded,
     StorageUnavailable,
     DeadlineExceeded,
@@ -91,7 +92,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 39] = [
+pub(super) static ENTRIES: [Entry; 40] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -359,6 +360,14 @@ pub(super) static ENTRIES: [Entry; 39] = [
         "This would change nothing",
         "The rules are those of the newest version, or there is no programme before it to go \
          back to. Nothing was done.",
+    ),
+    entry(
+        Slug::ModelUnchanged,
+        "model-unchanged",
+        StatusCode::CONFLICT,
+        "This would change nothing",
+        "No model was ever published: tills choose coupons with what is built in, and always have. \
+         Nothing was done.",
     ),
     entry(
         Slug::AdjustmentCapExceeded,

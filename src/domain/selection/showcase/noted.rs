@@ -58,7 +58,7 @@ pub struct Noted {
     pub held_out: bool,
     /// Offers of which the customer held a coupon, or used one with this very basket.
     pub held: Vec<i32>,
-    /// Offers that the customer has ignored too often.
+    /// Offers that the customer has ignored too often; types, too, as negative numbers.
     pub tired: Vec<i32>,
     /// Offers that were chosen and whose budgets had no room.
     pub no_room: Vec<i32>,

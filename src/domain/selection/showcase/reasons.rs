@@ -120,7 +120,8 @@ impl Reason {
     }
 }
 
-fn is_given_up(own: &Own, days_since: f32) -> bool {
+/// Whether it was bought regularly, and is no more.
+pub(super) fn is_given_up(own: &Own, days_since: f32) -> bool {
     own.count >= REGULAR && own.gap_days > 0.0 && days_since > GIVEN_UP * own.gap_days.max(1.0)
 }
 
