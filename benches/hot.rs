@@ -16,6 +16,7 @@ use tillside::catalogue::Workstation;
 use tillside::domain::account::{Account, State};
 use tillside::domain::basket::Swipe;
 use tillside::domain::card::CardFormat;
+use tillside::domain::consent::Profiling;
 use tillside::domain::coupon::{Code, Open};
 use tillside::domain::offer::{Basket, Offer};
 use tillside::domain::product::{Product, Taxa};
@@ -320,6 +321,7 @@ fn note_a_choice(bencher: Bencher<'_, '_>) {
         cards: Arc::default(),
         profile: Arc::default(),
         open: (0..40).map(open).collect(),
+        profiling: Profiling::Unsaid,
         tail_since: TODAY,
     };
     let evidence =

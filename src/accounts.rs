@@ -14,6 +14,7 @@ use moka::sync::Cache;
 
 use crate::config;
 use crate::domain::account::Account;
+use crate::domain::consent::Profiling;
 use crate::domain::coupon::{Code, Coupon, IGNORED_MOST, Open, REMEMBERED_DAYS};
 use crate::domain::profile::Profile;
 
@@ -36,6 +37,9 @@ pub struct Hot {
     /// used or run out that still bear on what it is given; the [`REMEMBERED_MAX`] that last
     /// longest. Every change of a coupon raises the version.
     pub open: Arc<[Open]>,
+    /// What its members have said about profiling. They say it when the account is enrolled, which
+    /// raises the version.
+    pub profiling: Profiling,
     /// The earliest business date of a sale since the stored checkpoint of the profile, or
     /// [`Date::MAX`]: where to look for these sales when the account is loaded again.
     pub tail_since: Date,
@@ -229,6 +233,7 @@ mod tests {
             cards: Vec::new().into(),
             profile: Vec::new().into(),
             open: coupons.to_vec().into(),
+            profiling: Profiling::Unsaid,
             tail_since: Date::MAX,
         }
     }

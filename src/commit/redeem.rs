@@ -20,6 +20,7 @@ use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{self, Code, Coupon, Open, Used};
 use crate::domain::offer::{Basket, Definition, Earlier, Offer};
+use crate::domain::profile::Profile;
 use crate::domain::selection::showcase::{Bound, Choice, Lot, Noted, Why};
 use crate::receipt::CouponOut;
 
@@ -249,12 +250,15 @@ impl Fold<'_> {
             bound,
             explore_ppm: self.limits.explore_ppm(),
             held_out: self.limits.hold_out().holds(account_id),
+            unprofiled: !hot.profiling.is_allowed(self.limits.profiling),
             held: self.held(hot, date, version),
             tired,
             ..Noted::default()
         };
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
         let moment = noted.moment(basket, Lot::of(&swipe.name));
+        let nothing = Profile::default();
+        let profile = if noted.unprofiled { &nothing } else { &*profile };
         let chosen = showcase.choose(profile, &moment, room);
         let bucket = bucket::of_account(account_id);
         let codes = job.random.into_iter().map(|random| Code::new(bucket, random));

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 
 use crate::catalogue;
 use crate::domain::account::{Account, State};
+use crate::domain::consent::ProfilingPolicy;
 use crate::domain::record;
 use crate::domain::standing;
 use crate::error::Error;
@@ -51,6 +52,8 @@ struct Filters {
 struct AsOf {
     today: Date,
     catalogue: Arc<catalogue::Snapshot>,
+    /// Of whom it may be told what they buy.
+    profiling: ProfilingPolicy,
 }
 
 /// An account in the file.
@@ -166,7 +169,7 @@ fn rows_as_bytes(
 }
 
 fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Result<Line, Error> {
-    let AccountRow { account, windows, last_visit, consents, records } = row;
+    let AccountRow { account, windows, last_visit, consents, profiling, records } = row;
     let Account { account_id, state, baskets, sales_minor, .. } = account;
     let standing = standing::of(&account, as_of.today);
     let epoch = as_of.catalogue.epoch_on(as_of.today);
@@ -175,6 +178,10 @@ fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Res
     let Window { visits: visits_30d, spend_minor: spend_30d_minor } = month;
     let Window { visits: visits_90d, spend_minor: spend_90d_minor } = quarter;
     let Window { visits: visits_365d, spend_minor: spend_365d_minor } = year;
+    let top_categories = match profiling.is_allowed(as_of.profiling) {
+        true => top_categories(account_id, &records, categories)?,
+        false => Vec::new(),
+    };
     Ok(Line {
         account: account_text(account_id),
         state: if state == State::Enrolled { "enrolled" } else { "provisional" },
@@ -191,7 +198,7 @@ fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Res
         visits_365d,
         spend_365d_minor,
         last_visit,
-        top_categories: top_categories(account_id, &records, categories)?,
+        top_categories,
         consents,
     })
 }

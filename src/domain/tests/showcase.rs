@@ -323,13 +323,13 @@ proptest! {
     #[test]
     fn what_is_noted_reads_back_as_it_was_written_and_damage_is_noticed(
         (reference_version, epoch, most) in (0..i64::MAX, 0..i32::MAX, any::<u8>()),
-        (explore_ppm, held_out) in (any::<u32>(), any::<bool>()),
+        (explore_ppm, held_out, unprofiled) in any::<(u32, bool, bool)>(),
         (held, tired, no_room, withheld) in (numbers(), numbers(), numbers(), numbers()),
         bound in prop::sample::select(vec![Bound::Receipt, Bound::Open, Bound::Week]),
     ) {
         let noted = Noted {
-            reference_version, epoch, most, bound, explore_ppm, held_out, held, tired, no_room,
-            withheld,
+            reference_version, epoch, most, bound, explore_ppm, held_out, unprofiled, held, tired,
+            no_room, withheld,
         };
         let bytes = noted.encode();
         prop_assert_eq!(Noted::decode(&bytes).expect("just written"), noted);

@@ -275,7 +275,7 @@ impl Why {
             Reason::KindYouBuy => format!("Never bought, but {kin} baskets weigh for its type"),
             Reason::BrandYouLike => format!("Never bought, but {kin} baskets weigh for its brand"),
             Reason::Recommended if *bought > 0 => format!("Pushed by a manager; {last}"),
-            Reason::Recommended => "Pushed by a manager; never bought".to_owned(),
+            Reason::Recommended => "Pushed by a manager; no purchase of it counted".to_owned(),
         };
         let sign = if *score < 0 { "-" } else { "" };
         let (whole, places) = (score.unsigned_abs() / 100, score.unsigned_abs() % 100);
