@@ -8,20 +8,25 @@ use divan::{Bencher, black_box};
 use http::HeaderValue;
 use http::header::HOST;
 use http::request::Parts;
-use jiff::Timestamp;
 use jiff::civil::{Date, date};
 use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
+use tillside::accounts::Hot;
 use tillside::catalogue::Workstation;
 use tillside::domain::account::{Account, State};
 use tillside::domain::basket::Swipe;
 use tillside::domain::card::CardFormat;
+use tillside::domain::consent::Profiling;
+use tillside::domain::coupon::{Code, Open};
 use tillside::domain::offer::{Basket, Offer};
 use tillside::domain::product::{Product, Taxa};
 use tillside::domain::profile::{Profile, Visit};
 use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{EarnRule, Multiplier, Programme, Rules as ProgrammeRules};
 use tillside::domain::selection::offers::{BUILT_IN, Live, Occasion, OfferRoom};
-use tillside::domain::selection::showcase::{Lot, Noted, Showcase, ShowcaseRoom};
+use tillside::domain::selection::showcase::{
+    EVIDENCE_BYTES, Evidence, Lot, Noted, Showcase, ShowcaseRoom,
+};
 use tillside::domain::standing;
 use tillside::domain::swipe::{Decision, Facts, decide};
 use tillside::domain::target::Target;
@@ -298,12 +303,50 @@ fn choose_coupons(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// What is kept of a choice beside the swipe.
+/// All that a swipe pays for what is stored of its choice: which offers the customer holds and is
+/// tired of, out of forty coupons, beside the swipe; and slot, probability and numbers beside each
+/// of two coupons.
 #[divan::bench]
 fn note_a_choice(bencher: Bencher<'_, '_>) {
-    let held = vec![3, 70, 81, 200, 201, 640];
-    let noted = Noted { reference_version: 70_000, epoch: 12, most: 2, held, ..Noted::default() };
-    bencher.bench_local(|| black_box(&noted).encode());
+    let open = |nth: u8| Open {
+        code: Code::new(9, nth.into()),
+        offer_no: i32::from(nth % 13) * 41 + 3,
+        valid_from: TODAY.saturating_sub(Span::new().days(i64::from(nth) * 2 + 14)),
+        valid_until: TODAY.saturating_sub(Span::new().days(i64::from(nth) * 2 - 12)),
+        is_used: nth % 5 == 0,
+        is_chosen: true,
+    };
+    let hot = Hot {
+        account: Account::new(9, State::Enrolled),
+        cards: Arc::default(),
+        profile: Arc::default(),
+        open: (0..40).map(open).collect(),
+        profiling: Profiling::Unsaid,
+        tail_since: TODAY,
+    };
+    let evidence =
+        Evidence { bought: 14, gap_days: 9, days_since: 7, rank: 3, score: -214, ..<_>::default() };
+    bencher.bench_local(|| {
+        let hot = black_box(&hot);
+        let mut held: Vec<i32> = hot.open_on(TODAY).map(|it| it.offer_no).collect();
+        held.sort_unstable();
+        held.dedup();
+        let most = 8_usize.saturating_sub(hot.chosen_in_week(TODAY)).min(2);
+        let noted = Noted {
+            reference_version: 70_000,
+            epoch: 12,
+            most: u8::try_from(most).expect("at most two"),
+            explore_ppm: 50_000,
+            held,
+            tired: hot.tired_of(TODAY),
+            ..Noted::default()
+        };
+        let mut beside_coupons = Vec::with_capacity(2 * EVIDENCE_BYTES);
+        for _ in 0..2 {
+            beside_coupons.extend_from_slice(&black_box(evidence).encode());
+        }
+        (noted.encode(), beside_coupons)
+    });
 }
 
 #[divan::bench]

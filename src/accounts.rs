@@ -14,6 +14,7 @@ use moka::sync::Cache;
 
 use crate::config;
 use crate::domain::account::Account;
+use crate::domain::consent::Profiling;
 use crate::domain::coupon::{Code, Coupon, IGNORED_MOST, Open, REMEMBERED_DAYS};
 use crate::domain::profile::Profile;
 
@@ -36,6 +37,9 @@ pub struct Hot {
     /// used or run out that still bear on what it is given; the [`REMEMBERED_MAX`] that last
     /// longest. Every change of a coupon raises the version.
     pub open: Arc<[Open]>,
+    /// What its members have said about profiling. They say it when the account is enrolled, which
+    /// raises the version.
+    pub profiling: Profiling,
     /// The earliest business date of a sale since the stored checkpoint of the profile, or
     /// [`Date::MAX`]: where to look for these sales when the account is loaded again.
     pub tail_since: Date,
@@ -77,18 +81,32 @@ impl Hot {
     /// Offers of which so many coupons ran out unused, and none was used, that it is not given
     /// another one on a business date. Sorted, each once.
     pub fn tired_of(&self, business_date: Date) -> Vec<i32> {
-        let began = business_date.saturating_sub(Span::new().days(REMEMBERED_DAYS));
-        let within = || self.open.iter().filter(|it| it.valid_until >= began);
-        let ignored = within().filter(|it| !it.is_used && it.valid_until < business_date);
-        let mut ignored: Vec<i32> = ignored.map(|it| it.offer_no).collect();
+        let mut ignored: Vec<i32> = self.ignored_on(business_date).collect();
         if ignored.len() < IGNORED_MOST {
             return Vec::new();
         }
         ignored.sort_unstable();
-        let is_used = |offer_no| within().any(|it| it.is_used && it.offer_no == offer_no);
+        let is_used = |offer_no| self.used_on(business_date).any(|used| used == offer_no);
         let often = ignored.chunk_by(|one, other| one == other);
         let often = often.filter(|same| same.len() >= IGNORED_MOST).map(|same| same[0]);
         often.filter(|offer_no| !is_used(*offer_no)).collect()
+    }
+
+    /// The offers of coupons that have run out unused, one for each coupon that is remembered on a
+    /// business date.
+    pub fn ignored_on(&self, business_date: Date) -> impl Iterator<Item = i32> {
+        let ignored = move |it: &&Open| !it.is_used && it.valid_until < business_date;
+        self.remembered_on(business_date).filter(ignored).map(|it| it.offer_no)
+    }
+
+    /// The same of coupons that were used.
+    pub fn used_on(&self, business_date: Date) -> impl Iterator<Item = i32> {
+        self.remembered_on(business_date).filter(|it| it.is_used).map(|it| it.offer_no)
+    }
+
+    fn remembered_on(&self, business_date: Date) -> impl Iterator<Item = &Open> {
+        let began = business_date.saturating_sub(Span::new().days(REMEMBERED_DAYS));
+        self.open.iter().filter(move |it| it.valid_until >= began)
     }
 
     /// Notes a coupon that it can redeem.
@@ -215,6 +233,7 @@ mod tests {
             cards: Vec::new().into(),
             profile: Vec::new().into(),
             open: coupons.to_vec().into(),
+            profiling: Profiling::Unsaid,
             tail_since: Date::MAX,
         }
     }

@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::card::CardFormat;
+use crate::domain::consent::ProfilingPolicy;
 use crate::domain::selection::showcase::{CERTAIN_PPM, HoldOut};
 
 /// All settings, by section.
@@ -275,6 +276,11 @@ pub struct Coupons {
     /// In so many of a hundred swipes a coupon for something new is drawn by lot instead of by its
     /// score, so that it can be seen what the score misses; at most 50.
     pub explore_percent: u8,
+    /// `opt-out`: what customers buy decides what they are given, unless a member of the account
+    /// has the consent `no-profiling`. `opt-in`: only where all members have the consent
+    /// `profiling`. The others are given what managers push and what people give, and exports
+    /// leave out what they buy. The same on all replicas.
+    pub profiling: ProfilingPolicy,
 }
 
 impl Coupons {
@@ -309,6 +315,7 @@ impl Default for Coupons {
             hold_out_percent: 10,
             hold_out_round: 1,
             explore_percent: 5,
+            profiling: ProfilingPolicy::OptOut,
         }
     }
 }

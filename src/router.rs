@@ -13,7 +13,8 @@ use crate::app::App;
 use crate::http::docs::Example;
 use crate::http::{docs, edge, problem};
 use crate::{
-    account, card, decision, export, member_prices, offer, office, programme, response, swipe,
+    account, card, decision, export, learn, member_prices, offer, office, programme, response,
+    swipe,
 };
 
 /// Routes, their documentation, and the edge around them.
@@ -94,6 +95,8 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(programme::http::show))
         .routes(routes!(programme::http::check))
         .routes(routes!(programme::http::roll_back))
+        .routes(routes!(learn::http::list))
+        .routes(routes!(learn::http::roll_back))
         .routes(routes!(export::http::accounts))
         .routes(routes!(response::http::responses))
 }

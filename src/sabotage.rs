@@ -187,6 +187,7 @@ pub(crate) fn reloaded(hot: Arc<Hot>, accounts: &Accounts) -> Arc<Hot> {
                 cards: Arc::clone(&hot.cards),
                 profile: Arc::clone(&held.profile),
                 open: Arc::clone(&hot.open),
+                profiling: hot.profiling,
                 tail_since: held.tail_since,
             })
         }

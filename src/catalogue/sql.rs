@@ -261,7 +261,7 @@ async fn load_offers(
 }
 
 /// The offers that the till chose from in an earlier state of the reference data, of which `last`
-/// was the newest epoch, as the model of the epoch `of` arranges them.
+/// was the newest epoch, as the model arranges them by which it chose in the epoch `of`.
 pub(crate) async fn showcase_of(
     client: &Client,
     snapshot: &Arc<Snapshot>,
@@ -269,12 +269,19 @@ pub(crate) async fn showcase_of(
     of: i32,
 ) -> Result<Showcase, Error> {
     let rows = client.query(OFFERS_OF, &[&reference_version]).await.map_err(DbError::from)?;
+    let model = match model_then(&snapshot.models_since, last, of) {
+        None => Arc::default(),
+        Some(model_no) => match snapshot.models.get(&model_no) {
+            Some(model) => Arc::clone(model),
+            None => load_model(client, model_no).await?,
+        },
+    };
     let snapshot = Arc::clone(snapshot);
     // A chain's whole catalogue is looked through: not on a thread that tills wait for.
     let arranging = tokio::task::spawn_blocking(move || {
         let definitions = rows.iter().map(|row| (row.get("offer_no"), row.get("definition")));
         let shelf = Shelf::of(&offers_in(definitions, &snapshot), &snapshot, last);
-        shelf.map_or_else(Showcase::default, |shelf| shelf.arranged(&snapshot.model_of(of).1))
+        shelf.map_or_else(Showcase::default, |shelf| shelf.arranged(&model))
     });
     arranging.await.map_err(|_panic| Error::Bug)
 }
@@ -323,16 +330,40 @@ async fn load_models(
     }
     let statement = client.prepare(MODELS).await.map_err(DbError::from)?;
     for row in client.query(&statement, &[&missing]).await.map_err(DbError::from)? {
-        let model_no: i32 = row.get("model_no");
-        match model(&row) {
-            Ok(model) => {
-                snapshot.models.insert(model_no, Arc::new(model));
-            }
-            // Tills go on with what is built in: coupons are chosen less well, and none is lost.
-            Err(error) => tracing::error!(model_no, %error, "a model cannot be loaded"),
-        }
+        snapshot.models.extend(known_model(&row));
     }
     Ok(())
+}
+
+/// A model that is not held, however long ago it counted.
+async fn load_model(client: &Client, model_no: i32) -> Result<Arc<Model>, Error> {
+    let row = client.query_opt(MODELS, &[&vec![model_no]]).await.map_err(DbError::from)?;
+    let known = row.as_ref().and_then(known_model);
+    Ok(known.map(|(_, model)| model).unwrap_or_default())
+}
+
+/// The model by which a sale of the epoch `of` was chosen for when `last` was the newest epoch:
+/// of the latest that were held then the one of its epoch, or else the oldest. None: what is built
+/// in.
+fn model_then(since: &[(i32, Option<i32>)], last: i32, of: i32) -> Option<i32> {
+    let known = &since[..since.partition_point(|(epoch, _)| *epoch <= last)];
+    let held = &known[known.len().saturating_sub(MODELS_MAX)..];
+    let of_epoch = held.iter().rev().find(|(epoch, _)| *epoch <= of);
+    // Where not all fitted, what came before them is not held either.
+    let oldest = held.first().filter(|_| known.len() >= MODELS_MAX);
+    of_epoch.or(oldest).and_then(|(_, model_no)| *model_no)
+}
+
+fn known_model(row: &Row) -> Option<(i32, Arc<Model>)> {
+    let model_no = row.get("model_no");
+    match model(row) {
+        Ok(model) => Some((model_no, Arc::new(model))),
+        // Tills go on with what is built in: coupons are chosen less well, and none is lost.
+        Err(error) => {
+            tracing::error!(model_no, %error, "a model cannot be loaded");
+            None
+        }
+    }
 }
 
 fn model(row: &Row) -> Result<Model, String> {
@@ -421,4 +452,31 @@ fn open_secret(
         fixed.copy_from_slice(&secret);
     }
     if fits { Ok(fixed) } else { Err(OpenError) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::model_then;
+
+    #[test]
+    fn the_model_of_a_sale_of_long_ago_is_the_one_that_was_held_then() {
+        let since = [(3, Some(1)), (5, None), (7, Some(2)), (9, Some(3)), (12, Some(4))];
+        for (last, of, model_no) in [
+            // Before the first model, and while two were known.
+            (2, 2, None),
+            (3, 2, None),
+            (6, 4, Some(1)),
+            (6, 6, None),
+            // With three and more only the latest three were held.
+            (8, 2, Some(1)),
+            (8, 8, Some(2)),
+            (10, 2, None),
+            (10, 8, Some(2)),
+            (12, 5, Some(2)),
+            (12, 12, Some(4)),
+            (20, 20, Some(4)),
+        ] {
+            assert_eq!(model_then(&since, last, of), model_no, "last {last}, of {of}");
+        }
+    }
 }

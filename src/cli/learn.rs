@@ -19,7 +19,8 @@ use crate::learn::{Accuracy, Coupons, Judged, Learned, Learner, Part, Published,
 /// it was issued, and whether it was redeemed. Prints how well weights do that were learned so, on
 /// the latest fifth of the redeemed coupons and those issued with them, beside the weights that
 /// count now; they are learned from coupons that had ended before. Changes nothing without
-/// --publish. The service may run meanwhile. Needs database.url.
+/// --publish, which refuses weights that do clearly worse than those that count now. The service
+/// may run meanwhile. Needs database.url.
 ///
 /// The figures are of accuracy: whoever redeems a coupon might have bought without one.
 #[derive(Debug, Args)]
@@ -41,6 +42,10 @@ pub(super) struct LearnArgs {
     /// that have baskets, but few coupons so far.
     #[arg(long, requires = "publish")]
     popularity_only: bool,
+    /// With --publish: publish weights also when they do clearly worse than those that count now,
+    /// by more than two standard errors of the area under the curve.
+    #[arg(long, requires = "publish", conflicts_with = "popularity_only")]
+    even_if_worse: bool,
     /// Let tills choose again with what counted before the newest model; twice is undone.
     #[arg(long, conflicts_with_all = ["publish", "until"])]
     roll_back: bool,
@@ -99,7 +104,9 @@ pub(super) async fn run(args: LearnArgs, config: &Config) -> Outcome {
     }
     let mut published = None;
     if args.publish {
-        let part = if args.popularity_only { Part::Popularity } else { Part::All };
+        let even_if_worse = args.even_if_worse;
+        let part =
+            if args.popularity_only { Part::Popularity } else { Part::All { even_if_worse } };
         let note = note("model published");
         let start = Start { from: args.from, today, note: &note };
         published = Some(learner.publish(&learned, part, &start).await?);
@@ -138,7 +145,7 @@ fn findings(learned: &Learned) -> String {
             return text;
         }
     };
-    let Judged { held_out_from, held_out, learned_from, in_force, learned: new } = judged;
+    let Judged { held_out_from, held_out, learned_from, in_force, learned: new, .. } = judged;
     let of = |Coupons { issued, redeemed }: Coupons| format!("{issued} ({redeemed} redeemed)");
     line(&format!(
         "judged on {} issued from {held_out_from} on; learned for that from {} that had ended \
@@ -154,8 +161,16 @@ fn findings(learned: &Learned) -> String {
     if learned.in_force.is_some() {
         line("Weights in force may have been learned from some of these coupons.");
     }
-    if new.auc < in_force.auc {
-        line("What was learned tells coupons apart less well than what counts now.");
+    line(&format!(
+        "{:<28} {:>+6.3} with a standard error of {:.3}",
+        "difference",
+        new.auc - in_force.auc,
+        judged.auc_difference_se
+    ));
+    if judged.is_clearly_worse() {
+        line("What was learned is clearly worse, and is published only with --even-if-worse.");
+    } else if new.auc < in_force.auc {
+        line("What was learned is not clearly worse: the difference may be chance.");
     }
     text
 }

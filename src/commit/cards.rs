@@ -27,6 +27,7 @@ use crate::accounts::Hot;
 use crate::db::DbError;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
+use crate::domain::consent::Profiling;
 use crate::domain::ledger::Entry;
 use crate::error::Error;
 
@@ -266,7 +267,12 @@ async fn enrol(
     let cards = Arc::new([Box::from(card)]);
     let (account, open, tail_since) =
         (change.account.clone(), Arc::clone(&hot.open), hot.tail_since);
-    shared.accounts.put(Arc::new(Hot { account, cards, profile, open, tail_since }));
+    let profiling = match change.enrols {
+        true => Profiling::of_member(&enrolment.member.consents),
+        false => hot.profiling,
+    };
+    let hot = Hot { account, cards, profile, open, profiling, tail_since };
+    shared.accounts.put(Arc::new(hot));
     shared.accounts.link(card, change.account.account_id);
     if let Some((left, _)) = &change.left {
         shared.accounts.forget(left.account_id);

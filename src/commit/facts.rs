@@ -18,6 +18,7 @@ use crate::db::DbError;
 use crate::domain::account::{Account, CLOCK_START, State};
 use crate::domain::basket::LineKind;
 use crate::domain::bucket;
+use crate::domain::consent::Profiling;
 use crate::domain::ledger::{Entry, EntryKind, LotKey, Lots};
 use crate::domain::profile::{self, Profile, Visit};
 use crate::domain::record::{self, Record};
@@ -425,7 +426,9 @@ fn hot_of(row: &Row, snapshot: &Snapshot) -> Result<Option<Hot>, Error> {
     let cards = row.get::<_, Option<Vec<&str>>>("cards").unwrap_or_default();
     let cards = cards.into_iter().map(Box::from).collect();
     let profile = profile.encode().into();
-    Ok(Some(Hot { account, cards, profile, open: coupon_facts::open_of(row), tail_since }))
+    let open = coupon_facts::open_of(row);
+    let profiling = Profiling::from_code(row.get("profiling"));
+    Ok(Some(Hot { account, cards, profile, open, profiling, tail_since }))
 }
 
 fn columns_of(places: &[Place]) -> (Vec<i16>, Vec<i64>, Vec<i64>) {

@@ -20,6 +20,7 @@ use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{self, Code, Coupon, Open, USE_DAY, Used};
 use crate::domain::offer::{Basket, Definition, Earlier, Offer};
+use crate::domain::profile::Profile;
 use crate::domain::selection::showcase::{Bound, Choice, Lot, Moment, Noted, Why};
 use crate::metrics::{Chosen, Origin};
 use crate::receipt::CouponOut;
@@ -289,6 +290,8 @@ impl Fold<'_> {
         let (date, account_id) = (basket.business_date, hot.account.account_id);
         let (most, bound) = self.most(hot, date);
         let (reference_version, epoch) = self.snapshot.moment();
+        let (ignored, used) = (hot.ignored_on(date), hot.used_on(date));
+        let tired = showcase.with_tired_types(hot.tired_of(date), ignored, used);
         let mut noted = Noted {
             reference_version,
             epoch,
@@ -296,14 +299,17 @@ impl Fold<'_> {
             bound,
             explore_ppm: self.limits.explore_ppm(),
             held_out: self.limits.hold_out().holds(account_id),
+            unprofiled: !hot.profiling.is_allowed(self.limits.profiling),
             held: self.held(hot, date, version),
-            tired: hot.tired_of(date),
+            tired,
             ..Noted::default()
         };
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
         // What is known of the pace of offers; of that only what mattered is noted.
         let paced = purse.paced(basket.store_no, date);
         let moment = Moment { paced: &paced, ..noted.moment(basket, Lot::of(&swipe.name)) };
+        let nothing = Profile::default();
+        let profile = if noted.unprofiled { &nothing } else { &*profile };
         let chosen = showcase.choose(profile, &moment, room);
         noted.paced = room.paced().to_vec();
         let bucket = bucket::of_account(account_id);

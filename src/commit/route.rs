@@ -14,6 +14,7 @@ use super::{Command, Job, NameKey, Outcome, first_of_each_open_name};
 use crate::accounts::Hot;
 use crate::db::DbError;
 use crate::domain::account::{Account, State};
+use crate::domain::consent::Profiling;
 use crate::domain::{bucket, content};
 use crate::error::Error;
 use crate::{receipt, sabotage};
@@ -89,8 +90,14 @@ impl Pass<'_> {
             if *opened {
                 let account = Account::new(*account_id, State::Provisional);
                 let cards = Arc::new([Box::from(card.as_str())]);
-                let (profile, open, tail_since) = (Arc::default(), Arc::default(), Date::MAX);
-                shared.accounts.put(Arc::new(Hot { account, cards, profile, open, tail_since }));
+                shared.accounts.put(Arc::new(Hot {
+                    account,
+                    cards,
+                    profile: Arc::default(),
+                    open: Arc::default(),
+                    profiling: Profiling::Unsaid,
+                    tail_since: Date::MAX,
+                }));
             }
         }
         Ok(resolved.into_iter().map(|(card, (account_id, _))| (card, account_id)).collect())

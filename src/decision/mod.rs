@@ -55,6 +55,9 @@ pub struct Explanation {
     pub nothing_chosen: Option<&'static str>,
     /// Whether the account belongs to those who get nothing that the till chooses.
     pub held_out: bool,
+    /// Whether nothing that was bought had a part in the choice, since profiling was refused, or
+    /// was not wanted by everybody where the chain asks for that.
+    pub unprofiled: bool,
     /// Most coupons that it could have got.
     pub most: u8,
     /// What said so: `receipt`, what one carries; `open`, what a customer holds; `week`, what a
@@ -77,9 +80,10 @@ pub struct OfferDecision {
     /// `given`. Or why not, the first that holds: `held-out`, chosen but for the hold-out;
     /// `no-room`, chosen but its budget had no room, or none that the till had in hand;
     /// `not-live` on that day; `other-store`; `held` already, or used with this basket;
-    /// `just-bought`; `tired`, ignored too often; `pacing`, as many were issued as its pace allows
-    /// by that day; `nothing-in-common` with what was ever bought;
-    /// `no-place`, none could be given; `same-type` as a chosen one; `outranked` by others.
+    /// `just-bought`; `tired`, ignored too often; `tired-of-type`, as all that was for its type;
+    /// `pacing`, as many were issued as its pace allows by that day; `nothing-in-common` with what
+    /// was ever bought; `no-place`, none could be given; `same-type` as a chosen one; `outranked`
+    /// by others.
     #[schema(example = "given")]
     pub verdict: &'static str,
     /// The chosen offer that is for the same type.
@@ -159,6 +163,7 @@ pub async fn explain(
         voided: found.voided,
         nothing_chosen: None,
         held_out: false,
+        unprofiled: false,
         most: 0,
         bound: "receipt",
         agrees: true,
@@ -172,9 +177,11 @@ pub async fn explain(
     explanation.held_out = noted.held_out;
     explanation.most = noted.most;
     explanation.bound = noted.bound.name();
+    explanation.unprofiled = noted.unprofiled;
     let brought = sql::brought(&client, found.account_id, found.version).await?;
 
     let (profile, record) = learnt(snapshot, &sales)?;
+    let profile = if noted.unprofiled { Profile::default() } else { profile };
     let record = record.ok_or_else(|| damaged(&"its sale is not there"))?;
     let lines: Vec<Line> = record.lines.iter().map(line_of).collect();
     let products: Vec<Product> = record.lines.iter().map(|line| line.product).collect();
@@ -317,6 +324,9 @@ impl fmt::Display for Explanation {
         writeln!(f, "At most {most} coupons, by the limit of {}.", words_of(bound))?;
         if self.held_out {
             writeln!(f, "The account is held out: it gets goodwill only.")?;
+        }
+        if self.unprofiled {
+            writeln!(f, "Profiling was refused: nothing that was bought had a part in it.")?;
         }
         let [offer, verdict, slot] = ["offer", "verdict", "slot"];
         writeln!(f, "{offer:<24} {verdict:<18} {slot:<9} why")?;

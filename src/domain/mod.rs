@@ -3,8 +3,8 @@
 //! Nothing in here may import anything of this crate but `domain` itself. In reading order:
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
 //! ([`programme`], [`product`], [`offer`], [`budget`], [`target`]), what we remember ([`account`],
-//! [`ledger`], [`tally`], [`profile`], [`coupon`]), and what follows from the three ([`swipe`],
-//! [`selection`]); and whom people mean ([`segment`]).
+//! [`ledger`], [`tally`], [`profile`], [`coupon`], [`consent`]), and what follows from the three
+//! ([`swipe`], [`selection`]); and whom people mean ([`segment`]).
 //! [`estimate`] says what can be concluded from it afterwards.
 //! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
 //! must never be stored.
@@ -16,6 +16,7 @@ pub mod bucket;
 pub mod budget;
 pub mod card;
 pub mod codec;
+pub mod consent;
 pub mod content;
 pub mod coupon;
 pub mod desk;

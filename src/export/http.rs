@@ -55,8 +55,9 @@ pub struct FileIn {
 ///
 /// A file with a line for each account of a customer: points, tier, visits and spend of 30, 90 and
 /// 365 days, last visit, the three categories that stood in the most of the latest fifty baskets of
-/// 90 days (sensitive articles left out), consents. Streamed from one snapshot. In CSV a text
-/// that a spreadsheet would take for a formula begins with an apostrophe.
+/// 90 days (sensitive articles left out, and none of accounts that may not be profiled), consents.
+/// Streamed from one snapshot. In CSV a text that a spreadsheet would take for a formula begins
+/// with an apostrophe.
 #[utoipa::path(
     get, path = "/v1/exports/accounts", operation_id = "export_accounts", tag = "office",
     params(FileIn, Segment),
@@ -117,7 +118,8 @@ pub async fn accounts(
     let snapshot = Snapshot::open(&app.config.database, "tillside export", detail).await;
     let snapshot = snapshot.map_err(Error::from)?;
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
-    let as_of = AsOf { today: app.today(), catalogue: app.catalogue.current() };
+    let (today, catalogue) = (app.today(), app.catalogue.current());
+    let as_of = AsOf { today, catalogue, profiling: app.config.coupons.profiling };
     let whole = Arc::new(AtomicBool::new(false));
     let written = Arc::clone(&whole);
     tokio::spawn(async move {

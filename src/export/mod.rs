@@ -140,13 +140,17 @@ fn rows_as_bytes(
 
 fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Result<Line, Error> {
     let tier = row.tier(as_of);
-    let AccountRow { account, windows, last_visit, consents, records } = row;
+    let AccountRow { account, windows, last_visit, consents, profiling, records } = row;
     let Account { account_id, state, baskets, sales_minor, .. } = account;
     let standing = standing::of(&account, as_of.today);
     let [month, quarter, year] = windows;
     let Window { visits: visits_30d, spend_minor: spend_30d_minor } = month;
     let Window { visits: visits_90d, spend_minor: spend_90d_minor } = quarter;
     let Window { visits: visits_365d, spend_minor: spend_365d_minor } = year;
+    let top_categories = match profiling.is_allowed(as_of.profiling) {
+        true => top_categories(account_id, &records, categories)?,
+        false => Vec::new(),
+    };
     Ok(Line {
         account: account_text(account_id),
         state: if state == State::Enrolled { "enrolled" } else { "provisional" },
@@ -163,7 +167,7 @@ fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Res
         visits_365d,
         spend_365d_minor,
         last_visit,
-        top_categories: top_categories(account_id, &records, categories)?,
+        top_categories,
         consents,
     })
 }

@@ -6,12 +6,13 @@ use std::fmt;
 
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::history::{Example, History, KnownOffers};
 use crate::domain::selection::offers::{
     BUILT_IN, Known, OFFER_SIGNS, OfferWeights, score, with_popularity,
 };
-use crate::learning::{area_under_curve, logistic, ranked_gain};
+use crate::learning::{area_difference, area_under_curve, logistic, ranked_gain};
 
 /// By how much weights are held towards those that are built in.
 const RIDGE: f64 = 5.0;
@@ -23,7 +24,8 @@ const LEARNED_MIN: usize = 80;
 const PLACES: usize = 5;
 
 /// Coupons by what became of them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ModelCoupons)]
 pub struct Coupons {
     /// How many.
     pub issued: usize,
@@ -32,18 +34,21 @@ pub struct Coupons {
 }
 
 /// How well scores tell redeemed coupons from others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ModelAccuracy)]
 pub struct Accuracy {
-    /// Over all pairs of a redeemed coupon and another.
+    /// Over all pairs of a redeemed coupon and another: how often the redeemed one scores higher.
     pub auc: f64,
     /// Mean over customers with several coupons of which they redeemed one.
     pub ndcg_at_5: f64,
 }
 
 /// Weights against weights, on coupons that the new ones were not learned from.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ModelJudged)]
 pub struct Judged {
     /// The coupons that were issued from this day on are held out.
+    #[schema(value_type = String, format = Date)]
     pub held_out_from: Date,
     /// How many they are.
     pub held_out: Coupons,
@@ -53,6 +58,17 @@ pub struct Judged {
     pub in_force: Accuracy,
     /// Of the learned ones.
     pub learned: Accuracy,
+    /// Standard error of the difference between the two areas.
+    #[serde(default)]
+    pub auc_difference_se: f64,
+}
+
+impl Judged {
+    /// Whether what was learned tells coupons apart clearly less well than what is in force: by
+    /// more than chance would explain in nineteen of twenty cases, two standard errors.
+    pub fn is_clearly_worse(&self) -> bool {
+        self.learned.auc + 2.0 * self.auc_difference_se < self.in_force.auc
+    }
 }
 
 /// What was learned.
@@ -116,12 +132,19 @@ pub(super) fn fit(
     else {
         return Err(TooLittle { held_out_from, held_out: counts.0, learned_from: counts.1 });
     };
+    let learned = weights(&learned_from);
+    let scores = |weights: &OfferWeights| -> Vec<f64> {
+        held_out.iter().map(|example| score(weights, &example.signs).into()).collect()
+    };
+    let marks: Vec<bool> = held_out.iter().map(|example| example.redeemed).collect();
+    let difference = area_difference(&scores(&learned), &scores(in_force), &marks);
     let judged = Judged {
         held_out_from,
         held_out: counts.0,
         learned_from: counts.1,
         in_force: accuracy(&held_out, in_force),
-        learned: accuracy(&held_out, &weights(&learned_from)),
+        learned: accuracy(&held_out, &learned),
+        auc_difference_se: difference.map_or(0.0, |(_, error)| error),
     };
     Ok(Fitted { weights: weights(&with_known(history.examples.iter(), &known.now)), judged })
 }

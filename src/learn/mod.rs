@@ -5,10 +5,11 @@
 //! a programme's does, and every swipe remembers its epoch. Reads one snapshot of the database and
 //! locks nothing while it does. Must never decide what a sign means: that is `domain::selection`.
 //!
-//! In reading order: `history`, `fit`, `sql`.
+//! In reading order: `history`, `fit`, `sql`, [`http`].
 
 mod fit;
 mod history;
+pub mod http;
 mod sql;
 
 use std::sync::Arc;
@@ -16,15 +17,18 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 pub use self::fit::{Accuracy, Coupons, Fitted, Judged, TooLittle};
 use self::sql::Connection;
 use crate::catalogue::Model;
 use crate::config::Database;
 use crate::db::DbError;
+use crate::db::pool::Pool;
 use crate::domain::selection::offers::OfferWeights;
 use crate::domain::selection::sold::Sold;
 use crate::error::Error;
+use crate::office::once::Claim;
 
 /// Why nothing was learned or changed.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,14 @@ pub enum LearnError {
     /// Nothing was published.
     #[error("{0}")]
     TooLittle(TooLittle),
+    /// Nothing was published.
+    #[error(
+        "what was learned does clearly worse than what counts now: an area under the curve of \
+         {:.3} instead of {:.3} on the coupons that were held out, more than two standard errors \
+         ({:.3} each) less. Nothing was published; --even-if-worse insists",
+        .0.learned.auc, .0.in_force.auc, .0.auc_difference_se
+    )]
+    ClearlyWorse(Judged),
     /// The database failed, or what is in it cannot be read.
     #[error(transparent)]
     Failed(#[from] Error),
@@ -73,7 +85,8 @@ impl From<DbError> for LearnError {
 }
 
 /// How much there was to learn from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = ModelSources)]
 pub struct Sources {
     /// Baskets, those without a card included.
     pub baskets: u64,
@@ -101,33 +114,46 @@ pub struct Learned {
 }
 
 /// What was published.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PublishedModel)]
 pub struct Published {
     /// The model; none: what is built in.
     pub model_no: Option<i32>,
     /// The epoch that brings it into force.
     pub epoch: i32,
     /// First business date.
+    #[schema(value_type = String, format = Date)]
     pub starts_on: Date,
 }
 
 /// A start of a model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[schema(as = ModelVersion)]
 pub struct Version {
     /// The model; none: what is built in.
     pub model_no: Option<i32>,
     /// The epoch that brings it into force.
     pub epoch: i32,
     /// First business date.
+    #[schema(value_type = Option<String>, format = Date)]
     pub starts_on: Option<Date>,
     /// When the epoch was made.
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// Nothing of this business date or later was learned from.
+    #[schema(value_type = Option<String>, format = Date)]
     pub until: Option<Date>,
     /// From how much it was learned.
     pub sources: Option<Sources>,
+    /// How well it did beside what counted before; null when only how popular articles are was
+    /// learned.
+    pub judged: Option<Judged>,
     /// Why.
     pub note: String,
+    /// The user who made it; null for somebody at the command line.
+    pub user: Option<i32>,
+    /// The address of that user.
+    pub email: Option<String>,
 }
 
 /// When a change begins to hold, and what is said about it.
@@ -145,8 +171,12 @@ pub struct Start<'a> {
 /// What of [`Learned`] is published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
-    /// Weights and popularity.
-    All,
+    /// Weights and popularity; weights that do clearly worse than those in force only when
+    /// somebody insists.
+    All {
+        /// Somebody does.
+        even_if_worse: bool,
+    },
     /// How popular articles are; weights stay what they are.
     Popularity,
 }
@@ -155,6 +185,15 @@ pub enum Part {
 #[derive(Debug)]
 pub struct Learner {
     connection: Connection,
+    by: By,
+}
+
+/// Who changes something, and when.
+#[derive(Clone, Debug)]
+struct By {
+    /// A user of the back office, with the key under which the answer is kept; none at the
+    /// command line.
+    user: Option<(i32, Claim)>,
     now: Timestamp,
 }
 
@@ -164,7 +203,22 @@ impl Learner {
     /// # Errors
     /// When no connection comes about.
     pub async fn connect(settings: &Database, now: Timestamp) -> Result<Self, LearnError> {
-        Ok(Self { connection: Connection::open(settings).await?, now })
+        let by = By { user: None, now };
+        Ok(Self { connection: Connection::open(settings).await?, by })
+    }
+
+    /// Over a connection of the pool, for a user of the back office when something is to be
+    /// changed: what is answered then is kept under the key, in the same transaction.
+    ///
+    /// # Errors
+    /// When there is no connection.
+    pub async fn over(
+        pool: &Pool,
+        user: Option<(i32, Claim)>,
+        now: Timestamp,
+    ) -> Result<Self, LearnError> {
+        let connection = Connection::Pooled(pool.get().await.map_err(DbError::from)?);
+        Ok(Self { connection, by: By { user, now } })
     }
 
     /// Learns from everything before a business date: all baskets, and the coupons whose last day
@@ -197,7 +251,8 @@ impl Learner {
     /// Stores what was learned and brings it into force: a further model, a further epoch.
     ///
     /// # Errors
-    /// When there was too little to learn weights from, or nothing was changed.
+    /// When there was too little to learn weights from, when they do clearly worse than those in
+    /// force, or when nothing was changed.
     pub async fn publish(
         &mut self,
         learned: &Learned,
@@ -206,11 +261,16 @@ impl Learner {
     ) -> Result<Published, LearnError> {
         let (weights, judged) = match (part, &learned.fitted) {
             (Part::Popularity, _) => (learned.weights_in_force, None),
-            (Part::All, Ok(fitted)) => (fitted.weights, Some(&fitted.judged)),
-            (Part::All, Err(little)) => return Err(LearnError::TooLittle(*little)),
+            (Part::All { even_if_worse }, Ok(Fitted { judged, .. }))
+                if judged.is_clearly_worse() && !even_if_worse =>
+            {
+                return Err(LearnError::ClearlyWorse(*judged));
+            }
+            (Part::All { .. }, Ok(fitted)) => (fitted.weights, Some(&fitted.judged)),
+            (Part::All { .. }, Err(little)) => return Err(LearnError::TooLittle(*little)),
         };
         let stored = Stored { sources: learned.sources, judged: judged.copied() };
-        let change = sql::Change::begin(&mut self.connection, self.now).await?;
+        let change = sql::Change::begin(&mut self.connection, &self.by).await?;
         let starts_on = change.start(start).await?;
         let model_no =
             change.create_model(&weights, &learned.sold.encode(), learned.until, &stored).await?;
@@ -223,7 +283,7 @@ impl Learner {
     /// # Errors
     /// When nothing was changed.
     pub async fn roll_back(&mut self, start: &Start<'_>) -> Result<Published, LearnError> {
-        let change = sql::Change::begin(&mut self.connection, self.now).await?;
+        let change = sql::Change::begin(&mut self.connection, &self.by).await?;
         let starts_on = change.start(start).await?;
         let model_no = change.previous().await?.ok_or(LearnError::NothingBefore)?;
         change.finish("model.roll-back", model_no, starts_on, start.note).await

@@ -6,20 +6,22 @@
 use std::pin::Pin;
 use std::time::Duration;
 
+use deadpool_postgres::Object;
 use futures_util::StreamExt as _;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::types::Type;
-use tokio_postgres::{Row, RowStream, Transaction};
+use tokio_postgres::{Client, Row, RowStream, Transaction};
 
-use super::{LearnError, Published, Start, Stored, Version};
+use super::{By, LearnError, Published, Start, Stored, Version};
 use crate::catalogue::{self, Snapshot};
 use crate::config::Database;
 use crate::db::DbError;
 use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::domain::selection::offers::{OfferWeights, SIGNS_VERSION};
 use crate::error::Error;
-use crate::office::{Trace, audit_in};
+use crate::office::{Trace, audit_in, settle_in};
+use crate::receipt::to_bytes;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
@@ -67,8 +69,8 @@ RETURNING model_no";
 /// A further epoch under the programme of the newest one.
 const CREATE_EPOCH: &str = "
 -- learn::create_epoch
-INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note)
-SELECT epoch + 1, $1::date, programme_no, $2::timestamptz, $3::text
+INSERT INTO epoch (epoch, starts_on, programme_no, created_at, note, user_no)
+SELECT epoch + 1, $1::date, programme_no, $2::timestamptz, $3::text, $4::integer
 FROM epoch ORDER BY epoch DESC LIMIT 1
 RETURNING epoch";
 
@@ -82,10 +84,12 @@ UPDATE chain SET reference_version = reference_version + 1";
 
 const VERSIONS: &str = "
 -- learn::versions
-SELECT s.model_no, s.epoch, e.starts_on, e.created_at, e.note, m.until, m.sources::text AS sources
+SELECT s.model_no, s.epoch, e.starts_on, e.created_at, e.note, m.until, m.sources::text AS sources,
+       e.user_no, u.email
 FROM model_since AS s
 JOIN epoch AS e USING (epoch)
 LEFT JOIN selection_model AS m USING (model_no)
+LEFT JOIN app_user AS u USING (user_no)
 ORDER BY s.epoch";
 
 /// Coupons that are learned from, at most: their signs are in memory.
@@ -134,9 +138,14 @@ impl Sales {
     }
 }
 
-/// The connection of a learner.
+/// What statements of learning go over.
 #[derive(Debug)]
-pub(super) struct Connection(Dedicated);
+pub(super) enum Connection {
+    /// Of a command.
+    Own(Dedicated),
+    /// Of the service.
+    Pooled(Object),
+}
 
 impl Connection {
     pub(super) async fn open(settings: &Database) -> Result<Self, DbError> {
@@ -149,28 +158,42 @@ impl Connection {
             settings: &[("enable_seqscan", "off"), ("idle_in_transaction_session_timeout", "0")],
         };
         let timeout = Duration::from_millis(settings.connect_timeout_ms);
-        Ok(Self(connect_dedicated(&settings.url, timeout, &session).await?))
+        Ok(Self::Own(connect_dedicated(&settings.url, timeout, &session).await?))
+    }
+
+    fn client(&self) -> &Client {
+        match self {
+            Self::Own(dedicated) => dedicated.client(),
+            Self::Pooled(object) => object,
+        }
+    }
+
+    fn client_mut(&mut self) -> &mut Client {
+        match self {
+            Self::Own(dedicated) => dedicated.client_mut(),
+            Self::Pooled(object) => object,
+        }
     }
 
     /// From here on everything that is read is of one moment.
     pub(super) async fn begin_reading(&self) -> Result<(), DbError> {
-        Ok(self.0.client().batch_execute(BEGIN).await?)
+        Ok(self.client().batch_execute(BEGIN).await?)
     }
 
     pub(super) async fn end_reading(&self) -> Result<(), DbError> {
-        Ok(self.0.client().batch_execute("COMMIT").await?)
+        Ok(self.client().batch_execute("COMMIT").await?)
     }
 
     /// Offers, articles and models.
     pub(super) async fn snapshot(&self) -> Result<Snapshot, Error> {
-        catalogue::load_for_audit(self.0.client()).await
+        catalogue::load_for_audit(self.client()).await
     }
 
     /// See [`COUPONS`].
     pub(super) async fn coupons(&self, until: Date) -> Result<Vec<CouponRow>, DbError> {
         let parameters: [(&(dyn tokio_postgres::types::ToSql + Sync), Type); 2] =
             [(&until, Type::DATE), (&COUPONS_MAX, Type::INT8)];
-        let rows = self.0.client().query_typed(COUPONS, &parameters).await?;
+        let rows = self.client().query_typed(COUPONS, &parameters).await?;
         let coupon = |row: &Row| CouponRow {
             code: row.get("code"),
             account_id: row.get("account_id"),
@@ -185,25 +208,29 @@ impl Connection {
 
     /// Every sale before a business date.
     pub(super) async fn sales(&self, until: Date) -> Result<Sales, DbError> {
-        Ok(Sales(Box::pin(self.0.client().query_raw(SALES, [until]).await?)))
+        Ok(Sales(Box::pin(self.client().query_raw(SALES, [until]).await?)))
     }
 
     /// Every start of a model, oldest first.
     pub(super) async fn versions(&self) -> Result<Vec<Version>, LearnError> {
-        let rows = self.0.client().query_typed(VERSIONS, &[]).await.map_err(DbError::from)?;
+        let rows = self.client().query_typed(VERSIONS, &[]).await.map_err(DbError::from)?;
         let version = |row: &Row| {
             let epoch: i32 = row.get("epoch");
             let sources: Option<&str> = row.get("sources");
             let stored = sources.map(serde_json::from_str::<Stored>).transpose();
             let damaged = |error| Error::Damaged(format!("the model of epoch {epoch}: {error}"));
+            let stored = stored.map_err(damaged)?;
             Ok(Version {
                 model_no: row.get("model_no"),
                 epoch,
                 starts_on: row.get("starts_on"),
                 created_at: row.get("created_at"),
                 until: row.get("until"),
-                sources: stored.map_err(damaged)?.map(|stored| stored.sources),
+                sources: stored.map(|stored| stored.sources),
+                judged: stored.and_then(|stored| stored.judged),
                 note: row.get("note"),
+                user: row.get("user_no"),
+                email: row.get("email"),
             })
         };
         rows.iter().map(version).collect()
@@ -213,19 +240,19 @@ impl Connection {
 /// A change under way. Dropped without [`Change::finish`] it leaves nothing behind.
 pub(super) struct Change<'a> {
     transaction: Transaction<'a>,
-    now: Timestamp,
+    by: &'a By,
 }
 
 impl<'a> Change<'a> {
     /// Begins, alone.
     pub(super) async fn begin(
         connection: &'a mut Connection,
-        now: Timestamp,
+        by: &'a By,
     ) -> Result<Self, LearnError> {
-        let client = connection.0.client_mut();
+        let client = connection.client_mut();
         let transaction = client.transaction().await.map_err(DbError::from)?;
         let chain = transaction.query_typed_opt(LOCK_CHAIN, &[]).await.map_err(DbError::from)?;
-        chain.map(|_| Self { transaction, now }).ok_or(LearnError::NotMigrated)
+        chain.map(|_| Self { transaction, by }).ok_or(LearnError::NotMigrated)
     }
 
     /// The first business date of a further epoch, if it may begin then.
@@ -263,7 +290,7 @@ impl<'a> Change<'a> {
                 CREATE_MODEL,
                 &[
                     (&SIGNS_VERSION, Type::INT2),
-                    (&self.now, Type::TIMESTAMPTZ),
+                    (&self.by.now, Type::TIMESTAMPTZ),
                     (&until, Type::DATE),
                     (&weights.as_slice(), Type::FLOAT4_ARRAY),
                     (&sold, Type::BYTEA),
@@ -293,11 +320,17 @@ impl<'a> Change<'a> {
         starts_on: Date,
         note: &str,
     ) -> Result<Published, DbError> {
-        let (transaction, now) = (self.transaction, self.now);
+        let Self { transaction, by: By { user, now } } = self;
+        let user_no = user.as_ref().map(|(user_no, _)| *user_no);
         let row = transaction
             .query_typed_one(
                 CREATE_EPOCH,
-                &[(&starts_on, Type::DATE), (&now, Type::TIMESTAMPTZ), (&note, Type::TEXT)],
+                &[
+                    (&starts_on, Type::DATE),
+                    (now, Type::TIMESTAMPTZ),
+                    (&note, Type::TEXT),
+                    (&user_no, Type::INT4),
+                ],
             )
             .await?;
         let published = Published { model_no, epoch: row.get("epoch"), starts_on };
@@ -306,9 +339,11 @@ impl<'a> Change<'a> {
         transaction.execute_typed(CREATE_SINCE, &since).await?;
         transaction.execute_typed(BUMP_REFERENCE_VERSION, &[]).await?;
         let object = model_no.map_or("model:built-in".to_owned(), |no| format!("model:{no}"));
-        let trace =
-            Trace { user_no: None, action, object: &object, fields: &["starts_on", "note"] };
-        audit_in(&transaction, &trace, now).await?;
+        let trace = Trace { user_no, action, object: &object, fields: &["starts_on", "note"] };
+        audit_in(&transaction, &trace, *now).await?;
+        if let Some((_, claim)) = user {
+            settle_in(&transaction, claim, 201, &to_bytes(&published)).await?;
+        }
         transaction.commit().await?;
         Ok(published)
     }

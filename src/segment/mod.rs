@@ -11,6 +11,7 @@ use jiff::civil::Date;
 pub use self::sql::{AccountRow, Detail, Snapshot, Window};
 use crate::catalogue;
 use crate::domain::account::State;
+use crate::domain::consent::ProfilingPolicy;
 use crate::domain::segment::{Facts, Segment};
 use crate::domain::standing;
 use crate::receipt::Tier;
@@ -21,6 +22,8 @@ pub struct AsOf {
     pub today: Date,
     /// Reference data.
     pub catalogue: Arc<catalogue::Snapshot>,
+    /// Of whom it may be told what they buy.
+    pub profiling: ProfilingPolicy,
 }
 
 impl AccountRow {

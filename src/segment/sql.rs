@@ -10,6 +10,7 @@ use crate::config;
 use crate::db::DbError;
 use crate::db::pool::{Dedicated, Session, connect_dedicated};
 use crate::domain::account::{Account, State};
+use crate::domain::consent::Profiling;
 use crate::domain::ledger::Lots;
 use crate::domain::segment::Segment;
 use crate::domain::tally::Tally;
@@ -41,7 +42,7 @@ SELECT taxon_no, name FROM taxon WHERE level = 2";
 const PAGE: &str = "
 -- segment::page
 SELECT p.bucket, p.account_id, p.version, p.state, p.clock, p.lots, p.sales_minor, p.baskets,
-       p.tally, v.*, m.consents, r.records
+       p.tally, v.*, m.consents, m.profiling, r.records
 FROM (
     SELECT * FROM account
     WHERE (bucket, account_id) > ($1, $2) AND state = ANY($5::smallint[])
@@ -69,7 +70,11 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT ARRAY(SELECT DISTINCT consent FROM member AS m, unnest(m.consents) AS consent
                  WHERE m.bucket = p.bucket AND m.account_id = p.account_id ORDER BY consent)
-           AS consents
+               AS consents,
+           (SELECT CASE WHEN bool_or('no-profiling' = ANY (m.consents)) THEN 2
+                        WHEN bool_and('profiling' = ANY (m.consents)) THEN 1 ELSE 0 END::smallint
+            FROM member AS m
+            WHERE m.bucket = p.bucket AND m.account_id = p.account_id) AS profiling
 ) AS m
 CROSS JOIN LATERAL (
     SELECT ARRAY(SELECT s.record FROM swipe AS s
@@ -99,6 +104,8 @@ pub struct AccountRow {
     pub last_visit: Option<Date>,
     /// What its people have agreed to, in alphabetical order.
     pub consents: Vec<String>,
+    /// Whether it may be told what they buy.
+    pub profiling: Profiling,
     /// Its latest purchases as they were recorded; none where they were not read.
     pub records: Vec<Vec<u8>>,
 }
@@ -223,6 +230,7 @@ fn account_row(row: &Row) -> Result<AccountRow, Error> {
         ],
         last_visit: row.get("last_visit"),
         consents: row.get("consents"),
+        profiling: Profiling::from_code(row.get("profiling")),
         records: row.get("records"),
     })
 }

@@ -15,16 +15,19 @@ use tillside::domain::selection::offers::BUILT_IN;
 use tillside::import::{self, Importer};
 use tillside::learn::{LearnError, Learned, Learner, Part, Published, Start};
 use tillside::offer;
+use tillside::office::Role;
 use tillside::till::Till;
 
 use crate::desk::verified;
 use crate::support::database::launcher;
-use crate::support::flow::{basket, enrol, on, outcomes, post_batch, sold, until};
+use crate::support::flow::{basket, enrol, on, outcomes, post_batch, slug, sold, until};
+use crate::support::office::person;
 use crate::support::service::{TestService, body, card, post, today};
 
 /// A day before a model is published, and the day from which it counts.
 const BEFORE: &str = "2026-03-19";
 const SINCE: &str = "2026-03-21";
+const ALL: Part = Part::All { even_if_worse: false };
 /// Customers of whom there is history.
 const CUSTOMERS: u64 = 100;
 
@@ -145,8 +148,12 @@ async fn likeliest(service: &TestService, customer: u64, day: &str) -> String {
     let sequence = i64::try_from(1_000 + customer).expect("small");
     let answer = post(&service.till(), &bought(sequence, customer, &["3"], day)).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+    explained(service, &body(&answer)).await
+}
+
+/// The same of a swipe with this receipt, told now.
+async fn explained(service: &TestService, receipt: &Value) -> String {
     let app = &service.replica.app;
-    let receipt = body(&answer);
     let name = receipt["swipe"].as_str().expect("text").parse().expect("a name");
     let explained = decision::explain(&app.pool, &app.catalogue.current(), &name, None).await;
     let explained = explained.expect("it is up").expect("it is recorded");
@@ -179,7 +186,7 @@ async fn what_was_learned_changes_what_tills_choose_until_it_is_rolled_back() {
     assert!(judged.learned.auc > 0.99 && judged.learned.ndcg_at_5 > 0.99, "{judged:?}");
 
     let mut learner = learner(&service).await;
-    let published = learner.publish(&learned, Part::All, &start(SINCE)).await.expect("published");
+    let published = learner.publish(&learned, ALL, &start(SINCE)).await.expect("published");
     assert_eq!(published.model_no, Some(1));
     in_force(&service, published).await;
     assert_eq!(likeliest(&service, 202, BEFORE).await, "bought", "the day before it counts");
@@ -202,6 +209,101 @@ async fn what_was_learned_changes_what_tills_choose_until_it_is_rolled_back() {
     let expected = ["model.publish model:1", "model.roll-back model:1"];
     assert_eq!([&*trail[0], &*trail[1]], expected);
     assert_eq!(trail[2..], ["model.roll-back model:built-in"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_is_explained_by_its_model_however_many_came_after_it() {
+    let service = service().await;
+    let till = service.till();
+    history(&till).await;
+    for customer in [203, 204] {
+        enrol(&till, &json!({ "card": card(customer) })).await;
+        let first = bought(customer.cast_signed(), customer, &["1", "4"], "2026-03-14");
+        assert_eq!(post(&till, &first).await.status, StatusCode::CREATED);
+    }
+    offers(&service).await;
+    campaigns(&service).await;
+    let built_in = post(&till, &bought(1_203, 203, &["3"], SINCE)).await;
+    let (learned, mut learner) = (learned(&service).await, learner(&service).await);
+    let published = learner.publish(&learned, ALL, &start(SINCE)).await.expect("published");
+    in_force(&service, published).await;
+    let by_model = post(&till, &bought(1_204, 204, &["3"], SINCE)).await;
+    // None of the three starts that tills hold is of that model, and none of what is built in.
+    learner.roll_back(&start(SINCE)).await.expect("rolled back");
+    for _ in 0..3 {
+        let part = Part::Popularity;
+        let further = learner.publish(&learned, part, &start(SINCE)).await.expect("published");
+        in_force(&service, further).await;
+    }
+    let (_, replaced) = service.replica.app.catalogue.current().model_of(published.epoch);
+    assert_eq!(replaced.weights, BUILT_IN, "it is not held any more");
+    assert_eq!(explained(&service, &body(&built_in)).await, "bought");
+    assert_eq!(explained(&service, &body(&by_model)).await, "new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn weights_that_do_clearly_worse_are_published_only_when_somebody_insists() {
+    let service = service().await;
+    history(&service.till()).await;
+    offers(&service).await;
+    campaigns(&service).await;
+    let mut learner = learner(&service).await;
+    let first = learned(&service).await;
+    learner.publish(&first, ALL, &start(SINCE)).await.expect("better than what is built in");
+    // As if customers had been otherwise before the campaign by which weights are judged.
+    let turned = "UPDATE coupon SET state = 1 - state, redeemed_on = CASE state WHEN 0 THEN valid_from \
+                  END WHERE valid_from = '2026-01-05'";
+    assert_eq!(service.sql().await.execute(turned, &[]).await.expect(turned), CUSTOMERS * 2);
+    let worse = learned(&service).await;
+    let refused = learner.publish(&worse, ALL, &start(SINCE)).await.expect_err("worse");
+    assert!(matches!(refused, LearnError::ClearlyWorse(_)), "{refused}");
+    assert!(refused.to_string().contains("--even-if-worse insists"), "{refused}");
+    assert_eq!(service.count("SELECT count(*) FROM model_since").await, 1);
+    let insisting = Part::All { even_if_worse: true };
+    let published = learner.publish(&worse, insisting, &start(SINCE)).await.expect("insisted");
+    assert_eq!(published.model_no, Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_of_the_back_office_list_models_and_roll_back_once() {
+    let service = service().await;
+    history(&service.till()).await;
+    let marketing = person(&service, Role::Marketing).await;
+    let none = marketing.get("/v1/models").await;
+    assert_eq!(body(&none), json!({ "in_force": null, "versions": [] }));
+    let path = "/v1/models/roll-back";
+    let nothing = marketing.post(path, "k0", &json!({})).await;
+    assert_eq!((nothing.status, slug(&nothing)), (StatusCode::CONFLICT, "model-unchanged".into()));
+    let (learned, mut learner) = (learned(&service).await, learner(&service).await);
+    learner.publish(&learned, Part::Popularity, &start("2026-03-14")).await.expect("published");
+    learner.publish(&learned, Part::Popularity, &start(SINCE)).await.expect("published");
+    let listed = body(&marketing.get("/v1/models").await);
+    assert_eq!(listed["in_force"], 1);
+    let states: Vec<&Value> =
+        listed["versions"].as_array().expect("a list").iter().map(|it| &it["state"]).collect();
+    assert_eq!(states, ["in-force", "coming"]);
+    assert_eq!(listed["versions"][0]["version"]["sources"]["baskets"], 200);
+
+    let note = json!({ "note": "spring went badly" });
+    let back = marketing.post(path, "k1", &note).await;
+    assert_eq!(back.status, StatusCode::CREATED, "{:?}", back.body);
+    assert_eq!(body(&back)["model_no"], 1);
+    let again = marketing.post(path, "k1", &note).await;
+    assert_eq!(again.body, back.body, "once");
+    let listed = body(&marketing.get("/v1/models").await);
+    let newest = &listed["versions"][2]["version"];
+    assert_eq!((&newest["note"], &newest["model_no"]), (&json!("spring went badly"), &json!(1)));
+    assert!(newest["user"].is_i64() && listed["versions"][1]["version"]["user"].is_null());
+    for (wrong, pointer) in
+        [(json!({ "note": "" }), "/note"), (json!({ "on": "2026-03-13" }), "/on")]
+    {
+        let refused = marketing.post(path, &format!("k{pointer}"), &wrong).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert_eq!(body(&refused)["errors"][0]["pointer"], pointer);
+    }
+    let trail =
+        "SELECT count(*) FROM audit WHERE action = 'model.roll-back' AND user_no IS NOT NULL";
+    assert_eq!(service.count(trail).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,7 +336,7 @@ async fn from_too_little_no_weights_are_learned() {
     campaign(&service, 1, "2026-01-05", "2026-01-18").await;
     let little = learned(&service).await;
     let mut learner = learner(&service).await;
-    let refused = learner.publish(&little, Part::All, &start(SINCE)).await.expect_err("little");
+    let refused = learner.publish(&little, ALL, &start(SINCE)).await.expect_err("little");
     assert!(matches!(refused, LearnError::TooLittle(_)), "{refused}");
     for words in ["before 2026-01-05 0 of 0 were redeemed", "100 of 200", "80 redeemed", "20 not"] {
         assert!(refused.to_string().contains(words), "{refused}");

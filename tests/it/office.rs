@@ -55,6 +55,8 @@ const EXPECTED: &[(&str, &str)] = &[
     ("POST /v1/programme/check", "ak"),
     ("POST /v1/programme/roll-back", "a"),
     ("GET /v1/reports/responses", "aku"),
+    ("GET /v1/models", "amku"),
+    ("POST /v1/models/roll-back", "ak"),
     ("GET /v1/stores", "amku"),
     ("GET /v1/terminals", "amu"),
     ("GET /v1/terminals/{store}/{workstation}/quarantine", "aMu"),

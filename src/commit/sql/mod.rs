@@ -103,7 +103,7 @@ CROSS JOIN LATERAL (
 /// the 84 days of `domain::coupon::REMEMBERED_DAYS`, the hundred that last longest. `cards` are
 /// those of the account's range of `$7` that point at it in this very snapshot: a link that was
 /// read before the version proves nothing about it. They are looked up account by account: a join
-/// would compare every card with every account.
+/// would compare every card with every account. `profiling` is `domain::consent::Profiling`.
 pub(super) const LOAD_ACCOUNTS: &str = "
 -- commit::load_accounts
 SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baskets, a.tally,
@@ -117,7 +117,11 @@ SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baske
             LIMIT 1
         ) AS c
         WHERE c.account_id = i.account_id) AS cards,
-       o.codes, o.offers, o.first_days, o.last_days, o.used, o.chosen
+       o.codes, o.offers, o.first_days, o.last_days, o.used, o.chosen,
+       (SELECT CASE WHEN bool_or('no-profiling' = ANY (m.consents)) THEN 2
+                    WHEN bool_and('profiling' = ANY (m.consents)) THEN 1 ELSE 0 END::smallint
+        FROM member AS m
+        WHERE m.bucket = i.bucket AND m.account_id = i.account_id) AS profiling
 FROM unnest($1::smallint[], $2::bigint[], $4::integer[], $5::integer[])
          AS i (bucket, account_id, card_first, card_last)
 CROSS JOIN LATERAL (

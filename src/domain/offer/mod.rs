@@ -185,12 +185,17 @@ impl Offer {
     /// The dates of a coupon that is issued on a day; none when the offer is over or has not
     /// begun. A coupon never outlives its offer.
     pub fn validity(&self, issued_on: Date) -> Option<(Date, Date)> {
-        let Definition { since, until, valid_days, .. } = self.definition;
+        let Definition { until, valid_days, .. } = self.definition;
         let until = until.unwrap_or(Date::MAX);
         let days = jiff::Span::new().days(i64::from(valid_days) - 1);
         let last = issued_on.checked_add(days).unwrap_or(Date::MAX).min(until);
-        let is_live = since.is_none_or(|since| since <= issued_on) && issued_on <= until;
-        is_live.then_some((issued_on, last))
+        let Definition { since, until, .. } = self.definition;
+        is_within(since, until, issued_on).then_some((issued_on, last))
+    }
+
+    /// Whether it counts in all stores.
+    pub fn counts_everywhere(&self) -> bool {
+        self.stores.is_empty()
     }
 
     /// How far its coupons may have been issued at tills by a business date; none where they are
@@ -371,4 +376,9 @@ fn reward_is_sound(reward: Reward) -> Result<(), OfferError> {
 fn number_of_group(name: &str) -> u64 {
     let byte = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
     name.bytes().fold(0xcbf2_9ce4_8422_2325, byte)
+}
+
+/// Whether a day lies between two, both included; without one of them there is no such bound.
+pub fn is_within(since: Option<Date>, until: Option<Date>, day: Date) -> bool {
+    since.is_none_or(|since| since <= day) && until.is_none_or(|until| day <= until)
 }

@@ -171,6 +171,7 @@ impl Gaps {
     }
 
     /// Σ of the powers for each basket that held the item, of which the last lies `since` back.
+    #[inline]
     fn powers(&self, table: &[f32; POWERS], since: u32) -> f32 {
         let mut back = since;
         let mut sum = power(table, back);
@@ -218,6 +219,7 @@ const fn powers(base: f32) -> [f32; POWERS] {
 }
 
 /// What is left of a basket after so many others.
+#[inline]
 fn power(table: &[f32; POWERS], baskets: u32) -> f32 {
     table.get(baskets as usize).copied().unwrap_or(0.0)
 }

@@ -171,8 +171,13 @@ impl Profile {
     }
 
     /// All items of a level, by id, to be looked at one by one.
-    pub fn bought(&self, level: Level) -> impl Iterator<Item = Held<'_>> {
+    pub fn bought(&self, level: Level) -> impl ExactSizeIterator<Item = Held<'_>> {
         self.items[level as usize].iter().map(|item| Held { profile: self, item })
+    }
+
+    /// One of [`Profile::bought`], by its place among them.
+    pub fn held(&self, level: Level, place: usize) -> Held<'_> {
+        Held { profile: self, item: &self.items[level as usize][place] }
     }
 
     /// All items of a level, by id.
@@ -297,6 +302,7 @@ impl Profile {
         self.days.last().copied().unwrap_or_default()
     }
 
+    #[inline]
     fn affinity_of(&self, item: &Item) -> Affinity {
         let baskets_since = self.baskets - item.basket;
         let last_day = day_of(&self.days, baskets_since);

@@ -11,7 +11,7 @@ use super::super::basket::{Line, LineKind};
 use super::super::name::SwipeName;
 use super::super::offer::{Articles, Basket, Definition, Offer};
 use super::super::product::{Product, Taxa};
-use super::super::profile::{Profile, Visit};
+use super::super::profile::{Level, Profile, Visit};
 use super::super::quantity::Quantity;
 use super::super::selection::offers::BUILT_IN;
 use super::super::selection::showcase::{
@@ -172,6 +172,43 @@ fn the_most_urgent_push_goes_first_and_yields_to_what_keeps_any_offer_back() {
 }
 
 #[test]
+fn who_ignored_three_coupons_for_a_type_gets_no_other_for_it_until_one_is_used() {
+    // Offers 1 to 3 are for articles of one type, 4 for another of it, 5 for two types, 6 for a
+    // third one.
+    let of_articles = |products: &[u32]| Target {
+        scope: Some(Numbers { products: products.to_vec(), ..Numbers::default() }),
+        ..Target::default()
+    };
+    let targets = [&[10][..], &[20], &[10, 20], &[20], &[10, 11], &[1]];
+    let offers = (1..).zip(targets).map(|(no, it)| offer(no, &of_articles(it), |_| ()));
+    let showcase = Showcase::new(offers, &shelf(), &[], BUILT_IN);
+    let (basket, profile) = (empty(), a_customer());
+    for (ignored, used, barred) in [
+        (&[1, 2, 3][..], &[][..], &[1, 2, 3, 4][..]),
+        (&[1, 1, 1], &[], &[1, 2, 3, 4]),
+        (&[1, 2], &[], &[]),
+        // What is for several types says nothing about one of them, when it is ignored; when it is
+        // used, it says that the type is wanted. What tills do not choose from says nothing.
+        (&[1, 2, 5], &[], &[]),
+        (&[1, 2, 99], &[], &[]),
+        (&[1, 2, 3], &[5], &[]),
+        (&[1, 2, 3], &[6], &[1, 2, 3, 4]),
+        (&[6, 6, 6], &[], &[6]),
+    ] {
+        let [its, others] = [ignored, used].map(|them| them.iter().copied());
+        let tired = showcase.with_tired_types(Vec::new(), its, others);
+        let noted = Noted { most: 4, tired, ..Noted::default() };
+        let noted = Noted::decode(&noted.encode()).expect("just written");
+        let moment = noted.moment(&basket, a_lot(1));
+        let (_, judged) = showcase.judge(&profile, &moment, &noted, &mut ShowcaseRoom::default());
+        let tired = judged.iter().filter(|it| it.verdict == Verdict::TiredOfType);
+        let mut tired: Vec<i32> = tired.map(|it| it.offer.offer_no).collect();
+        tired.sort_unstable();
+        assert_eq!(tired, barred, "ignored {ignored:?}, used {used:?}");
+    }
+}
+
+#[test]
 fn what_is_given_up_is_told_from_what_is_due_and_from_what_was_bought_seldom() {
     let offers =
         [1, 3, 10].map(|no| offer(i32::try_from(no).expect("small"), &of_article(no), |_| ()));
@@ -286,14 +323,14 @@ proptest! {
     #[test]
     fn what_is_noted_reads_back_as_it_was_written_and_damage_is_noticed(
         (reference_version, epoch, most) in (0..i64::MAX, 0..i32::MAX, any::<u8>()),
-        (explore_ppm, held_out) in (any::<u32>(), any::<bool>()),
+        (explore_ppm, held_out, unprofiled) in any::<(u32, bool, bool)>(),
         (held, tired, no_room, withheld) in (numbers(), numbers(), numbers(), numbers()),
         paced in prop_oneof![Just(Vec::new()), numbers()],
         bound in prop::sample::select(vec![Bound::Receipt, Bound::Open, Bound::Week]),
     ) {
         let noted = Noted {
-            reference_version, epoch, most, bound, explore_ppm, held_out, held, tired, no_room,
-            withheld, paced,
+            reference_version, epoch, most, bound, explore_ppm, held_out, unprofiled, held, tired,
+            no_room, withheld, paced,
         };
         let bytes = noted.encode();
         prop_assert_eq!(Noted::decode(&bytes).expect("just written"), noted);
@@ -380,6 +417,15 @@ proptest! {
                 let holds = |product: &Product| it.offer.target().holds(product);
                 prop_assert!(catalogue().iter().any(holds), "it is for nothing");
             }
+            // Told line by line, where the choice looks offers up by what the basket holds.
+            let is_wanted_late = |product: &Product| {
+                let affinity = profile.affinity(Level::Product, product.product_no);
+                affinity.and_then(|it| it.usual_gap_days).is_none_or(|gap| gap > 7.0)
+            };
+            let holds = |product: &&Product| it.offer.target().holds(product);
+            let just_bought = products.iter().filter(holds).any(is_wanted_late);
+            let is_held = noted.held.contains(&offer_no);
+            prop_assert_eq!(it.verdict == Verdict::JustBought, just_bought && !is_held);
             if let Verdict::SameType(rival) = it.verdict {
                 prop_assert!(chosen.iter().any(|choice| choice.offer.offer_no == rival));
             }

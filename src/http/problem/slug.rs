@@ -44,6 +44,7 @@ pub enum Slug {
     HandoutNotReady,
     CouponRedeemed,
     ProgrammeUnchanged,
+    ModelUnchanged,
     AdjustmentCapExceeded,
     StorageUnavailable,
     DeadlineExceeded,
@@ -93,7 +94,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 41] = [
+pub(super) static ENTRIES: [Entry; 42] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -377,6 +378,14 @@ pub(super) static ENTRIES: [Entry; 41] = [
         "This would change nothing",
         "The rules are those of the newest version, or there is no programme before it to go \
          back to. Nothing was done.",
+    ),
+    entry(
+        Slug::ModelUnchanged,
+        "model-unchanged",
+        StatusCode::CONFLICT,
+        "This would change nothing",
+        "No model was ever published: tills choose coupons with what is built in, and always have. \
+         Nothing was done.",
     ),
     entry(
         Slug::AdjustmentCapExceeded,

@@ -16,6 +16,7 @@ use crate::catalogue;
 use crate::commit::{Desk, HandedOut, Mailing, give_way};
 use crate::config::{self, Config};
 use crate::db::pool::Pool;
+use crate::domain::consent::ProfilingPolicy;
 use crate::domain::selection::showcase::HoldOut;
 use crate::error::Error;
 use crate::metrics::Metrics;
@@ -46,6 +47,7 @@ pub struct Worker {
     pool: Pool,
     database: config::Database,
     hold_out: HoldOut,
+    profiling: ProfilingPolicy,
     time_zone: TimeZone,
     desk: Desk,
     metrics: Arc<Metrics>,
@@ -78,6 +80,7 @@ impl Worker {
             pool,
             database: config.database.clone(),
             hold_out: config.coupons.hold_out(),
+            profiling: config.coupons.profiling,
             time_zone: config.time_zone(),
             desk: Desk::new(&config.commit, &config.database),
             metrics,
@@ -131,7 +134,7 @@ impl Worker {
             return Ok(());
         }
         let today = self.time_zone.to_datetime(Timestamp::now()).date();
-        let as_of = AsOf { today, catalogue };
+        let as_of = AsOf { today, catalogue, profiling: self.profiling };
         let detail = Detail::of(&segment);
         let mut snapshot = Snapshot::open(&self.database, "tillside handout", detail).await?;
         let (mut found, mut held_out, mut page_no) = (Vec::with_capacity(PAGE), 0, 0);

@@ -18,7 +18,7 @@ pub use self::signs::{
     score, with_popularity,
 };
 use self::signs::{Columns, Scorer, Scores, Share};
-use self::targets::{Mark, Targets};
+use self::targets::Targets;
 
 /// Coupons that are live, arranged by what they hold for.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +32,8 @@ pub struct Live {
 /// Working memory of a decision, used again for the next one.
 #[derive(Clone, Debug, Default)]
 pub struct OfferRoom {
+    /// Articles of the account that targets ask for: their places in the profile, and their marks.
+    found: Vec<(u32, u32)>,
     common: Columns,
     /// Targets of whose articles something was bought, each once.
     owned: Vec<u32>,
@@ -46,28 +48,33 @@ pub struct OfferRoom {
 #[derive(Clone, Debug, Default)]
 struct Sums<T> {
     sums: Vec<T>,
+    /// With room for one more than there are.
     touched: Vec<u32>,
+    /// How many of them count.
+    count: usize,
 }
 
 impl<T: Copy + Default + PartialEq> Sums<T> {
     fn forget(&mut self, numbers: usize) {
-        for no in self.touched.drain(..) {
-            self.sums[no as usize] = T::default();
+        for no in &self.touched[..self.count] {
+            self.sums[*no as usize] = T::default();
         }
+        self.count = 0;
         self.sums.resize(numbers, T::default());
+        self.touched.resize(numbers + 1, 0);
     }
 
-    /// The sum of a number, to be added to.
+    /// The sum of a number, to be added to. Whether it is new is as often so as not, so that it
+    /// costs less to write its number down every time than to ask.
     fn of(&mut self, no: u16) -> &mut T {
         let sum = &mut self.sums[usize::from(no)];
-        if *sum == T::default() {
-            self.touched.push(u32::from(no));
-        }
+        self.touched[self.count] = u32::from(no);
+        self.count += usize::from(*sum == T::default());
         sum
     }
 
     fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        self.touched.iter().map(|no| (*no, &self.sums[*no as usize]))
+        self.touched[..self.count].iter().map(|no| (*no, &self.sums[*no as usize]))
     }
 }
 
@@ -104,10 +111,8 @@ impl Live {
         mut may: impl FnMut(u32) -> bool,
         room: &'a mut OfferRoom,
     ) -> &'a [(u32, f32)] {
-        self.look_at(profile, room);
-        let OfferRoom { common, owned, scores, best, .. } = room;
-        let scorer = Scorer::new(&self.weights, Customer::of(profile, occasion));
-        scorer.scores(&self.shares, common, owned, scores);
+        self.weigh_all(profile, occasion, room);
+        let OfferRoom { scores, best, .. } = room;
         best.clear();
         let mut least = if most == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
         for (coupon, target) in (0_u32..).zip(&self.targets.of_coupon) {
@@ -153,6 +158,17 @@ impl Live {
         &self.targets.known[self.target_of(coupon)]
     }
 
+    /// Coupons for the same have the same number.
+    pub fn group_of(&self, coupon: u32) -> u32 {
+        self.targets.of_coupon[coupon as usize]
+    }
+
+    /// The groups of coupons that an article is found for, some of them more than once. Whether
+    /// they are for it as it was sold is the target's to say.
+    pub fn groups_of(&self, product_no: u32) -> impl Iterator<Item = u32> {
+        self.targets.of_article(product_no)
+    }
+
     fn target_of(&self, coupon: u32) -> usize {
         self.targets.of_coupon[coupon as usize] as usize
     }
@@ -160,34 +176,44 @@ impl Live {
     /// Finds what the account's purchases have in common with each target.
     fn look_at(&self, profile: &Profile, room: &mut OfferRoom) {
         let targets = &self.targets;
-        let OfferRoom { common, owned, brands, kinds, places, .. } = room;
+        let OfferRoom { found, common, owned, brands, kinds, places, .. } = room;
         common.forget(targets.known.len());
         owned.clear();
-        brands.forget(targets.by_brand.numbers());
-        kinds.forget(targets.by_kind.numbers());
+        brands.forget(targets.by_brand.numbers().max(1));
+        kinds.forget(targets.by_kind.numbers().max(1));
         places.forget(targets.by_place.numbers());
         let mut of_everything = Own::default();
-        for item in profile.bought(Level::Product) {
-            let Some(mark) = targets.marks.get(item.id() as usize) else { continue };
-            if *mark == Mark::default() && targets.everything.is_none() {
-                continue;
-            }
-            let placed = mark.places.iter().any(|no| *no > 0);
-            let is_for_some = mark.named || placed || targets.everything.is_some();
+        let is_for_all = targets.everything.is_some();
+        // First which of the articles matter: each is somewhere else in a large table, and the
+        // machine fetches many at a time where nothing waits for one of them.
+        let (items, mut count) = (profile.bought(Level::Product), 0);
+        found.resize(items.len().max(found.len()), (0, 0));
+        for (place, item) in (0_u32..).zip(items) {
+            let Some(mark) = targets.mark_of.get(item.id() as usize) else { continue };
+            found[count] = (place, *mark);
+            count += usize::from(*mark > 0 || is_for_all);
+        }
+        for (place, mark_no) in &found[..count] {
+            let item = profile.held(Level::Product, *place as usize);
+            let mark = &targets.marks[*mark_no as usize];
+            let is_placed = mark.places != [0; 4];
+            let is_named = (*mark_no as usize) < targets.by_product.numbers();
+            let is_for_some = is_named || is_placed || is_for_all;
             let affinity = is_for_some.then(|| item.affinity());
             let slow = affinity.as_ref().map_or_else(|| item.slow(), |affinity| affinity.slow);
-            if mark.brand > 0 {
-                *brands.of(mark.brand) += slow;
-            }
-            if mark.kind > 0 {
-                *kinds.of(mark.kind) += slow;
-            }
+            // Under number 0 no target is found.
+            *brands.of(mark.brand) += slow;
+            *kinds.of(mark.kind) += slow;
             let Some(affinity) = affinity else { continue };
-            for no in mark.places.iter().filter(|no| **no > 0) {
-                places.of(*no).add(&affinity);
+            if is_placed {
+                for no in mark.places.iter().filter(|no| **no > 0) {
+                    places.of(*no).add(&affinity);
+                }
             }
-            of_everything.add(&affinity);
-            for at in targets.by_product.of(item.id()) {
+            if is_for_all {
+                of_everything.add(&affinity);
+            }
+            for at in targets.by_product.of(*mark_no) {
                 let own = &mut common.own[*at as usize];
                 if own.count == 0.0 {
                     owned.push(*at);
@@ -209,6 +235,7 @@ impl Live {
             common.by_brand[place] += sum.slow;
             common.by_kind[place] += sum.slow;
         }
+        let (by_type, most_of_a_type) = (&mut *common.by_type, &mut *common.most_of_a_type);
         for item in profile.bought(Level::Type) {
             let of_type = targets.by_type.of(item.id());
             if of_type.is_empty() {
@@ -216,14 +243,14 @@ impl Live {
             }
             let slow = item.slow();
             for (at, share) in of_type {
-                common.by_type[*at as usize] += share * slow;
-                let most = &mut common.most_of_a_type[*at as usize];
-                *most = most.max(slow);
+                by_type[*at as usize] += share * slow;
+                let most = &mut most_of_a_type[*at as usize];
+                *most = if slow > *most { slow } else { *most };
             }
         }
         for (sums, postings, column) in [
-            (&*brands, &targets.by_brand, &mut common.by_brand),
-            (&*kinds, &targets.by_kind, &mut common.by_kind),
+            (&*brands, &targets.by_brand, &mut *common.by_brand),
+            (&*kinds, &targets.by_kind, &mut *common.by_kind),
         ] {
             for (no, sum) in sums.iter() {
                 for at in postings.of(no) {

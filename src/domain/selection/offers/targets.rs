@@ -49,7 +49,7 @@ impl<T: Copy> Postings<T> {
 }
 
 /// By what an article is found, as numbered here; 0 where no target asks for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Mark {
     /// Its department, category, type and brand, where a target names them.
     pub(super) places: [u16; 4],
@@ -57,8 +57,6 @@ pub(super) struct Mark {
     pub(super) brand: u16,
     /// Its brand and type, where articles of both are named.
     pub(super) kind: u16,
-    /// Whether it is named itself.
-    pub(super) named: bool,
 }
 
 /// What live coupons are for.
@@ -66,16 +64,23 @@ pub(super) struct Mark {
 pub(super) struct Targets {
     /// The target of each coupon.
     pub(super) of_coupon: Vec<u32>,
+    /// How many coupons each target has.
+    pub(super) coupons: Vec<u32>,
     pub(super) known: Vec<Known>,
     /// The target that is everything, if there is one.
     pub(super) everything: Option<u32>,
+    /// By where the article's mark stands.
     pub(super) by_product: Postings<u32>,
     pub(super) by_place: Postings<u32>,
     /// With the share of the target's articles that are of the type.
     pub(super) by_type: Postings<(u32, f32)>,
     pub(super) by_brand: Postings<u32>,
     pub(super) by_kind: Postings<u32>,
-    /// By article.
+    /// By article: where its mark stands.
+    pub(super) mark_of: Vec<u32>,
+    /// First that of all for which no target asks; then those of articles that are named, one for
+    /// each; then those that articles share which are found alike. So what a decision reads of a
+    /// large catalogue is little, and stays near.
     pub(super) marks: Vec<Mark>,
 }
 
@@ -119,43 +124,40 @@ impl Targets {
     pub(super) fn new(coupons: &[&Target], catalogue: &[Product], popularity: &[f32]) -> Self {
         let mut numbers = BTreeMap::new();
         let mut ways = Vec::new();
-        let mut targets = Self { marks: vec![Mark::default(); catalogue.len()], ..Self::default() };
+        let mut targets = Self::default();
         for target in coupons {
             let number = *numbers.entry(*target).or_insert_with(|| {
                 ways.push(way(target, catalogue));
+                targets.coupons.push(0);
                 ways.len() - 1
             });
+            targets.coupons[number] += 1;
             targets.of_coupon.push(u32::try_from(number).unwrap_or(u32::MAX));
         }
-        targets.arrange_articles(&ways, catalogue);
-        targets.arrange_places(&ways, catalogue);
+        let mut marks = vec![Mark::default(); catalogue.len()];
+        targets.arrange_articles(&ways, catalogue, &mut marks);
+        targets.arrange_places(&ways, catalogue, &mut marks);
+        targets.keep(&marks, &ways);
         targets.measure(&ways, catalogue, popularity);
         targets
     }
 
-    /// What is found by its articles, and by the brands and kinds of these.
-    fn arrange_articles(&mut self, ways: &[Way], catalogue: &[Product]) {
-        let mut listed: Vec<(u32, &Vec<u32>)> = Vec::new();
-        for (at, way) in (0_u32..).zip(ways) {
-            if let Way::Articles(articles) = way {
-                listed.push((at, articles));
-            }
-        }
+    /// What is found by the brands and kinds of its articles.
+    fn arrange_articles(&mut self, ways: &[Way], catalogue: &[Product], marks: &mut [Mark]) {
+        let listed = listed(ways);
         let taxa = |no: &u32| catalogue[*no as usize].taxa;
         let all = || listed.iter().flat_map(|(_, articles)| *articles).map(taxa);
         let brand_nos = distinct(all().map(|taxa| taxa.brand_no).filter(|no| *no > 0));
         let kind_nos =
             distinct(all().map(|taxa| (taxa.brand_no, taxa.type_no)).filter(|(no, _)| *no > 0));
-        for (mark, product) in self.marks.iter_mut().zip(catalogue) {
+        for (mark, product) in marks.iter_mut().zip(catalogue) {
             let Taxa { brand_no, type_no, .. } = product.taxa;
             mark.brand = number(&brand_nos, &brand_no);
             mark.kind = number(&kind_nos, &(brand_no, type_no));
         }
-        let [mut products, mut brands, mut kinds] = [const { Vec::new() }; 3];
+        let [mut brands, mut kinds] = [const { Vec::new() }; 2];
         for (at, articles) in listed {
-            products.extend(articles.iter().map(|no| (*no, at)));
-            articles.iter().for_each(|no| self.marks[*no as usize].named = true);
-            let marks = || articles.iter().map(|no| self.marks[*no as usize]);
+            let marks = || articles.iter().map(|no| marks[*no as usize]);
             for (found, nos) in [
                 (&mut brands, distinct(marks().map(|mark| mark.brand))),
                 (&mut kinds, distinct(marks().map(|mark| mark.kind))),
@@ -163,13 +165,12 @@ impl Targets {
                 found.extend(nos.into_iter().filter(|no| *no > 0).map(|no| (u32::from(no), at)));
             }
         }
-        self.by_product = Postings::new(products);
         self.by_brand = Postings::new(brands);
         self.by_kind = Postings::new(kinds);
     }
 
     /// What is found by places of the hierarchy.
-    fn arrange_places(&mut self, ways: &[Way], catalogue: &[Product]) {
+    fn arrange_places(&mut self, ways: &[Way], catalogue: &[Product], marks: &mut [Mark]) {
         let mut pairs: Vec<((usize, u32), u32)> = Vec::new();
         for (at, way) in (0_u32..).zip(ways) {
             match way {
@@ -181,7 +182,7 @@ impl Targets {
             }
         }
         let places = distinct(pairs.iter().map(|(place, _)| *place));
-        let offered = self.marks.iter_mut().zip(catalogue).filter(|(_, it)| it.is_offered());
+        let offered = marks.iter_mut().zip(catalogue).filter(|(_, it)| it.is_offered());
         for (mark, product) in offered {
             let Taxa { department_no, category_no, type_no, brand_no } = product.taxa;
             let nos = [department_no, category_no, type_no, brand_no];
@@ -192,19 +193,50 @@ impl Targets {
         self.by_place = Postings::new(pairs.into_iter().map(numbered).collect());
     }
 
+    /// Keeps the marks of all articles, and finds by them what names articles.
+    fn keep(&mut self, marks: &[Mark], ways: &[Way]) {
+        let listed = listed(ways);
+        let named = distinct(listed.iter().flat_map(|(_, articles)| *articles).copied());
+        let shared = distinct(marks.iter().copied().chain([Mark::default()]));
+        let shared_from = named.len();
+        // Of the shared ones that of all for which no target asks is the first.
+        self.mark_of = marks
+            .iter()
+            .map(|mark| match shared.binary_search(mark) {
+                Ok(0) | Err(_) => 0,
+                Ok(at) => u32::try_from(shared_from + at).unwrap_or(0),
+            })
+            .collect();
+        for (at, no) in (1..).zip(&named) {
+            self.mark_of[*no as usize] = at;
+        }
+        let of_named = named.iter().map(|no| marks[*no as usize]);
+        self.marks = [shared[0]].into_iter().chain(of_named).chain(shared[1..].to_vec()).collect();
+        let products = listed.iter().flat_map(|(target, articles)| {
+            articles.iter().map(|no| (self.mark_of[*no as usize], *target))
+        });
+        self.by_product = Postings::new(products.collect());
+    }
+
+    /// The targets that an article is found for.
+    pub(super) fn of_article(&self, product_no: u32) -> impl Iterator<Item = u32> {
+        let at = self.mark_of.get(product_no as usize).copied().unwrap_or_default();
+        let places = self.marks.get(at as usize).map_or([0; 4], |mark| mark.places);
+        let places = places.into_iter().filter(|no| *no > 0);
+        let by_place = places.flat_map(|no| self.by_place.of(u32::from(no)));
+        by_place.chain(self.by_product.of(at)).copied().chain(self.everything)
+    }
+
     /// How broad and how popular each target is, and of which types.
     fn measure(&mut self, ways: &[Way], catalogue: &[Product], popularity: &[f32]) {
         let mut breadths = vec![0_f32; ways.len()];
         let mut shares = vec![0_f32; ways.len()];
         let mut counts: BTreeMap<(u32, u32), f32> = BTreeMap::new();
         let is_offered = |product: &Product| product.is_offered() && !product.age_restricted;
-        let sellable = catalogue.iter().zip(&self.marks).filter(|(it, _)| is_offered(it));
-        for (product, mark) in sellable.filter(|(product, _)| product.product_no > 0) {
+        let sellable = catalogue.iter().filter(|it| it.product_no > 0 && is_offered(it));
+        for product in sellable {
             let share = popularity.get(product.product_no as usize).copied().unwrap_or_default();
-            let places = mark.places.iter().filter(|no| **no > 0);
-            let by_place = places.flat_map(|no| self.by_place.of(u32::from(*no)));
-            let found = by_place.chain(self.by_product.of(product.product_no));
-            for at in found.copied().chain(self.everything) {
+            for at in self.of_article(product.product_no) {
                 breadths[at as usize] += 1.0;
                 shares[at as usize] += share;
                 if product.taxa.type_no > 0 {
@@ -223,6 +255,17 @@ impl Targets {
         };
         self.known = shares.into_iter().zip(breadths).map(known).collect();
     }
+}
+
+/// The targets that are found by their articles.
+fn listed(ways: &[Way]) -> Vec<(u32, &Vec<u32>)> {
+    let mut listed = Vec::new();
+    for (at, way) in (0..).zip(ways) {
+        if let Way::Articles(articles) = way {
+            listed.push((at, articles));
+        }
+    }
+    listed
 }
 
 fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {

@@ -17,10 +17,11 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
+use self::reasons::is_given_up;
 use self::seats::{DRAWN_AMONG, PLACES};
-use self::types::{TypesByPlace, are_apart};
+use self::types::{TypesByPlace, are_apart, ignored_types};
 use super::super::basket::LineKind;
-use super::super::offer::{Basket, Offer};
+use super::super::offer::{Basket, Definition, Offer, is_within};
 use super::super::product::Product;
 use super::super::profile::{Level, Profile};
 use super::super::target::Target;
@@ -42,8 +43,13 @@ pub struct Showcase {
     live: Live,
     /// By place in `live`.
     offers: Vec<Shown>,
+    /// By place: how urgently it is pushed. Never what is for nothing, such as for sensitive
+    /// articles only.
+    pushes: Vec<Option<u8>>,
     /// Places of those that are pushed, the most urgent first.
     pushed: Vec<u32>,
+    /// Places by the number of the offer, sorted.
+    by_number: Vec<(i32, u32)>,
 }
 
 #[derive(Debug)]
@@ -51,8 +57,11 @@ struct Shown {
     offer: Arc<Offer>,
     /// Types that it is for, sorted; too many rather than too few.
     types: Vec<u32>,
-    /// How urgently it is pushed. Never what is for nothing, such as for sensitive articles only.
-    push: Option<u8>,
+    /// As the offer has them, here so that most offers need not be looked up to be left out.
+    offer_no: i32,
+    since: Option<Date>,
+    until: Option<Date>,
+    is_everywhere: bool,
 }
 
 /// What is chosen: an offer, its first and last day, and why.
@@ -75,7 +84,8 @@ pub struct Moment<'a> {
     pub basket: &'a Basket<'a>,
     /// Offers of which the customer holds a coupon, sorted.
     pub held: &'a [i32],
-    /// Offers that the customer has ignored too often, sorted.
+    /// Offers that the customer has ignored too often, and, as [`tired_of_type`] writes them,
+    /// types; sorted.
     pub tired: &'a [i32],
     /// Offers of which so many coupons have been issued as their pace allows by now, sorted.
     pub paced: &'a [i32],
@@ -92,6 +102,7 @@ pub struct Moment<'a> {
 pub struct ShowcaseRoom {
     offers: OfferRoom,
     candidates: Candidates,
+    in_basket: InBasket,
     paced: Vec<i32>,
 }
 
@@ -102,6 +113,30 @@ impl ShowcaseRoom {
         self.paced.sort_unstable();
         self.paced.dedup();
         &self.paced
+    }
+}
+
+/// What the basket holds of what offers are for: groups of offers for the same, each with a line
+/// that they may be for. Sorted.
+#[derive(Clone, Debug, Default)]
+struct InBasket(Vec<(u32, u32)>);
+
+impl InBasket {
+    fn fill(&mut self, basket: &Basket<'_>, live: &Live) {
+        self.0.clear();
+        for ((at, line), product) in (0..).zip(basket.lines).zip(basket.products) {
+            if line.kind == LineKind::Sale {
+                self.0.extend(live.groups_of(product.product_no).map(|group| (group, at)));
+            }
+        }
+        self.0.sort_unstable();
+    }
+
+    /// The lines that offers of a group may be for, by their places in the basket.
+    fn lines_of(&self, group: u32) -> impl Iterator<Item = usize> {
+        let from = self.0.partition_point(|(of, _)| *of < group);
+        let lines = self.0[from..].iter().take_while(move |(of, _)| *of == group);
+        lines.map(|(_, line)| *line as usize)
     }
 }
 
@@ -144,18 +179,26 @@ impl Showcase {
             .map(|offer| {
                 let target = offer.target();
                 let types = places.types_of(target, catalogue);
-                let is_for = |it: &Product| it.product_no > 0 && target.holds(it);
-                let push = offer.definition.push.filter(|_| catalogue.iter().any(is_for));
-                Shown { offer, types, push }
+                let Definition { since, until, .. } = offer.definition;
+                let (offer_no, is_everywhere) = (offer.offer_no, offer.counts_everywhere());
+                Shown { offer, types, offer_no, since, until, is_everywhere }
             })
             .collect();
+        let push = |Shown { offer, .. }: &Shown| {
+            let is_for = |it: &Product| it.product_no > 0 && offer.target().holds(it);
+            offer.definition.push.filter(|_| catalogue.iter().any(is_for))
+        };
+        let pushes: Vec<Option<u8>> = offers.iter().map(push).collect();
         let targets: Vec<&Target> = offers.iter().map(|shown| shown.offer.target()).collect();
         let live = Live::new(&targets, catalogue, popularity, weights);
-        let urgency = |(place, shown): (u32, &Shown)| Some((shown.push?, place));
-        let mut pushed: Vec<(u8, u32)> = (0..).zip(&offers).filter_map(urgency).collect();
+        let urgency = |(place, push): (u32, &Option<u8>)| Some(((*push)?, place));
+        let mut pushed: Vec<(u8, u32)> = (0..).zip(&pushes).filter_map(urgency).collect();
         pushed.sort_unstable();
         let pushed = pushed.into_iter().map(|(_, place)| place).collect();
-        Self { live, offers, pushed }
+        let numbers = offers.iter().map(|shown| shown.offer_no);
+        let mut by_number: Vec<(i32, u32)> = numbers.zip(0..).collect();
+        by_number.sort_unstable();
+        Self { live, offers, pushes, pushed, by_number }
     }
 
     /// Whether there is nothing to choose from.
@@ -163,14 +206,40 @@ impl Showcase {
         self.offers.is_empty()
     }
 
+    /// Of what a customer is tired whose coupons of these offers, one for each coupon, ran out
+    /// unused, and of those were used: `tired`, which are offers, and types. Sorted.
+    pub fn with_tired_types(
+        &self,
+        mut tired: Vec<i32>,
+        ignored: impl Iterator<Item = i32>,
+        used: impl Iterator<Item = i32>,
+    ) -> Vec<i32> {
+        let types = ignored_types(self.types_of(ignored), self.types_of(used));
+        if !types.is_empty() {
+            tired.extend(types.into_iter().map(tired_of_type));
+            tired.sort_unstable();
+        }
+        tired
+    }
+
+    /// For what types offers are; nothing of those that the till does not choose from.
+    fn types_of(&self, offer_nos: impl Iterator<Item = i32>) -> impl Iterator<Item = &[u32]> {
+        offer_nos.filter_map(|offer_no| {
+            let found = self.by_number.binary_search_by_key(&offer_no, |(no, _)| *no);
+            let (_, place) = self.by_number[found.ok()?];
+            Some(&*self.offers[place as usize].types)
+        })
+    }
+
     /// The coupons that a customer gets with this basket, at most `moment.most`, in the order of
     /// their places on the receipt ([`Slot`] says of what kinds they are).
     ///
     /// Not chosen is: what counts on another day or in another store; what the customer holds;
     /// what was just bought, unless it is usually bought again within half of the time for which
-    /// a coupon counts; what the customer has ignored too often; what is for the same type as
-    /// one that was chosen already; of what so many coupons were issued as its pace allows; and,
-    /// unless it is pushed, what has nothing in common with anything that the customer ever bought.
+    /// a coupon counts; what the customer has ignored too often, itself or all that was for its
+    /// type; what is for the same type as one that was chosen already; of what so many coupons
+    /// were issued as its pace allows; and, unless it is pushed, what has nothing in common with
+    /// anything that the customer ever bought.
     pub fn choose(
         &self,
         profile: &Profile,
@@ -219,15 +288,16 @@ impl Showcase {
     fn gather(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
         let occasion = occasion_of(profile);
         let customer = Customer::of(profile, &occasion);
-        let ShowcaseRoom { offers: room, candidates, paced } = room;
+        let ShowcaseRoom { offers: room, candidates, in_basket, paced } = room;
         self.live.weigh_all(profile, &occasion, room);
+        in_basket.fill(moment.basket, &self.live);
         candidates.0.iter_mut().for_each(Vec::clear);
         let most = (moment.most * CANDIDATES).max(DRAWN_AMONG);
         paced.clear();
         let mut may = |place: u32| {
-            let bar = self.bar(place, profile, moment);
+            let bar = self.bar(place, profile, moment, in_basket);
             if bar == Some(Verdict::Paced) {
-                paced.push(self.offers[place as usize].offer.offer_no);
+                paced.push(self.offers[place as usize].offer_no);
             }
             bar.is_none()
         };
@@ -249,12 +319,17 @@ impl Showcase {
             pushed.truncate(most);
             urgent = push;
         }
-        for (place, score, is_bought) in self.live.weighed(room) {
-            let might = if is_bought {
-                candidates.wants(Slot::Repeat, most, score)
-                    || candidates.wants(Slot::WinBack, most, score)
+        for (place, score) in self.live.weighed(room) {
+            // Most fall here, before anything more is asked.
+            let wants_new = candidates.wants(Slot::Explore, most, score);
+            let wants_own = candidates.wants(Slot::Repeat, most, score);
+            let own = self.live.own(place, room);
+            let might = if own.count == 0.0 {
+                wants_new
             } else {
-                candidates.wants(Slot::Explore, most, score)
+                wants_own
+                    || candidates.wants(Slot::WinBack, most, score)
+                        && is_given_up(own, days_since(profile, own.last_day))
             };
             if !might || self.push_of(place).is_some() {
                 continue;
@@ -273,7 +348,7 @@ impl Showcase {
     }
 
     fn push_of(&self, place: u32) -> Option<u8> {
-        self.offers[place as usize].push
+        self.pushes[place as usize]
     }
 
     /// The reason for an offer, if there is one, and the numbers behind it, for the account that
@@ -289,25 +364,43 @@ impl Showcase {
     }
 
     /// What keeps an offer from being chosen now, whatever its score.
-    fn bar(&self, place: u32, profile: &Profile, moment: &Moment<'_>) -> Option<Verdict> {
-        let offer = &*self.offers[place as usize].offer;
+    fn bar(
+        &self,
+        place: u32,
+        profile: &Profile,
+        moment: &Moment<'_>,
+        in_basket: &InBasket,
+    ) -> Option<Verdict> {
+        let lines = || in_basket.lines_of(self.live.group_of(place));
+        let Shown { offer, types, offer_no, since, until, is_everywhere } =
+            &self.offers[place as usize];
         let Moment { basket, held, tired, paced, .. } = moment;
-        if offer.validity(basket.business_date).is_none() {
+        if !is_within(*since, *until, basket.business_date) {
             Some(Verdict::NotLive)
-        } else if !offer.counts_in(basket.store_no) {
+        } else if !is_everywhere && !offer.counts_in(basket.store_no) {
             Some(Verdict::OtherStore)
-        } else if held.binary_search(&offer.offer_no).is_ok() {
+        } else if held.binary_search(offer_no).is_ok() {
             Some(Verdict::Held)
-        } else if is_just_bought(offer, profile, basket) {
+        } else if is_just_bought(offer, profile, basket, lines()) {
             Some(Verdict::JustBought)
-        } else if tired.binary_search(&offer.offer_no).is_ok() {
+        } else if tired.binary_search(offer_no).is_ok() {
             Some(Verdict::Tired)
-        } else if paced.binary_search(&offer.offer_no).is_ok() {
+        } else if let [only] = &**types
+            && tired.binary_search(&tired_of_type(*only)).is_ok()
+        {
+            Some(Verdict::TiredOfType)
+        } else if paced.binary_search(offer_no).is_ok() {
             Some(Verdict::Paced)
         } else {
             None
         }
     }
+}
+
+/// A type in a list of what a customer is tired of, where the others are offers: its number,
+/// negated.
+fn tired_of_type(type_no: u32) -> i32 {
+    i32::try_from(type_no).map_or(i32::MIN, |no| -no)
 }
 
 fn occasion_of(profile: &Profile) -> Occasion {
@@ -318,16 +411,19 @@ fn days_since(profile: &Profile, last_day: u16) -> f32 {
     f32::from(profile.last_day().saturating_sub(last_day))
 }
 
-/// Whether the basket holds what the offer is for, and the customer will hardly want it again
+/// Whether one of these lines is what the offer is for, and the customer will hardly want it again
 /// while the coupon counts.
-fn is_just_bought(offer: &Offer, profile: &Profile, basket: &Basket<'_>) -> bool {
-    let half_of_validity = f32::from(offer.definition.valid_days) / 2.0;
-    let sold = basket.lines.iter().zip(basket.products);
-    sold.filter(|(line, product)| line.kind == LineKind::Sale && offer.target().holds(product)).any(
-        |(_, product)| {
-            let affinity = profile.affinity(Level::Product, product.product_no);
-            let gap = affinity.and_then(|affinity| affinity.usual_gap_days);
-            gap.is_none_or(|gap| gap > half_of_validity)
-        },
-    )
+fn is_just_bought(
+    offer: &Offer,
+    profile: &Profile,
+    basket: &Basket<'_>,
+    mut lines: impl Iterator<Item = usize>,
+) -> bool {
+    lines.any(|line| {
+        let half_of_validity = f32::from(offer.definition.valid_days) / 2.0;
+        let product = &basket.products[line];
+        let affinity = || profile.affinity(Level::Product, product.product_no);
+        let gap = || affinity().and_then(|affinity| affinity.usual_gap_days);
+        offer.target().holds(product) && gap().is_none_or(|gap| gap > half_of_validity)
+    })
 }

@@ -15,6 +15,7 @@ const ENCODING: u8 = 1;
 /// that older replicas read all the others.
 const ENCODING_PACED: u8 = 2;
 const HELD_OUT: u8 = 1;
+const UNPROFILED: u8 = 2;
 
 /// What kept a receipt from carrying more coupons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,9 +60,11 @@ pub struct Noted {
     pub explore_ppm: u32,
     /// Whether the account was held out.
     pub held_out: bool,
+    /// Whether nothing that the customer buys had a part in it, since that was refused.
+    pub unprofiled: bool,
     /// Offers of which the customer held a coupon, or used one with this very basket.
     pub held: Vec<i32>,
-    /// Offers that the customer has ignored too often.
+    /// Offers that the customer has ignored too often; types, too, as negative numbers.
     pub tired: Vec<i32>,
     /// Offers that were chosen and whose budgets had no room.
     pub no_room: Vec<i32>,
@@ -94,7 +97,8 @@ impl Noted {
         };
         let numbers: usize = lists.iter().map(|list| list.len()).sum();
         let mut out = Writer::with_room_for(20 + 2 * numbers, encoding);
-        out.byte(if self.held_out { HELD_OUT } else { 0 });
+        let held_out = if self.held_out { HELD_OUT } else { 0 };
+        out.byte(held_out | if self.unprofiled { UNPROFILED } else { 0 });
         out.unsigned(self.reference_version.unsigned_abs());
         out.unsigned(self.epoch.unsigned_abs().into());
         out.byte(self.most);
@@ -122,6 +126,7 @@ impl Noted {
         let flags = from.byte()?;
         let mut noted = Self {
             held_out: flags & HELD_OUT != 0,
+            unprofiled: flags & UNPROFILED != 0,
             reference_version: from.small()?,
             epoch: from.small()?,
             most: from.byte()?,

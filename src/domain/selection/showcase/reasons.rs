@@ -120,7 +120,8 @@ impl Reason {
     }
 }
 
-fn is_given_up(own: &Own, days_since: f32) -> bool {
+/// Whether it was bought regularly, and is no more.
+pub(super) fn is_given_up(own: &Own, days_since: f32) -> bool {
     own.count >= REGULAR && own.gap_days > 0.0 && days_since > GIVEN_UP * own.gap_days.max(1.0)
 }
 
@@ -274,7 +275,7 @@ impl Why {
             Reason::KindYouBuy => format!("Never bought, but {kin} baskets weigh for its type"),
             Reason::BrandYouLike => format!("Never bought, but {kin} baskets weigh for its brand"),
             Reason::Recommended if *bought > 0 => format!("Pushed by a manager; {last}"),
-            Reason::Recommended => "Pushed by a manager; never bought".to_owned(),
+            Reason::Recommended => "Pushed by a manager; no purchase of it counted".to_owned(),
         };
         let sign = if *score < 0 { "-" } else { "" };
         let (whole, places) = (score.unsigned_abs() / 100, score.unsigned_abs() % 100);

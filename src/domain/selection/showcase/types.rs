@@ -1,8 +1,10 @@
-//! Which types an offer is for, so that no receipt carries two coupons for one. Too many rather
-//! than too few: what an offer makes an exception of is among them.
+//! Which types an offer is for, so that no receipt carries two coupons for one, and nobody gets
+//! further ones for a type of which the coupons are ignored. Too many rather than too few: what an
+//! offer makes an exception of is among them.
 
 use std::collections::BTreeMap;
 
+use super::super::super::coupon::IGNORED_MOST;
 use super::super::super::product::Product;
 use super::super::super::target::{Numbers, Target};
 
@@ -50,6 +52,26 @@ impl TypesByPlace {
         found.dedup();
         found
     }
+}
+
+/// The types of which so many coupons were ignored, and none used, that no further one is given.
+/// Both are the types of offers of which coupons ran out or were used, one for each coupon; an offer
+/// for several types says nothing about one of them. Sorted, each once.
+pub(super) fn ignored_types<'a>(
+    ignored: impl Iterator<Item = &'a [u32]>,
+    used: impl Iterator<Item = &'a [u32]>,
+) -> Vec<u32> {
+    let only = |types: &[u32]| if let [only] = types { Some(*only) } else { None };
+    let mut ignored: Vec<u32> = ignored.filter_map(only).collect();
+    ignored.sort_unstable();
+    let often = ignored.chunk_by(|one, other| one == other);
+    let often = often.filter(|same| same.len() >= IGNORED_MOST).map(|same| same[0]);
+    let mut often: Vec<u32> = often.collect();
+    if !often.is_empty() {
+        let used: Vec<u32> = used.flatten().copied().collect();
+        often.retain(|no| !used.contains(no));
+    }
+    often
 }
 
 /// Whether sorted lists have nothing in common.

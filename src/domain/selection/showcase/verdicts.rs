@@ -30,6 +30,8 @@ pub enum Verdict {
     JustBought,
     /// Coupons of it ran out unused too often.
     Tired,
+    /// Coupons for the one type that it is for did.
+    TiredOfType,
     /// So many coupons of it were issued as its pace allows by this day.
     Paced,
     /// Nothing that the customer ever bought is kin to it.
@@ -54,6 +56,7 @@ impl Verdict {
             Self::Held => "held",
             Self::JustBought => "just-bought",
             Self::Tired => "tired",
+            Self::TiredOfType => "tired-of-type",
             Self::Paced => "pacing",
             Self::NothingInCommon => "nothing-in-common",
             Self::NoPlace => "no-place",
@@ -96,7 +99,8 @@ impl Showcase {
         for (place, shown) in (0_u32..).zip(&self.offers) {
             let (reason, evidence) = self.weigh(place, profile, &room.offers);
             let offer_no = shown.offer.offer_no;
-            let reason = if shown.push.is_some() { Some(Reason::Recommended) } else { reason };
+            let reason =
+                if self.push_of(place).is_some() { Some(Reason::Recommended) } else { reason };
             let rival = rivals.iter().find(|rival| !are_apart(&rival.types, &shown.types));
             let rival = rival.map(|rival| rival.offer.offer_no);
             let verdict = if is_chosen(offer_no) {
@@ -107,7 +111,7 @@ impl Showcase {
                 } else {
                     Verdict::Given
                 }
-            } else if let Some(bar) = self.bar(place, profile, moment) {
+            } else if let Some(bar) = self.bar(place, profile, moment, &room.in_basket) {
                 bar
             } else if reason.is_none() {
                 Verdict::NothingInCommon
