@@ -85,6 +85,7 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(programme::http::list, programme::http::publish))
         .routes(routes!(programme::http::show))
         .routes(routes!(programme::http::check))
+        .routes(routes!(programme::http::draft))
         .routes(routes!(programme::http::roll_back))
         .routes(routes!(export::http::accounts))
 }

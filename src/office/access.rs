@@ -105,6 +105,7 @@ pub const TABLE: &[Access] = &[
     row(Verb::Post, "/v1/programme", &[Admin], Stores::Chain),
     row(Verb::Get, "/v1/programme/{programme}", EVERYBODY, Stores::Chain),
     row(Verb::Post, "/v1/programme/check", &[Admin, Marketing], Stores::Chain),
+    row(Verb::Post, "/v1/programme/drafts", &[Admin, Marketing], Stores::Chain),
     row(Verb::Post, "/v1/programme/roll-back", &[Admin], Stores::Chain),
     row(Verb::Get, "/v1/exports/accounts", &[Admin, Marketing], Stores::Chain),
 ];

@@ -46,6 +46,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("POST /v1/programme", "a"),
     ("GET /v1/programme/{programme}", "amku"),
     ("POST /v1/programme/check", "ak"),
+    ("POST /v1/programme/drafts", "ak"),
     ("POST /v1/programme/roll-back", "a"),
     ("GET /v1/stores", "amku"),
     ("GET /v1/terminals", "amu"),
