@@ -94,6 +94,7 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(programme::http::list, programme::http::publish))
         .routes(routes!(programme::http::show))
         .routes(routes!(programme::http::check))
+        .routes(routes!(programme::http::draft))
         .routes(routes!(programme::http::roll_back))
         .routes(routes!(learn::http::list))
         .routes(routes!(learn::http::roll_back))

@@ -14,7 +14,7 @@ use crate::domain::name::SwipeName;
 use crate::domain::programme::Level;
 use crate::programme::explain::explain;
 use crate::programme::file::{File, Finding};
-use crate::programme::{ProgrammeError, Programmes, Published, Start, Version};
+use crate::programme::{Draft, Drafted, ProgrammeError, Programmes, Published, Start, Version};
 
 /// Check and publish the rules by which purchases earn points; explain what they gave.
 ///
@@ -30,6 +30,7 @@ pub(super) struct ProgrammeArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     Check(CheckArgs),
+    Draft(DraftArgs),
     Publish(PublishArgs),
     List(ListArgs),
     Show(ShowArgs),
@@ -44,7 +45,24 @@ struct CheckArgs {
     file: PathBuf,
 }
 
-/// Bring the rules of a file into force from a business date on.
+/// Keep the rules of a file under a number, in force for nobody, until they are published by it.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  tillside programme draft programme.toml
+  tillside programme publish --programme 4 --on 2026-04-01")]
+struct DraftArgs {
+    /// The programme, in TOML or JSON; - reads the standard input.
+    file: PathBuf,
+    /// Keep it although no catalogue and no store has some of the names yet.
+    #[arg(long)]
+    unknown_names: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Bring the rules of a file, or a draft, into force from a business date on.
 ///
 /// A date that has passed is refused, and one before the newest version starts. With today's
 /// date the rules hold for what is recorded from now on.
@@ -54,7 +72,11 @@ Example:
   tillside programme publish programme.toml --on 2026-04-01 --note \"double points on produce\"")]
 struct PublishArgs {
     /// The programme, in TOML or JSON; - reads the standard input.
-    file: PathBuf,
+    #[arg(required_unless_present = "programme", conflicts_with = "programme")]
+    file: Option<PathBuf>,
+    /// The number of a draft, or of a programme of before, as list shows it.
+    #[arg(long, value_name = "NUMBER")]
+    programme: Option<i32>,
     /// First business date on which it holds.
     #[arg(long, value_name = "DATE")]
     on: Date,
@@ -69,7 +91,7 @@ struct PublishArgs {
     json: bool,
 }
 
-/// Show every version, and which is in force.
+/// Show every version, which is in force, and the drafts.
 #[derive(Debug, Args)]
 struct ListArgs {
     /// Print JSON.
@@ -139,6 +161,16 @@ pub(super) async fn run(args: ProgrammeArgs, config: &Config) -> Outcome {
     let mut programmes = Programmes::connect(&config.database, now).await?;
     match args.action {
         Action::Check(_) => {}
+        Action::Draft(DraftArgs { file, unknown_names, json }) => {
+            let text = read(&file)?;
+            let read = sound(&file, &text, unknown_names, &programmes).await?;
+            let drafted = programmes.draft(&read.rules).await?;
+            let Drafted { programme_no } = drafted;
+            match json {
+                true => print(&json!(drafted)),
+                false => print(&format_args!("programme {programme_no} is a draft")),
+            }
+        }
         Action::Publish(args) => {
             let published = publish(&args, &mut programmes, today).await?;
             say(published, args.json)?;
@@ -146,7 +178,10 @@ pub(super) async fn run(args: ProgrammeArgs, config: &Config) -> Outcome {
         Action::List(ListArgs { json: true }) => {
             print(&serde_json::to_string(&programmes.versions().await?)?);
         }
-        Action::List(_) => print(&list(&programmes.versions().await?, today)),
+        Action::List(_) => {
+            let (versions, drafts) = (programmes.versions().await?, programmes.drafts().await?);
+            print(&list(&versions, &drafts, today));
+        }
         Action::Show(ShowArgs { programme_no, json }) => {
             let rules = programmes.rules(programme_no).await?;
             let text = if json { serde_json::to_string(&rules)? } else { toml::to_string(&rules)? };
@@ -174,10 +209,35 @@ async fn publish(
     programmes: &mut Programmes,
     today: Date,
 ) -> Result<Published, Box<dyn std::error::Error>> {
-    let text = read(&args.file)?;
-    let file = File::read(&text).map_err(|found| said(&args.file, &found))?;
+    let start = Start { on: args.on, today, note: &args.note };
+    if let Some(programme_no) = args.programme {
+        let unknown = programmes.unknown_names(&programmes.rules(programme_no).await?).await?;
+        if let Some((_, pointer, name)) = unknown.first().filter(|_| !args.unknown_names) {
+            let why = format!(
+                "nothing was published: nothing is known as {name:?}, which stands at {pointer} of \
+                 programme {programme_no}; give --unknown-names if it is still to come"
+            );
+            return Err(why.into());
+        }
+        return Ok(programmes.publish_kept(programme_no, &start).await?);
+    }
+    let path = args.file.as_deref().ok_or("a file, or --programme, is required")?;
+    let text = read(path)?;
+    let file = sound(path, &text, args.unknown_names, programmes).await?;
+    Ok(programmes.publish(&file.rules, &start).await?)
+}
+
+/// Reads a file of which nothing is wrong, names that nothing has included unless they may stand
+/// there.
+async fn sound<'a>(
+    path: &Path,
+    text: &'a str,
+    unknown_names: bool,
+    programmes: &Programmes,
+) -> Result<File<'a>, Box<dyn std::error::Error>> {
+    let file = File::read(text).map_err(|found| said(path, &found))?;
     let unknown = programmes.unknown_names(&file.rules).await?;
-    if !unknown.is_empty() && !args.unknown_names {
+    if !unknown.is_empty() && !unknown_names {
         let finding = |(level, pointer, name): &(Level, String, String)| {
             let level = format!("{level:?}").to_lowercase();
             let problem = format!(
@@ -186,10 +246,9 @@ async fn publish(
             );
             file.finding(pointer, problem)
         };
-        return Err(said(&args.file, &unknown.iter().map(finding).collect::<Vec<_>>()).into());
+        return Err(said(path, &unknown.iter().map(finding).collect::<Vec<_>>()).into());
     }
-    let start = Start { on: args.on, today, note: &args.note };
-    Ok(programmes.publish(&file.rules, &start).await?)
+    Ok(file)
 }
 
 fn read(file: &Path) -> Result<String, String> {
@@ -218,8 +277,8 @@ fn say(published: Published, as_json: bool) -> Result<(), ProgrammeError> {
     Ok(())
 }
 
-/// A line for each version. In force is the newest that has begun.
-fn list(versions: &[Version], today: Date) -> String {
+/// A line for each version, and one for each draft. In force is the newest that has begun.
+fn list(versions: &[Version], drafts: &[Draft], today: Date) -> String {
     let begun = |version: &Version| version.starts_on.is_none_or(|date| date <= today);
     let in_force = versions.iter().rev().find(|version| begun(version));
     let mut text = format!("  {:>5} {:>9}  {:<10}  note", "epoch", "programme", "from");
@@ -228,6 +287,9 @@ fn list(versions: &[Version], today: Date) -> String {
         let from = version.starts_on.map_or_else(|| "always".to_owned(), |date| date.to_string());
         let Version { epoch, programme_no, note, .. } = version;
         text.push_str(&format!("\n{mark} {epoch:>5} {programme_no:>9}  {from:<10}  {note}"));
+    }
+    for Draft { programme_no, .. } in drafts {
+        text.push_str(&format!("\n  {:>5} {programme_no:>9}  draft", ""));
     }
     text
 }

@@ -112,6 +112,7 @@ pub const TABLE: &[Access] = &[
     row(Verb::Post, "/v1/programme", &[Admin], Stores::Chain),
     row(Verb::Get, "/v1/programme/{programme}", EVERYBODY, Stores::Chain),
     row(Verb::Post, "/v1/programme/check", &[Admin, Marketing], Stores::Chain),
+    row(Verb::Post, "/v1/programme/drafts", &[Admin, Marketing], Stores::Chain),
     row(Verb::Post, "/v1/programme/roll-back", &[Admin], Stores::Chain),
     row(Verb::Get, "/v1/models", EVERYBODY, Stores::Chain),
     row(Verb::Post, "/v1/models/roll-back", &[Admin, Marketing], Stores::Chain),

@@ -17,6 +17,7 @@ use crate::domain::name::SwipeName;
 use crate::domain::offer::Basket;
 use crate::domain::product::Product;
 use crate::domain::programme::caps::{Cut, EarnedBefore};
+use crate::domain::programme::earning::own_caps::OwnCut;
 use crate::domain::programme::earning::{self, Explained, Occasion, Sold};
 use crate::domain::record::{self, Record, RecordedLine};
 use crate::domain::swipe::{Before, Kind};
@@ -69,7 +70,9 @@ pub struct Explanation {
     pub given: Vec<Discount>,
     /// What coupons added, on top of the rules.
     pub coupons: Vec<Coupon>,
-    /// The cap that left less than the rules give; none where none did.
+    /// What caps of single rules took off.
+    pub capped_rules: Vec<CappedRule>,
+    /// The cap of the whole that left less than the rules give; none where none did.
     pub capped: Option<Capped>,
     /// Its lines.
     pub lines: Vec<Line>,
@@ -95,6 +98,23 @@ pub struct Coupon {
     pub offer: String,
     /// What it gave.
     pub points: i64,
+}
+
+/// What the cap of a rule left of what it gives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CappedRule {
+    /// The rule.
+    pub rule: String,
+    /// What it would give without its cap, in thousandths of a point.
+    pub due_thousandths: i64,
+    /// What it gives, in points; 0 where it stands back for others, which give more.
+    pub given: i64,
+}
+
+impl From<OwnCut<'_>> for CappedRule {
+    fn from(OwnCut { rule, due_thousandths, given }: OwnCut<'_>) -> Self {
+        Self { rule: rule.to_owned(), due_thousandths, given }
+    }
 }
 
 /// What a cap left of a swipe's points.
@@ -183,11 +203,10 @@ pub async fn explain(
         quantity: line.quantity,
     });
     let mut points = vec![0; record.lines.len()];
-    let explained = match earns_nothing {
+    let Explained { earned: by_rules, parts, own_cuts, cut } = match earns_nothing {
         None => epoch.programme.explain(&occasion, sold, &mut points),
-        Some(_) => Explained { earned: 0, parts: Vec::new(), cut: None },
+        Some(_) => Explained { earned: 0, parts: Vec::new(), own_cuts: Vec::new(), cut: None },
     };
-    let Explained { earned: by_rules, parts, cut } = explained;
     let capped = cut.map(|Cut { cap, due }| {
         let EarnedBefore { on_day: earned_on_day, in_period: earned_in_period } = before;
         Capped { by: cap.name(), due, earned_on_day, earned_in_period }
@@ -196,8 +215,8 @@ pub async fn explain(
         let mut skus = snapshot.skus().filter(|(number, _)| *number == product_no);
         skus.next().map_or_else(String::new, |(_, sku)| sku.to_owned())
     };
-    let given = Given::again(&snapshot, &record, business_date, place.store_no, &mut points);
-    let Given { earned: by_coupons, coupons, shares } = given;
+    let Given { earned: by_coupons, coupons, shares } =
+        Given::again(&snapshot, &record, business_date, place.store_no, &mut points);
     let earned = by_rules + by_coupons;
     let lines: Vec<Line> = (0..)
         .zip(&record.lines)
@@ -236,6 +255,7 @@ pub async fn explain(
         tier: epoch.programme.tier_name(tier_no).map(str::to_owned),
         given: record.redemptions.iter().map(discount).collect(),
         coupons,
+        capped_rules: own_cuts.into_iter().map(CappedRule::from).collect(),
         capped,
         lines,
     })
@@ -327,6 +347,16 @@ impl fmt::Display for Explanation {
             let Line { line, sku, quantity, .. } = line;
             writeln!(f, "{line:>4}  {sku:<14} {net:>11} {quantity:>10} {points:>7}  {from}")?;
         }
+        for CappedRule { rule, due_thousandths, given } in &self.capped_rules {
+            let due = Thousandths(*due_thousandths);
+            match given {
+                0 => {
+                    let why = "others give more than its cap leaves of";
+                    writeln!(f, "{rule} stands back: {why} {due}.")?;
+                }
+                given => writeln!(f, "cap_per_swipe of {rule} leaves {given} of {due} points.")?,
+            }
+        }
         if let Some(Capped { by, due, earned_on_day, earned_in_period }) = self.capped {
             let by_coupons: i64 = self.coupons.iter().map(|coupon| coupon.points).sum();
             write!(f, "{by} leaves {} of {due} points", earned - by_coupons)?;
@@ -372,10 +402,18 @@ impl Line {
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.rule.as_deref().unwrap_or("base rate");
-        let (whole, places) = (self.thousandths / 1_000, self.thousandths % 1_000);
-        match places {
-            0 => write!(f, "{name} {whole}"),
-            places => write!(f, "{name} {whole}.{places:03}"),
+        write!(f, "{name} {}", Thousandths(self.thousandths))
+    }
+}
+
+/// Thousandths of a point as people write them.
+struct Thousandths(i64);
+
+impl fmt::Display for Thousandths {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 1_000, self.0 % 1_000) {
+            (whole, 0) => write!(f, "{whole}"),
+            (whole, places) => write!(f, "{whole}.{places:03}"),
         }
     }
 }

@@ -248,6 +248,7 @@ fixed_points = 50
 name = "by the piece"
 points_per_item = 3
 tiers = ["silver"]
+cap_per_swipe = 300
 
 [tier_policy]
 window_months = 6
@@ -281,6 +282,18 @@ threshold_minor = 10_000
     }
 
     #[test]
+    fn the_page_about_programmes_shows_one_that_is_sound() {
+        let page = include_str!("../../docs/programme.md");
+        let shown = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let rules = File::read(shown.expect("a file in TOML")).expect("sound").rules;
+        let said = serde_json::to_value(&rules).expect("JSON");
+        for name in ["tier_policy", "cap_per_account", "age_restricted_departments"] {
+            assert!(said.get(name).is_some(), "{name}");
+        }
+        assert_eq!((rules.rules.len(), rules.tiers.len()), (3, 2));
+    }
+
+    #[test]
     fn what_is_wrong_is_pointed_at_with_a_remedy() {
         for (from, to, place, words) in [
             ("per_minor = 100", "per_minor = 0", "16:1", "within 1 and 1000000"),
@@ -289,7 +302,9 @@ threshold_minor = 10_000
             ("fixed_points = 50", "fixed_points = 0", "38:1", "within 1 and 1000000"),
             ("fixed_points = 50", "levels = 1", "38:1", "unknown field `levels`"),
             ("[\"silver\"]", "[\"gold\"]", "43:10", "no tier has this name"),
-            ("= 10_000", "= -1", "52:1", "within 0 and 1000000000000"),
+            ("cap_per_swipe = 300", "cap_per_swipe = 0", "44:1", "1 or more"),
+            ("points_per_item = 3", "fixed_points = 3", "44:1", "fewer of them instead"),
+            ("= 10_000", "= -1", "53:1", "within 0 and 1000000000000"),
             ("fixed_points = 50", "", "36:1", "multiplier, fixed_points or points_per_item"),
             ("\"welcome\"", "\"by the piece\"", "41:1", "two rules have this name"),
             ("[\"Produce\"]", "[]", "24:1", "an empty list says nothing"),

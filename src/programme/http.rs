@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::file::{File, Finding};
-use super::{ProgrammeError, Programmes, Published, Start, Version};
+use super::{Draft, Drafted, ProgrammeError, Programmes, Published, Start, Version};
 use crate::app::App;
 use crate::domain::programme::{Level, Rules};
 use crate::error::Error;
@@ -32,6 +32,8 @@ const NOTE_MAX: usize = 200;
 pub struct VersionsOut {
     /// The versions.
     pub versions: Vec<VersionOut>,
+    /// Programmes that were never in force, the newest first, at most a hundred.
+    pub drafts: Vec<Draft>,
 }
 
 /// A version of the programme.
@@ -90,13 +92,30 @@ pub struct FindingOut {
     pub problem: String,
 }
 
-/// A programme to be brought into force.
+/// A programme to be kept until somebody publishes it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = ProgrammeDraftText)]
+pub struct DraftIn {
+    /// The rules, in TOML, or in JSON when it begins with a brace.
+    pub text: String,
+    /// Keep it although no catalogue and no store has some of the names yet.
+    #[serde(default)]
+    pub unknown_names: bool,
+}
+
+/// A programme to be brought into force: one of `text` and `programme_no` says which.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ProgrammePublication)]
 pub struct PublishIn {
     /// The rules, in TOML, or in JSON when it begins with a brace.
-    pub text: String,
+    #[serde(default)]
+    pub text: Option<String>,
+    /// The number of a draft, or of a programme of before.
+    #[serde(default)]
+    #[schema(example = 4)]
+    pub programme_no: Option<i32>,
     /// First business date on which they hold; today: for what is recorded from now on.
     #[schema(value_type = String, format = Date)]
     pub on: Date,
@@ -173,9 +192,21 @@ async fn read<'a>(
     Ok(if findings.is_empty() { Ok(file) } else { Err(findings) })
 }
 
+/// Refuses a text by the places of what is wrong. No input is repeated: a finding may hold a word
+/// of the text.
+fn unsound(findings: Vec<Finding>) -> Problem {
+    let place = |finding: Finding| FieldError {
+        pointer: "/text".to_owned(),
+        detail: format!("line {}, column {}", finding.line, finding.column).into(),
+    };
+    Problem::invalid(Slug::ValidationFailed, findings.into_iter().map(place).collect())
+        .detail("errors names the places; POST /v1/programme/check says what is wrong.")
+}
+
 /// List the versions of the programme
 ///
-/// Which is in force, from which day each holds, why, and who brought it into force.
+/// Which is in force, from which day each holds, why, and who brought it into force; and the
+/// drafts.
 #[utoipa::path(
     get, path = "/v1/programme", operation_id = "list_programme", tag = "office",
     security(("bearer" = [])),
@@ -198,7 +229,8 @@ pub async fn list(State(app): State<Arc<App>>, _actor: Actor) -> Result<Response
     };
     let out = |version: Version| VersionOut { state: state(&version), version };
     let versions = versions.into_iter().map(out).collect();
-    Ok(json(StatusCode::OK, to_bytes(&VersionsOut { versions })))
+    let drafts = programmes.drafts().await.map_err(refused)?;
+    Ok(json(StatusCode::OK, to_bytes(&VersionsOut { versions, drafts })))
 }
 
 /// Read the rules of a programme
@@ -285,24 +317,65 @@ pub async fn publish(
     request: Request,
 ) -> Result<Response, Problem> {
     create(&app, &actor, request, async |claim, body| {
-        let PublishIn { text, on, note, unknown_names } = parse(&body)?;
+        let PublishIn { text, programme_no, on, note, unknown_names } = parse(&body)?;
         check_note(&note)?;
         let user = Some((actor.user_no, claim));
         let programmes = Programmes::over(&app.pool, user, Timestamp::now()).await;
         let mut programmes = programmes.map_err(refused)?;
-        // No input is repeated in a refusal: a finding may hold a word of the text.
-        let place = |finding: Finding| FieldError {
-            pointer: "/text".to_owned(),
-            detail: format!("line {}, column {}", finding.line, finding.column).into(),
-        };
-        let file = read(&programmes, &text, unknown_names).await?.map_err(|findings| {
-            let places = findings.into_iter().map(place).collect();
-            Problem::invalid(Slug::ValidationFailed, places)
-                .detail("errors names the places; POST /v1/programme/check says what is wrong.")
-        })?;
         let start = Start { on, today: app.today(), note: &note };
-        let published = programmes.publish(&file.rules, &start).await.map_err(refused)?;
-        Ok(to_bytes(&published))
+        let published = match (text, programme_no) {
+            (Some(text), None) => {
+                let read = read(&programmes, &text, unknown_names).await?;
+                programmes.publish(&read.map_err(unsound)?.rules, &start).await
+            }
+            (None, Some(programme_no)) => {
+                let rules = programmes.rules(programme_no).await.map_err(|error| match error {
+                    ProgrammeError::NoSuchProgramme(_) => {
+                        invalid("/programme_no", "no programme has this number")
+                    }
+                    other => refused(other),
+                })?;
+                let unknown = programmes.unknown_names(&rules).await.map_err(refused)?;
+                if let Some((_, pointer, _)) = unknown.first().filter(|_| !unknown_names) {
+                    let detail = format!("of its rules, nothing has the name at {pointer} yet");
+                    return Err(invalid("/programme_no", detail));
+                }
+                programmes.publish_kept(programme_no, &start).await
+            }
+            _ => return Err(invalid("/text", "one of text and programme_no is required")),
+        };
+        Ok(to_bytes(&published.map_err(refused)?))
+    })
+    .await
+}
+
+/// Draft a programme
+///
+/// Needs an `Idempotency-Key`. Checks it and keeps it under a number, in force for nobody, until
+/// it is published by that number: so one person may write it and another decide when it holds.
+#[utoipa::path(
+    post, path = "/v1/programme/drafts", operation_id = "draft_programme", tag = "office",
+    params(("Idempotency-Key" = String, Header, description = "Names the creation")),
+    request_body(content = DraftIn, content_type = "application/json"),
+    security(("bearer" = [])),
+    responses(
+        (status = 201, description = "Kept", body = Drafted),
+        (status = "4XX", description = "Refused", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn draft(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    request: Request,
+) -> Result<Response, Problem> {
+    create(&app, &actor, request, async |claim, body| {
+        let DraftIn { text, unknown_names } = parse(&body)?;
+        let user = Some((actor.user_no, claim));
+        let programmes = Programmes::over(&app.pool, user, Timestamp::now()).await;
+        let mut programmes = programmes.map_err(refused)?;
+        let file = read(&programmes, &text, unknown_names).await?.map_err(unsound)?;
+        Ok(to_bytes(&programmes.draft(&file.rules).await.map_err(refused)?))
     })
     .await
 }

@@ -1,12 +1,15 @@
-//! The programme as people keep it: checked in a file, published from a business date on, rolled
-//! back, and explained for a swipe.
+//! The programme as people keep it: checked in a file, kept as a draft, published from a business
+//! date on, rolled back, and explained for a swipe.
 //!
 //! Publishing never changes what is there: it adds a programme and an epoch that begins on a
-//! date, and every swipe remembers the epoch by which it was decided. What rules mean is decided
+//! date, and every swipe remembers the epoch by which it was decided. A draft is a programme that
+//! no epoch has yet: nobody changes it either, but drafts another one. What rules mean is decided
 //! in `domain::programme`; nothing here may do so.
 //!
 //! | phase | round trips |
 //! |---|---|
+//! | draft: begin, lock, programme, trace, commit | 5 |
+//! | publish a draft: begin, lock, newest epoch, rules, epoch, bump, trace, commit | 8 |
 //! | publish: begin, lock, newest epoch, programme, epoch, bump, trace, commit | 8 |
 //! | roll back: begin, lock, newest epoch, the one before, epoch, bump, trace, commit | 8 |
 //!
@@ -101,6 +104,31 @@ pub struct Published {
     /// First business date.
     #[schema(value_type = String, format = Date)]
     pub starts_on: Date,
+}
+
+/// What was drafted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProgrammeDrafted)]
+pub struct Drafted {
+    /// The programme's number, by which it can be read and published.
+    #[schema(example = 4)]
+    pub programme_no: i32,
+}
+
+/// A programme that was never in force.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = ProgrammeDraft)]
+pub struct Draft {
+    /// Its number.
+    #[schema(example = 4)]
+    pub programme_no: i32,
+    /// When it was drafted.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub drafted_at: Option<Timestamp>,
+    /// The user who drafted it; null for somebody at the command line.
+    pub user: Option<i32>,
+    /// The address of that user.
+    pub email: Option<String>,
 }
 
 /// An epoch, with the programme in force in it.
@@ -209,6 +237,45 @@ impl Programmes {
         let programme_no = change.create_programme(&rules).await?;
         let (action, by) = ("programme.publish", &self.by);
         Ok(change.finish(action, programme_no, start.on, start.note, by).await?)
+    }
+
+    /// Keeps rules as a draft: a further programme that is in force for nobody.
+    ///
+    /// # Errors
+    /// When nothing was changed.
+    pub async fn draft(&mut self, rules: &Rules) -> Result<Drafted, ProgrammeError> {
+        let change = begin(&mut self.connection).await?;
+        let rules = serde_json::to_string(rules).expect("rules are texts and numbers");
+        let programme_no = change.create_programme(&rules).await?;
+        Ok(change.keep(programme_no, &self.by).await?)
+    }
+
+    /// Brings a programme into force that is there: a draft, or one of before.
+    ///
+    /// # Errors
+    /// When nothing was changed.
+    pub async fn publish_kept(
+        &mut self,
+        programme_no: i32,
+        start: &Start<'_>,
+    ) -> Result<Published, ProgrammeError> {
+        let change = begin(&mut self.connection).await?;
+        let latest = latest(&change, start).await?;
+        let kept = change.rules(programme_no).await?;
+        let kept = kept.ok_or(ProgrammeError::NoSuchProgramme(programme_no))?;
+        if parsed(latest.programme_no, &latest.rules)? == parsed(programme_no, &kept)? {
+            return Err(ProgrammeError::InForce { epoch: latest.epoch });
+        }
+        let (action, by) = ("programme.publish", &self.by);
+        Ok(change.finish(action, programme_no, start.on, start.note, by).await?)
+    }
+
+    /// Programmes that were never in force, the newest first, at most a hundred.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn drafts(&self) -> Result<Vec<Draft>, ProgrammeError> {
+        Ok(sql::drafts(self.connection.client()).await?)
     }
 
     /// Brings the programme before the newest one into force again, by a further epoch. Twice

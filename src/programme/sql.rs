@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Transaction};
 
-use super::{By, Published, Version};
+use super::{By, Draft, Drafted, Published, Version};
 use crate::commit::NameKey;
 use crate::db::DbError;
 use crate::db::pool::Dedicated;
@@ -54,6 +54,20 @@ const VERSIONS: &str = "\
 -- programme::versions
 SELECT e.epoch, e.starts_on, e.programme_no, e.created_at, e.note, e.user_no, u.email
 FROM epoch AS e LEFT JOIN app_user AS u USING (user_no) ORDER BY e.epoch";
+
+/// Programmes that were never in force, the newest first, with who drafted each.
+const DRAFTS: &str = "\
+-- programme::drafts
+SELECT p.programme_no, d.at, d.user_no, u.email
+FROM programme AS p
+LEFT JOIN LATERAL (
+    SELECT a.at, a.user_no FROM audit AS a
+    WHERE a.action = 'programme.draft' AND a.object = 'programme:' || p.programme_no
+    ORDER BY a.audit_no DESC LIMIT 1
+) AS d ON true
+LEFT JOIN app_user AS u USING (user_no)
+WHERE NOT EXISTS (SELECT FROM epoch AS e WHERE e.programme_no = p.programme_no)
+ORDER BY p.programme_no DESC LIMIT 100";
 
 const RULES: &str = "\
 -- programme::rules
@@ -149,6 +163,27 @@ impl<'a> Change<'a> {
         Ok(row.get("programme_no"))
     }
 
+    /// The rules of a programme, in JSON; `None` when there is none.
+    pub(super) async fn rules(&self, programme_no: i32) -> Result<Option<String>, DbError> {
+        let row = self.0.query_typed_opt(RULES, &[(&programme_no, Type::INT4)]).await?;
+        Ok(row.map(|row| row.get("rules")))
+    }
+
+    /// Leaves a programme as it is, without an epoch, with a line in the audit trail, and makes
+    /// it last.
+    pub(super) async fn keep(self, programme_no: i32, by: &By) -> Result<Drafted, DbError> {
+        let drafted = Drafted { programme_no };
+        let object = format!("programme:{programme_no}");
+        let (user_no, action) = (by.user_no(), "programme.draft");
+        let trace = Trace { user_no, action, object: &object, fields: &["rules"] };
+        audit_in(&self.0, &trace, by.now).await?;
+        if let Some((_, claim)) = &by.user {
+            settle_in(&self.0, claim, 201, &to_bytes(&drafted)).await?;
+        }
+        self.0.commit().await?;
+        Ok(drafted)
+    }
+
     /// A further epoch under a programme; tells every replica, leaves a line in the audit trail,
     /// and makes it last.
     pub(super) async fn finish(
@@ -199,6 +234,18 @@ pub(super) async fn versions(client: &Client) -> Result<Vec<Version>, DbError> {
         email: row.get("email"),
     };
     Ok(rows.iter().map(version).collect())
+}
+
+/// See [`DRAFTS`].
+pub(super) async fn drafts(client: &Client) -> Result<Vec<Draft>, DbError> {
+    let rows = client.query_typed(DRAFTS, &[]).await?;
+    let draft = |row: &tokio_postgres::Row| Draft {
+        programme_no: row.get("programme_no"),
+        drafted_at: row.get("at"),
+        user: row.get("user_no"),
+        email: row.get("email"),
+    };
+    Ok(rows.iter().map(draft).collect())
 }
 
 /// The rules of a programme, in JSON.

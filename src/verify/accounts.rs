@@ -13,6 +13,7 @@ use std::fmt;
 use jiff::civil::Date;
 
 use super::Ledger;
+use super::coupons::sql::CouponRow;
 use super::findings::Kind;
 use super::names::{self, OpenVoid};
 use super::points::{self, Points};
@@ -165,6 +166,7 @@ impl<'a> History<'a> {
         swipes: &[SwipeRow],
         entries: &[EntryRow],
         adjustments: &[AdjustmentRow],
+        coupons: &[CouponRow],
     ) {
         if !swipes.is_empty() || !entries.is_empty() {
             self.explains(version);
@@ -185,7 +187,7 @@ impl<'a> History<'a> {
         let detail = "points are owed that were there";
         self.require(!owed_wrongly, Kind::SpentWrongly, version, detail);
         for (swipe, content_hash) in swipes.iter().zip(hashes) {
-            self.swipe(version, swipe, content_hash.as_deref(), entries);
+            self.swipe(version, swipe, content_hash.as_deref(), entries, coupons);
         }
         if swipes.is_empty() {
             points::check_entries(self, version, None, entries);
@@ -205,6 +207,7 @@ impl<'a> History<'a> {
         row: &SwipeRow,
         content_hash: Option<&[u8]>,
         entries: &[EntryRow],
+        coupons: &[CouponRow],
     ) {
         let Some(kind) = swipe::Kind::from_code(row.kind) else {
             self.require(false, Kind::RecordDamaged, version, format_args!("kind {}", row.kind));
@@ -222,7 +225,7 @@ impl<'a> History<'a> {
         }
         points::check_entries(self, version, Some((kind, row)), entries);
         swipes::check(self, version, kind, row, content_hash);
-        receipts::check(self, version, kind, row, entries);
+        receipts::check(self, version, kind, row, entries, coupons);
     }
 
     /// Compares the account's row with where its history has led.

@@ -179,7 +179,7 @@ impl Audit {
             let adjustments = streams.adjustments.take_version(account, version).await?;
             let coupons = streams.coupons.take_version(account, version).await?;
             history.coupons(version, &swipes, &coupons);
-            history.version(version, names, &swipes, &entries, &adjustments);
+            history.version(version, names, &swipes, &entries, &adjustments, &coupons);
         }
         // More than one row cannot be, by the key; were it otherwise, this would not end.
         while streams.profiles.take(account).await?.is_some() {}

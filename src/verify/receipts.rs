@@ -4,6 +4,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::accounts::History;
+use super::coupons::receipt::{Brought, Taken};
+use super::coupons::sql::CouponRow;
 use super::findings::Kind;
 use super::sql::{EntryRow, SwipeRow};
 use crate::domain::account::State;
@@ -19,6 +21,10 @@ struct Stored {
     recorded_at: Option<Timestamp>,
     voided_at: Option<Timestamp>,
     points: StoredPoints,
+    #[serde(default)]
+    coupons: Vec<Brought>,
+    #[serde(default)]
+    redemptions: Vec<Taken>,
 }
 
 #[derive(Deserialize)]
@@ -38,6 +44,7 @@ pub(super) fn check(
     kind: swipe::Kind,
     row: &SwipeRow,
     entries: &[EntryRow],
+    coupons: &[CouponRow],
 ) {
     let answer = match history.ledger.receipts.decompress(&row.receipt) {
         Ok(answer) => answer,
@@ -65,6 +72,11 @@ pub(super) fn check(
     let near =
         |at: Timestamp| at.duration_since(row.recorded_at).abs() <= SignedDuration::from_micros(1);
     differs(said_at.is_some_and(near), "the time of recording");
+
+    if kind == swipe::Kind::Sale {
+        let said = (&*stored.coupons, &*stored.redemptions);
+        history.coupons_on_receipt(version, said, coupons);
+    }
 
     let name = history.ledger.reference.swipe_name(&row.name).map(|name| name.to_string());
     let (total, is_house) = (history.points.total(), history.state == Some(State::House));

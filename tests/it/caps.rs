@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use jiff::civil::date;
 use serde_json::{Value, json};
 use tillside::domain::tally::{Counted, Tally};
-use tillside::programme::explain::{Capped, explain};
+use tillside::programme::explain::{Capped, CappedRule, explain};
 use tillside::programme::file::File;
 use tillside::programme::{Programmes, Start};
 
@@ -24,15 +24,32 @@ points = 1
 per_minor = 100
 "#;
 
+/// A rule that gives much up to its cap, and one that gives less without.
+const OF_RULES: &str = r#"
+[earn]
+points = 1
+per_minor = 100
+
+[[rules]]
+name = "triple"
+multiplier = "3"
+cap_per_swipe = 30
+
+[[rules]]
+name = "large baskets double"
+minimum_minor = 5_000
+multiplier = "2"
+"#;
+
 async fn programmes(service: &TestService) -> Programmes {
     Programmes::connect(&service.config.database, Timestamp::now()).await.expect("it is up")
 }
 
 /// With these rules in force since the first of January 2026.
-async fn service() -> TestService {
+async fn service(text: &str) -> TestService {
     let service = TestService::start().await;
     let start = Start { on: date(2026, 1, 1), today: date(2026, 1, 1), note: "test" };
-    let rules = File::read(RULES).unwrap_or_else(|found| panic!("{found:?}")).rules;
+    let rules = File::read(text).unwrap_or_else(|found| panic!("{found:?}")).rules;
     let published = programmes(&service).await.publish(&rules, &start).await.expect("published");
     until("the replica knows the epoch", async || {
         service.replica.app.catalogue.current().epoch(published.epoch).is_some()
@@ -47,7 +64,7 @@ fn earned(answer: &tillside::till::Answer) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_is_full_on_every_replica_and_what_comes_back_gives_room() {
-    let service = service().await;
+    let service = service(RULES).await;
     let other = service.replica().await;
     let (here, there) = (service.till(), other.till("0367", "03"));
     // Each replica has the account in memory while the other one changes it.
@@ -83,7 +100,7 @@ async fn a_day_is_full_on_every_replica_and_what_comes_back_gives_room() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_has_no_more_of_its_period_and_a_batch_is_no_way_around() {
-    let service = service().await;
+    let service = service(RULES).await;
     let till = service.till();
     let on_day = |sequence, day: &str| on(swipe(sequence, Some(&card(1)), 9_000), day);
     let days = ["2026-03-10", "2026-03-11", "2026-03-12", "2026-03-12"];
@@ -103,7 +120,7 @@ async fn an_account_has_no_more_of_its_period_and_a_batch_is_no_way_around() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_heir_has_what_both_have_had_and_the_audit_sees_what_nobody_earned() {
-    let service = service().await;
+    let service = service(RULES).await;
     let (till, sql) = (service.till(), service.sql().await);
     // An enrolment moves the clocks to today.
     let today = service.replica.app.today();
@@ -131,4 +148,34 @@ async fn an_heir_has_what_both_have_had_and_the_audit_sees_what_nobody_earned() 
     let report = tillside::verify::Audit::begin(&service.config.database, 0..=255).await;
     let report = report.expect("it is up").run(|_| ()).await.expect("read");
     assert_eq!(report.broken[0].invariant, "tally-differs", "{:?}", report.broken);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_cap_of_a_rule_is_told_and_added_up_again() {
+    let service = service(OF_RULES).await;
+    let till = service.till();
+    let programmes = programmes(&service).await;
+    for (sequence, amount_minor, earns, left, told) in [
+        (1, 1_500, 45, None, "from"),
+        (2, 2_000, 50, Some((40_000, 30)), "cap_per_swipe of triple leaves 30 of 40 points."),
+        (3, 6_000, 120, Some((120_000, 0)), "triple stands back: others give more"),
+    ] {
+        let receipt = post(&till, &swipe(sequence, Some(&card(1)), amount_minor)).await;
+        assert_eq!(earned(&receipt), earns);
+        let named = name(sequence).parse().expect("a name");
+        let explanation = explain(&programmes, &named).await.expect("recorded");
+        let left = left.map(|(due_thousandths, given)| CappedRule {
+            rule: "triple".to_owned(),
+            due_thousandths,
+            given,
+        });
+        assert_eq!(explanation.capped_rules, Vec::from_iter(left), "{explanation}");
+        let shown = explanation.to_string();
+        assert!(explanation.agrees && shown.contains(told), "{shown}");
+    }
+    // What comes back takes its share of what was left.
+    let back = vec![returned_from(1, 2_000, &name(2))];
+    let back = body(&post(&till, &basket(4, Some(&card(1)), back)).await);
+    assert_eq!(back["points"]["reversed"], 50, "{back}");
+    verified(&service).await;
 }

@@ -53,6 +53,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("POST /v1/programme", "a"),
     ("GET /v1/programme/{programme}", "amku"),
     ("POST /v1/programme/check", "ak"),
+    ("POST /v1/programme/drafts", "ak"),
     ("POST /v1/programme/roll-back", "a"),
     ("GET /v1/reports/responses", "aku"),
     ("GET /v1/models", "amku"),

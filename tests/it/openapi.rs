@@ -123,6 +123,7 @@ async fn the_document_is_equal_to_the_router() {
         "/v1/offers/{offer}/end",
         "/v1/programme",
         "/v1/programme/check",
+        "/v1/programme/drafts",
         "/v1/programme/roll-back",
         "/v1/programme/{programme}",
         "/v1/stores",

@@ -270,9 +270,24 @@ async fn the_commands_check_publish_show_and_explain() {
     assert!(list.contains("      2         2  9000-01-01  big"), "{list}");
     let shown = command(&service, &["show", "2"]).expect("shown");
     assert_eq!(rules(&shown), rules(RULES), "{shown}");
+    // A draft is kept until it is published, by its number.
+    let other = file("other.toml", &RULES.replace("\"3\"", "\"4\""));
+    let drafted = command(&service, &["draft", &other]).expect("drafted");
+    assert_eq!(drafted, "programme 3 is a draft\n");
+    let list = command(&service, &["list"]).expect("a list");
+    assert!(list.ends_with("            3  draft\n"), "{list}");
+    let typo = command(&service, &["draft", &typo]).expect_err("a typo");
+    assert!(typo.contains("no department is known as \"DIARY\""), "{typo}");
+    let by_number = ["publish", "--programme", "3", "--on", "9000-01-01"];
+    let published = command(&service, &by_number).expect("published");
+    assert_eq!(published, "programme 3 is in force from 9000-01-01 (epoch 3)\n");
+    let again = command(&service, &by_number).expect_err("in force");
+    assert!(again.contains("nothing was published"), "{again}");
+    assert!(!command(&service, &["list"]).expect("a list").contains("draft"));
+
     let back = command(&service, &["roll-back", "--json"]).expect("rolled back");
     let back: Value = serde_json::from_str(&back).expect("JSON");
-    assert_eq!(back, json!({ "programme_no": 1, "epoch": 3, "starts_on": "9000-01-01" }));
+    assert_eq!(back, json!({ "programme_no": 2, "epoch": 4, "starts_on": "9000-01-01" }));
 
     post(&service.till(), &mixed(1)).await;
     let explained = command(&service, &["explain", &name(1)]).expect("explained");

@@ -149,6 +149,7 @@ async fn a_check_says_what_is_wrong_and_where_and_a_publication_is_refused_for_i
         (with("note", "".into()), "/note"),
         (with("text", "earn = ".into()), "/text"),
         (with("rules", json!({})), "/rules"),
+        (with("programme_no", 1.into()), "/text"),
     ] {
         let refused = admin.post("/v1/programme", "k", &wanted).await;
         assert_eq!(body(&refused)["errors"][0]["pointer"], pointer, "{wanted}");
@@ -167,4 +168,58 @@ async fn a_check_says_what_is_wrong_and_where_and_a_publication_is_refused_for_i
     assert_eq!(body(&sooner)["errors"][0]["pointer"], "/on");
     let state = |number: i64, state: &str| (number, state.to_owned());
     assert_eq!(states(&admin).await, [state(1, "in-force"), state(2, "coming")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_drafts_a_programme_and_another_publishes_it_by_its_number() {
+    let service = TestService::start().await;
+    let admin = person(&service, Role::Admin).await;
+    let marketing = person(&service, Role::Marketing).await;
+    let text = json!({ "text": DOUBLE });
+    let answer = marketing.post("/v1/programme/drafts", "d1", &text).await;
+    assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
+    let drafted = body(&answer);
+    assert_eq!(drafted, json!({ "programme_no": 2 }));
+    let again = marketing.post("/v1/programme/drafts", "d1", &text).await;
+    assert_eq!((again.status, body(&again)), (StatusCode::CREATED, drafted.clone()));
+    let unsound = json!({ "text": "[earn]\npoints = 2\nper_minor = 0\n" });
+    let refused = marketing.post("/v1/programme/drafts", "d2", &unsound).await;
+    assert_eq!(body(&refused)["errors"][0]["detail"], "line 3, column 1");
+
+    // It is in force for nobody, and can be read.
+    let list = body(&marketing.get("/v1/programme").await);
+    let drafts = list["drafts"].as_array().expect("a list");
+    assert_eq!((drafts.len(), &drafts[0]["programme_no"]), (1, &json!(2)));
+    assert_eq!(drafts[0]["user"], marketing.user);
+    let state = |number: i64, state: &str| (number, state.to_owned());
+    assert_eq!(states(&admin).await, [state(1, "in-force")]);
+    let rules = body(&admin.get("/v1/programme/2").await);
+    assert_eq!(rules["rules"]["earn"]["points"], 2);
+    let document = document(&service.till()).await;
+    for (name, value) in [("ProgrammeDrafted", &drafted), ("ProgrammeVersions", &list)] {
+        let schema = json!({ "$ref": format!("#/components/schemas/{name}") });
+        assert_eq!(findings(&document, &schema, value, ""), [""; 0]);
+    }
+
+    let today = service.replica.app.today().to_string();
+    let publication = |number: i64| json!({ "programme_no": number, "on": today });
+    let unknown = admin.post("/v1/programme", "p1", &publication(9)).await;
+    assert_eq!(body(&unknown)["errors"][0]["pointer"], "/programme_no");
+    let neither = admin.post("/v1/programme", "p2", &json!({ "on": today })).await;
+    assert_eq!(body(&neither)["errors"][0]["pointer"], "/text");
+    let published = admin.post("/v1/programme", "p3", &publication(2)).await;
+    let expected = json!({ "programme_no": 2, "epoch": 2, "starts_on": today });
+    assert_eq!((published.status, body(&published)), (StatusCode::CREATED, expected));
+    let twice = admin.post("/v1/programme", "p4", &publication(2)).await;
+    assert_eq!(slug(&twice), "programme-unchanged");
+    assert_eq!(body(&admin.get("/v1/programme").await)["drafts"], json!([]));
+    let trail = body(&admin.get("/v1/audit?limit=2").await);
+    let lines = trail["audit"].as_array().expect("a list").iter();
+    let lines: Vec<(&Value, &Value)> = lines.map(|it| (&it["action"], &it["user"])).collect();
+    let (publish, draft) = (json!("programme.publish"), json!("programme.draft"));
+    assert_eq!(lines, [(&publish, &json!(admin.user)), (&draft, &json!(marketing.user))]);
+
+    // So is one of before, without a text.
+    let first = admin.post("/v1/programme", "p5", &publication(1)).await;
+    assert_eq!(body(&first)["programme_no"], 1);
 }

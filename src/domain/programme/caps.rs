@@ -1,5 +1,6 @@
 //! Caps: the most that points may come to for a transaction, for an account on a day, and for an
-//! account within a period.
+//! account within a period; and what may be said of caps of single rules, which come before them
+//! (see [`super::earning::own_caps`]).
 //!
 //! * The three are applied last, to the sum over the transaction, and the lowest counts.
 //! * What an account has earned on a business date, and within the period, is counted by
@@ -15,12 +16,17 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use super::Programme;
-use super::rules::Rules;
+use super::rules::{EarnRule, Rules};
 use crate::domain::codec::days;
 use crate::domain::tally::{CountedOn, Tally};
 
 /// For so many days an account remembers what it earned, those that lie furthest back included.
 pub const DAYS_KEPT: i64 = 31;
+
+/// Most multipliers of a programme with a cap of their own: each may count or stand back, and
+/// all ways are tried.
+const OWN_CAPS_MAX: usize = 8;
+pub(super) const TOO_MANY: &str = "at most 8 multipliers may have a cap of their own";
 
 /// The most points that an account earns within a period, as it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -93,6 +99,21 @@ pub(super) fn require(rules: &Rules, mut require: impl FnMut(bool, &str, &str)) 
     let ordered = until.is_none_or(|until| from <= until);
     let problem = "until lies before from: no day would be in it";
     require(ordered, "/cap_per_account/until", problem);
+}
+
+/// What is wrong with the cap of a rule, by its place in the rule.
+pub(super) fn require_own(rule: &EarnRule, mut require: impl FnMut(bool, &str, &str)) {
+    let nothing = "the rule would never give a point: 1 or more, or leave the line out";
+    require(rule.cap_per_swipe != Some(0), "/cap_per_swipe", nothing);
+    let is_once = rule.cap_per_swipe.is_some() && rule.fixed_points.is_some();
+    let problem = "fixed_points are given once for a transaction: say fewer of them instead";
+    require(!is_once, "/cap_per_swipe", problem);
+}
+
+/// Whether few enough multipliers have a cap of their own.
+pub(super) fn are_few(rules: &[EarnRule]) -> bool {
+    let capped = |rule: &&EarnRule| rule.multiplier.is_some() && rule.cap_per_swipe.is_some();
+    rules.iter().filter(capped).count() <= OWN_CAPS_MAX
 }
 
 impl Caps {

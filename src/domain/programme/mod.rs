@@ -20,12 +20,17 @@
 //!    whatever it cost.
 //! 5. **Fixed points** are added once for each rule that holds and has in scope anything that
 //!    was paid for.
-//! 6. **The caps**, last: of the transaction, of the account's day and of its period, the lowest
+//! 6. **Caps of single rules**: a rule gives at most its own `cap_per_swipe` in a transaction; of
+//!    a multiplier that is what it adds to the base rate. A multiplier with such a cap counts for
+//!    all of its lines or for none: where the transaction earns more without it, it stands back.
+//!    So a further rule can still only give more, and a cap never gives more than none would.
+//! 7. **The caps of the whole**, last: of the transaction, of the account's day and of its period, the lowest
 //!    of them (see [`caps`]).
 //!
 //! The one rounding rule: fractions of a point are dropped, once, on the sum over a transaction;
 //! shares of single lines are cut from that sum so that they add up to it. So are those of fixed
-//! points, in proportion to what the lines in scope cost, and those of a sum that was capped.
+//! points, in proportion to what the lines in scope cost, those of what a rule's own cap leaves,
+//! and those of a sum that was capped.
 //!
 //! A return takes back its share of what its line earned. One whose sale is not known takes back
 //! the base rate alone: what a rule added cannot be known to have been given.

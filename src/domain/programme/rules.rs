@@ -123,7 +123,8 @@ pub enum NegativeBalance {
 }
 
 /// Something that earns more than the base rate. Every condition that is stated must hold; of
-/// the names in one list any will do. Exactly one of the last three says what it gives.
+/// the names in one list any will do. Exactly one of `multiplier`, `fixed_points` and `points_per_item` says what
+/// it gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarnRule {
@@ -172,6 +173,9 @@ pub struct EarnRule {
     /// Points for each unit sold: a piece, a kilogram.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub points_per_item: Option<u32>,
+    /// Most points that it gives in one transaction, beyond the base rate; absent: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap_per_swipe: Option<u32>,
 }
 
 /// A day of the week.
@@ -391,6 +395,7 @@ impl Rules {
         require(few, &"/rules", "at most 128: put what earns alike into the lists of one rule");
         let few = self.names().len() <= NAMES_MAX;
         require(few, &"/rules", "at most 10000 names in all lists: use a level above the articles");
+        require(caps::are_few(&self.rules), &"/rules", caps::TOO_MANY);
         let mut names = HashSet::new();
         for (at, rule) in self.rules.iter().enumerate() {
             let unique = names.insert(rule.name.as_str());
@@ -484,5 +489,6 @@ impl EarnRule {
         let in_range =
             self.points_per_item.is_none_or(|it| (1..=POINTS_PER_ITEM_MAX).contains(&it));
         require(in_range, "/points_per_item", "must lie within 1 and 1000");
+        caps::require_own(self, require);
     }
 }

@@ -1,6 +1,8 @@
 //! Compiled rules against a slow evaluator that reads the rules as they are written, on
 //! generated programmes and baskets; and what must hold for all of them.
 
+use std::cmp::Reverse;
+
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
@@ -61,6 +63,9 @@ impl Random {
             1 => per_item(&name, self.small(20) + 1),
             _ => times(&name, 1_000 + self.small(9) * 250 + self.small(2)),
         };
+        if rule.fixed_points.is_none() && self.one_in(4) {
+            rule.cap_per_swipe = Some(self.small(60) + 1);
+        }
         let mut given = |chances, letter, levels| {
             if self.one_in(chances) { self.names(letter, levels) } else { Vec::new() }
         };
@@ -209,6 +214,63 @@ fn holds(rule: &EarnRule, when: When, eligible_minor: i64) -> bool {
         && eligible_minor >= rule.minimum_minor
 }
 
+/// The rules with caps of their own that compete with others, in the order in which they are
+/// tried.
+fn competing<'a>(holding: &[&'a EarnRule]) -> Vec<&'a EarnRule> {
+    let competes = |rule: &&EarnRule| rule.multiplier.is_some() && rule.cap_per_swipe.is_some();
+    let mut competing: Vec<&EarnRule> = holding.iter().copied().filter(competes).collect();
+    competing.sort_by_key(|rule| (Reverse(rule.multiplier), rule.name.clone()));
+    competing
+}
+
+/// For each line the rule that multiplies it: the highest, of equal ones one without a cap of its
+/// own, of several such the one that is written first, of others the first by name.
+fn multiplied<'a>(rules: &[&'a EarnRule], lines: &[Sold]) -> Vec<Option<&'a EarnRule>> {
+    let mut sorted: Vec<&EarnRule> =
+        rules.iter().copied().filter(|rule| rule.multiplier.is_some()).collect();
+    sorted.sort_by_key(|rule| {
+        (Reverse(rule.multiplier), rule.cap_per_swipe.map(|_| rule.name.clone()))
+    });
+    let best = |line: &Sold| sorted.iter().copied().find(|rule| in_scope(rule, line));
+    lines.iter().map(best).collect()
+}
+
+/// Rules that count, and for each line the one that multiplies it.
+struct Counting<'a> {
+    rules: Vec<&'a EarnRule>,
+    best: Vec<Option<&'a EarnRule>>,
+}
+
+/// What the first lines earn of what all of them earn by rates, multipliers and items, in parts
+/// of 1/1000 of 1/per_minor of a point.
+fn exact(rules: &Rules, counting: &Counting<'_>, lines: &[Sold], end: usize) -> i128 {
+    let per_minor = i128::from(rules.earn.per_minor);
+    let Counting { rules: counting, best } = counting;
+    let eligible = |at: &usize| !is_excluded(rules, &lines[*at]);
+    let base = |at: usize| i128::from(lines[at].net_minor.max(0)) * i128::from(rules.earn.points);
+    let mut sum: i128 = (0..end).filter(eligible).map(|at| base(at) * 1_000).sum();
+    for rule in counting.iter().filter(|rule| rule.fixed_points.is_none()) {
+        let due = |at: usize| match rule.multiplier {
+            Some(factor) if best[at].is_some_and(|it| it.name == rule.name) => {
+                base(at) * i128::from(factor.0 - 1_000)
+            }
+            Some(_) => 0,
+            None if in_scope(rule, &lines[at]) => {
+                let points = i128::from(rule.points_per_item.unwrap_or(0));
+                points * i128::from(lines[at].quantity.thousandths()) * per_minor
+            }
+            None => 0,
+        };
+        let (part, whole): (i128, i128) = (
+            (0..end).filter(eligible).map(due).sum(),
+            (0..lines.len()).filter(eligible).map(due).sum(),
+        );
+        let most = rule.cap_per_swipe.map_or(whole, |most| i128::from(most) * 1_000 * per_minor);
+        sum += if whole > most { most * part / whole } else { part };
+    }
+    sum
+}
+
 /// What lines earn, read off the words of the rules: for every beginning of the basket what it
 /// has of the whole, and for each line the difference that it makes.
 fn slowly_earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64>) {
@@ -217,21 +279,22 @@ fn slowly_earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64>) {
     let eligible_minor = lines.iter().filter(eligible).map(paid).sum();
     let holding: Vec<&EarnRule> =
         rules.rules.iter().filter(|rule| holds(rule, when, eligible_minor)).collect();
+    let competing = competing(&holding);
+    let without = |back: u32| {
+        let stands_back = |rule: &EarnRule| {
+            let at = competing.iter().position(|it| it.name == rule.name);
+            at.is_some_and(|at| back >> at & 1 == 1)
+        };
+        let rules: Vec<&EarnRule> =
+            holding.iter().copied().filter(|rule| !stands_back(rule)).collect();
+        Counting { best: multiplied(&rules, lines), rules }
+    };
+    let whole = |back: &u32| exact(rules, &without(*back), lines, lines.len());
+    let back = (0..1 << competing.len()).rev().max_by_key(whole).expect("nobody stands back");
+    let counting = without(back);
     let of_prefix = |end: usize| -> i64 {
         let prefix: Vec<&Sold> = lines[..end].iter().filter(eligible).collect();
-        // In parts of 1/1000 of 1/per_minor of a point.
-        let mut exact = 0_i128;
-        for line in &prefix {
-            let scoped = || holding.iter().filter(|rule| in_scope(rule, line));
-            let best = scoped().filter_map(|rule| rule.multiplier).map(|factor| factor.0).max();
-            exact += i128::from(paid(line))
-                * i128::from(rules.earn.points)
-                * i128::from(best.unwrap_or(1_000).max(1_000));
-            let points: i128 =
-                scoped().filter_map(|rule| rule.points_per_item).map(i128::from).sum();
-            exact +=
-                points * i128::from(line.quantity.thousandths()) * i128::from(rules.earn.per_minor);
-        }
+        let exact = exact(rules, &counting, lines, end);
         let by_lines = i64::try_from(exact / (1_000 * i128::from(rules.earn.per_minor)));
         let mut points = by_lines.expect("small");
         for rule in holding.iter().filter(|rule| rule.fixed_points.is_some()) {
@@ -269,7 +332,7 @@ fn slowly_earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64>) {
 #[test]
 fn compiled_rules_give_what_the_words_of_the_rules_say_on_a_hundred_thousand_baskets() {
     let mut random = Random(1);
-    let (mut differs_from_base, mut capped) = (0, 0);
+    let (mut differs_from_base, mut capped, mut capped_by_rules) = (0, 0, 0);
     for _ in 0..COMPARED.div_ceil(BASKETS) {
         let rules = random.rules();
         let plain = Rules {
@@ -280,6 +343,8 @@ fn compiled_rules_give_what_the_words_of_the_rules_say_on_a_hundred_thousand_bas
             ..rules.clone()
         };
         let uncapped = Rules { rules: rules.rules.clone(), ..plain.clone() };
+        let mut without_own_caps = uncapped.clone();
+        without_own_caps.rules.iter_mut().for_each(|rule| rule.cap_per_swipe = None);
         for _ in 0..BASKETS {
             let (when, lines) = random.basket();
             let (sum, line_points) = earned(&rules, when, &lines);
@@ -288,13 +353,17 @@ fn compiled_rules_give_what_the_words_of_the_rules_say_on_a_hundred_thousand_bas
             assert_eq!(line_points.iter().sum::<i64>(), sum);
             assert!(line_points.iter().all(|points| *points >= 0));
             differs_from_base += u64::from(sum != earned(&plain, when, &lines).0);
-            capped += u64::from(sum != earned(&uncapped, when, &lines).0);
+            let by_rules = earned(&uncapped, when, &lines).0;
+            capped += u64::from(sum != by_rules);
+            capped_by_rules += u64::from(by_rules != earned(&without_own_caps, when, &lines).0);
         }
     }
     // Otherwise the rules were about nothing that was ever bought.
     assert!(
-        differs_from_base * 3 > COMPARED && capped * 50 > COMPARED,
-        "{differs_from_base} {capped}"
+        differs_from_base * 3 > COMPARED
+            && capped * 50 > COMPARED
+            && capped_by_rules * 50 > COMPARED,
+        "{differs_from_base} {capped} {capped_by_rules}"
     );
 }
 
@@ -343,6 +412,35 @@ fn a_further_rule_never_takes_points_away() {
         let at = random.index(more.rules.len() + 1);
         more.rules.insert(at, random.rule(99));
         assert!(earned(&more, when, &lines).0 >= before, "{more:#?} {when:?} {lines:#?}");
+    }
+}
+
+#[test]
+fn the_order_in_which_rules_are_written_changes_no_sum() {
+    let mut random = Random(5);
+    for _ in 0..1_000 {
+        let (mut rules, (when, lines)) = (random.rules(), random.basket());
+        let before = earned(&rules, when, &lines).0;
+        for at in (1..rules.rules.len()).rev() {
+            rules.rules.swap(at, random.index(at + 1));
+        }
+        assert_eq!(earned(&rules, when, &lines).0, before, "{rules:#?} {lines:#?}");
+    }
+}
+
+#[test]
+fn a_cap_of_a_rule_never_gives_more_than_none() {
+    let mut random = Random(6);
+    for _ in 0..1_000 {
+        let (mut rules, (when, lines)) = (random.rules(), random.basket());
+        let before = earned(&rules, when, &lines).0;
+        let at = random.index(rules.rules.len().max(1));
+        let points = random.small(60) + 1;
+        let Some(rule) = rules.rules.get_mut(at).filter(|it| it.fixed_points.is_none()) else {
+            continue;
+        };
+        rule.cap_per_swipe = Some(rule.cap_per_swipe.map_or(points, |before| before.min(points)));
+        assert!(earned(&rules, when, &lines).0 <= before, "{rules:#?} {lines:#?}");
     }
 }
 

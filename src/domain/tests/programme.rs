@@ -96,6 +96,11 @@ pub(super) fn fixed(name: &str, points: u32) -> EarnRule {
     EarnRule { name: name.to_owned(), fixed_points: Some(points), ..EarnRule::default() }
 }
 
+/// A rule with a cap of its own.
+pub(super) fn capped(points: u32, rule: EarnRule) -> EarnRule {
+    EarnRule { cap_per_swipe: Some(points), ..rule }
+}
+
 pub(super) fn per_item(name: &str, points: u32) -> EarnRule {
     EarnRule { name: name.to_owned(), points_per_item: Some(points), ..EarnRule::default() }
 }
@@ -144,7 +149,23 @@ fn exclusions_come_first_then_the_best_multiplier_then_items_then_fixed_points_t
             0,
             [0, 0],
         ),
-        // The cap comes last; what is left is shared like the sum was: 7.93 of 10.
+        // The cap of a rule is of what it adds: 29.4, of which 10 are shared 7.14 to 2.86.
+        (vec![capped(10, times("a", 3_000))], leave, 24, [17, 7]),
+        (vec![capped(30, times("a", 3_000))], leave, 44, [31, 13]),
+        (vec![capped(7, in_d2(per_item("b", 5)))], leave, 21, [17, 4]),
+        // A multiplier counts for all of its lines or for none: the best way for the customer.
+        (vec![capped(10, times("a", 3_000)), times("b", 2_000)], leave, 29, [21, 8]),
+        (vec![capped(10, times("a", 3_000)), in_d2(times("b", 2_000))], leave, 25, [21, 4]),
+        (vec![capped(11, times("a", 3_000)), in_d2(times("b", 2_000))], leave, 25, [18, 7]),
+        (
+            vec![capped(9, in_d2(times("a", 4_000))), capped(8, times("b", 2_000))],
+            leave,
+            27,
+            [19, 8],
+        ),
+        (vec![capped(10, times("a", 3_000)), fixed("b", 100)], leave, 124, [88, 36]),
+        (vec![capped(10, times("a", 3_000))], |rules| rules.cap_per_swipe = Some(20), 20, [14, 6]),
+        // The cap of the whole comes last; what is left is shared like the sum was: 7.93 of 10.
         (
             vec![times("a", 2_000), fixed("b", 100)],
             |rules| rules.cap_per_swipe = Some(10),

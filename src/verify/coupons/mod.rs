@@ -2,6 +2,7 @@
 //! the budgets of their offers: what was spent of each is what its coupons drew on it, no more than
 //! it may, and what it has leased is what its open leases hold.
 
+pub(super) mod receipt;
 pub(super) mod sql;
 
 use std::collections::{BTreeMap, HashMap};

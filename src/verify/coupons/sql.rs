@@ -12,7 +12,7 @@ use crate::domain::offer::Limits;
 pub(in crate::verify) const COUPONS: &str = "
 -- verify::sql::coupons
 SELECT (v.account_id & 255)::smallint AS bucket, v.account_id, v.at, v.is_issue, c.code, c.state,
-       c.redeemed_on, c.offer_no,
+       c.redeemed_on, c.offer_no, c.valid_from, c.valid_until,
        c.value_minor, c.over_budget, c.over_limit, c.over_value,
        o.offer_no IS NOT NULL AS has_offer,
        CASE WHEN c.changed_account IS NULL
@@ -87,6 +87,8 @@ pub(in crate::verify) struct CouponRow {
     pub(super) redeemed_on: Option<Date>,
     pub(super) offer_no: i32,
     pub(super) has_offer: bool,
+    pub(super) valid_from: Date,
+    pub(super) valid_until: Date,
     pub(super) value_minor: Option<i64>,
     pub(super) over_budget: bool,
     pub(super) over_limit: bool,
@@ -113,6 +115,8 @@ pub(in crate::verify) fn coupon_row(row: &Row) -> Result<(i64, CouponRow), tokio
         redeemed_on: row.try_get("redeemed_on")?,
         offer_no: row.try_get("offer_no")?,
         has_offer: row.try_get("has_offer")?,
+        valid_from: row.try_get("valid_from")?,
+        valid_until: row.try_get("valid_until")?,
         value_minor: row.try_get("value_minor")?,
         over_budget: row.try_get("over_budget")?,
         over_limit: row.try_get("over_limit")?,

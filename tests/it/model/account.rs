@@ -6,6 +6,8 @@
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
+use super::tiers::Months;
+
 /// For so many days an account remembers what it earned on them, and never more than this many.
 const DAYS_KEPT: i64 = 31;
 const DAYS_MAX: usize = 64;
@@ -61,6 +63,10 @@ pub(crate) struct Account {
     days: Vec<(Date, i64)>,
     /// Earlier days are forgotten.
     days_since: Date,
+    /// What it has spent, as far as that counts towards tiers.
+    pub(crate) months: Months,
+    /// The tier that its last receipt showed.
+    pub(crate) shown_tier: usize,
 }
 
 /// How an account stands on a day.
@@ -84,6 +90,8 @@ impl Account {
             entries: Vec::new(),
             days: Vec::new(),
             days_since: Date::MIN,
+            months: Months::new(),
+            shown_tier: 0,
         }
     }
 
@@ -194,6 +202,7 @@ impl Account {
         for (day, points) in std::mem::take(&mut self.days) {
             heir.count(day, points);
         }
+        self.months.give_to(&mut heir.months);
     }
 
     pub(crate) fn total(&self) -> i64 {

@@ -1,13 +1,15 @@
 //! The model: accounts, cards and names of one chain, and what each call of a till does to them.
 //!
 //! Written from the rules of points alone, as `account.rs` is, and with the same interdiction.
-//! It knows one retailer's programme: a base rate, months until points run out, and how many an
-//! account has of a day.
+//! It knows one retailer's programme: a base rate, months until points run out, how many an
+//! account has of a day, and tiers, some of which earn twice as much.
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
 use super::account::{Account, Entry, Key, Kind, Standing};
+pub(crate) use super::purchase::{Line, Name, Purchase, Way};
+use super::tiers::{Tier, Tiers, month};
 
 /// How purchases earn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,51 +20,7 @@ pub(crate) struct Programme {
     pub(crate) months: i64,
     /// The most that an account earns on a day; 0: anything.
     pub(crate) per_day: i64,
-}
-
-/// What a transaction is called.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Name {
-    pub(crate) business_date: Date,
-    pub(crate) number: i64,
-}
-
-/// A transaction as a till sends it.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Purchase {
-    pub(crate) name: Name,
-    pub(crate) card: Option<u8>,
-    pub(crate) training: bool,
-    pub(crate) lines: Vec<Line>,
-    /// Tax on top: part of the total, earns nothing.
-    pub(crate) tax_minor: i64,
-    pub(crate) points_spent: i64,
-    /// What the till gave for them.
-    pub(crate) points_value_minor: i64,
-}
-
-/// An article sold or brought back; its number is its place, from 1.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
-    /// The article earns nothing, by the catalogue.
-    pub(crate) no_points: bool,
-    pub(crate) quantity: i64,
-    pub(crate) amount_minor: i64,
-    pub(crate) discount_minor: i64,
-    pub(crate) way: Way,
-}
-
-/// Which way an article goes over the counter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Way {
-    Sold,
-    /// Brought back by somebody who does not say from where.
-    Back,
-    /// Brought back from a line of a transaction.
-    BackFrom {
-        name: Name,
-        line: usize,
-    },
+    pub(crate) tiers: Option<Tiers>,
 }
 
 /// The points of a receipt.
@@ -76,6 +34,8 @@ pub(crate) struct Receipt {
     pub(crate) short: i64,
     /// Of the customer's account; nothing when it was for nobody.
     pub(crate) standing: Option<Standing>,
+    /// Of the same after a sale; nothing where there are no tiers.
+    pub(crate) tier: Option<Tier>,
 }
 
 /// What the service must answer.
@@ -113,10 +73,15 @@ pub(crate) struct Named {
     points: Vec<i64>,
     /// What it moved, write-offs apart.
     entries: Vec<Entry>,
-    /// What it counts for which days.
+    /// What it counts for which days, and towards tiers for which months.
     counted: Vec<(Date, i64)>,
+    qualified: Vec<(i32, i64)>,
     /// Whether it earned less than it is worth.
     pub(crate) capped: bool,
+    /// Whether the customer held a tier that the month does not earn any more.
+    pub(crate) kept_tier: bool,
+    /// Whether the tier had fallen since the last receipt.
+    pub(crate) lost_tier: bool,
 }
 
 /// One installation.
@@ -167,30 +132,11 @@ impl Named {
             points: Vec::new(),
             entries: Vec::new(),
             counted: Vec::new(),
+            qualified: Vec::new(),
             capped: false,
+            kept_tier: false,
+            lost_tier: false,
         }
-    }
-}
-
-impl Purchase {
-    /// The card, unless it is for nobody.
-    pub(crate) fn customer(&self) -> Option<u8> {
-        self.card.filter(|_| !self.training)
-    }
-
-    /// What the customer pays: points that are spent are a way to pay and change nothing.
-    pub(crate) fn total_minor(&self) -> i64 {
-        let signed = |line: &Line| match line.way {
-            Way::Sold => line.net_minor(),
-            Way::Back | Way::BackFrom { .. } => -line.net_minor(),
-        };
-        self.lines.iter().map(signed).sum::<i64>() + self.tax_minor
-    }
-}
-
-impl Line {
-    pub(crate) fn net_minor(&self) -> i64 {
-        self.amount_minor - self.discount_minor
     }
 }
 
@@ -243,6 +189,7 @@ impl Chain {
             let account = self.account_of(card).unwrap_or_else(|| self.open(card));
             named.account = Some(account);
             receipt = self.buy(account, purchase, &mut named);
+            receipt.tier = self.qualify(account, purchase.name.business_date, &mut named);
         }
         self.names.push(named);
         Answer::Done { receipt, voided: false }
@@ -254,21 +201,32 @@ impl Chain {
         let own = self.programme.lot_of(purchase.name.business_date);
         let (mut sold_minor, mut back_minor) = (0, 0);
         let mut taken = Vec::new();
+        let times = self.times(account, purchase.name.business_date);
         // A line has what the sum is worth more with it than without.
-        let more_with = |sum_minor: &mut i64, line: &Line, programme: Programme| {
-            let before = programme.points_for(*sum_minor);
-            *sum_minor += if line.no_points { 0 } else { line.net_minor() };
-            programme.points_for(*sum_minor) - before
+        let more_with = |sum_minor: &mut i64, line: &Line, programme: Programme, times: i64| {
+            let before = programme.points_for(*sum_minor * times);
+            *sum_minor += line.qualifying_minor();
+            programme.points_for(*sum_minor * times) - before
         };
         for (at, line) in purchase.lines.iter().enumerate() {
             named.points[at] = match (line.way, self.line_of(line)) {
-                (Way::Sold, _) => more_with(&mut sold_minor, line, self.programme),
-                (_, Some((points, lot))) => {
+                (Way::Sold, _) => more_with(&mut sold_minor, line, self.programme, times),
+                (_, Some((points, lot, _))) => {
                     taken.push((points, lot));
                     points
                 }
-                (_, None) => more_with(&mut back_minor, line, self.programme),
+                (_, None) => more_with(&mut back_minor, line, self.programme, 1),
             };
+            named.qualified.push(match (line.way, self.line_of(line)) {
+                (Way::Sold, _) => (month(purchase.name.business_date), line.qualifying_minor()),
+                (Way::BackFrom { name, .. }, Some((_, _, minor))) => {
+                    (month(name.business_date), -minor)
+                }
+                (Way::BackFrom { name, .. }, None) => {
+                    (month(name.business_date), -line.qualifying_minor())
+                }
+                (Way::Back, _) => (month(purchase.name.business_date), -line.qualifying_minor()),
+            });
             if let Way::BackFrom { name, .. } = line.way
                 && self.line_of(line).is_some()
             {
@@ -280,7 +238,7 @@ impl Chain {
                 sale.returned.push(line);
             }
         }
-        let due = self.programme.points_for(sold_minor);
+        let due = self.programme.points_for(sold_minor * times);
         let day = purchase.name.business_date;
         let room = match self.programme.per_day {
             0 => due,
@@ -302,6 +260,9 @@ impl Chain {
             named.counted.clear();
         } else {
             named.counted.push((day, receipt.earned));
+        }
+        if self.programme.tiers.is_none() {
+            named.qualified.clear();
         }
         taken.push((self.programme.points_for(back_minor), own));
         receipt.reversed = taken.iter().map(|(points, _)| points).sum();
@@ -326,17 +287,51 @@ impl Chain {
         receipt
     }
 
-    /// Where it is known on which line something was sold: its points by quantity, and its lot.
-    fn line_of(&self, line: &Line) -> Option<(i64, Key)> {
+    /// What was sold counts towards tiers from now on, and what came back no more. Tells how the
+    /// account stands then.
+    fn qualify(&mut self, account: usize, day: Date, named: &mut Named) -> Option<Tier> {
+        let tiers = self.programme.tiers?;
+        let account = &mut self.accounts[account];
+        let now = month(account.clock);
+        if day == account.clock {
+            account.months.forget_before(tiers.first_month(now));
+        }
+        for (month, minor) in &named.qualified {
+            account.months.count(*month, *minor);
+        }
+        let tier = tiers.standing(&account.months, now);
+        named.kept_tier = tier.number > tiers.earned(&account.months, now);
+        named.lost_tier = tier.number < account.shown_tier;
+        account.shown_tier = tier.number;
+        Some(tier)
+    }
+
+    /// How many times the base rate an account earns on a day, by the tier that it holds before.
+    fn times(&self, account: usize, day: Date) -> i64 {
+        let account = &self.accounts[account];
+        let Some(tiers) = self.programme.tiers.filter(|tiers| tiers.doubles_from > 0) else {
+            return 1;
+        };
+        let held = tiers.held(&account.months, month(account.clock.max(day)));
+        if held >= tiers.doubles_from { 2 } else { 1 }
+    }
+
+    /// Where it is known on which line something was sold: its points by quantity, its lot, and
+    /// what had counted towards tiers.
+    fn line_of(&self, line: &Line) -> Option<(i64, Key, i64)> {
         let Way::BackFrom { name, line: number } = line.way else { return None };
         let named = self.named(name)?;
         let sold = named.purchase.as_ref()?.lines.get(number - 1)?;
-        let points = match named.points[number - 1] {
+        let part = |whole: i64| match whole {
             _ if named.voided => 0,
             all if line.quantity >= sold.quantity => all,
-            all => all * line.quantity / sold.quantity,
+            all => {
+                let exact = i128::from(all) * i128::from(line.quantity);
+                i64::try_from(exact / i128::from(sold.quantity)).expect("a part")
+            }
         };
-        Some((points, self.programme.lot_of(name.business_date)))
+        let lot = self.programme.lot_of(name.business_date);
+        Some((part(named.points[number - 1]), lot, part(sold.qualifying_minor())))
     }
 
     /// A till takes back a whole transaction, which may not have come yet.
@@ -350,6 +345,7 @@ impl Chain {
         }
         named.voided = true;
         let (entries, counted) = (named.entries.clone(), named.counted.clone());
+        let qualified = named.qualified.clone();
         let mut receipt = Receipt::default();
         if let Some(at) = named.account {
             let own = self.programme.lot_of(name.business_date);
@@ -375,6 +371,9 @@ impl Chain {
             account.write_off();
             for (day, points) in counted {
                 account.count(day, -points);
+            }
+            for (month, minor) in qualified {
+                account.months.count(month, -minor);
             }
             // The history stays where it is; points and debts belong to who has the card now.
             if let Some(heir) = account.merged_into {

@@ -1,7 +1,7 @@
 //! An independent model of points, and the product held against it: `domain` directly, and two
 //! replicas on a real PostgreSQL through the real router.
 //!
-//! `account` and `chain` are the model, written from the rules of points alone; `operations`
+//! `account`, `tiers` and `chain` are the model, written from the rules alone; `operations`
 //! draws what happens; `pure` and `service` let it happen to the product and compare.
 //!
 //! What is left out, because the product is known to fall short of the rules there:
@@ -12,8 +12,10 @@
 mod account;
 mod chain;
 mod operations;
+mod purchase;
 mod pure;
 mod service;
+mod tiers;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ use chain::{Answer, Chain, Programme};
 use operations::Operation;
 use pure::Domain;
 use service::{Caches, Pair};
+use tiers::Tiers;
 
 /// Operations of a case: long enough for months to end, short enough to be read.
 const CASE: u32 = 100;
@@ -122,10 +125,14 @@ const ALL: &[&str] = &[
     "an adjustment",
     "an adjustment again",
     "points that ran out",
+    "a tier that is kept by its grace",
+    "a tier that has fallen",
 ];
 
 fn what_happened(operation: &Operation, answer: &Answer, chain: &Chain) -> &'static str {
     let is_capped = |name| chain.named(name).is_some_and(|named| named.capped);
+    let is_kept = |name| chain.named(name).is_some_and(|named| named.kept_tier);
+    let is_lost = |name| chain.named(name).is_some_and(|named| named.lost_tier);
     match (operation, answer) {
         (_, Answer::Again { .. }) => "the same again",
         (_, Answer::OtherContent) => "other content",
@@ -135,6 +142,8 @@ fn what_happened(operation: &Operation, answer: &Answer, chain: &Chain) -> &'sta
             Some(_) if receipt.short > 0 => "more points than there are",
             Some(_) if receipt.spent > 0 => "a payment with points",
             Some(standing) if standing.balance < 0 => "a debt",
+            Some(_) if is_lost(purchase.name) => "a tier that has fallen",
+            Some(_) if is_kept(purchase.name) => "a tier that is kept by its grace",
             Some(_) if is_capped(purchase.name) => "a sale that the cap cut",
             Some(_) => "a sale",
         },
@@ -177,20 +186,30 @@ fn two_replicas_do_as_the_model_does(caches: Caches, operations: u32, programme:
     runtime.block_on(pair.finish());
 }
 
+/// What customers of these tests reach now and then, and lose again.
+const TIERS: Tiers =
+    Tiers { thresholds: [1_000, 3_000, 8_000], window: 3, grace: 0, steps: false, doubles_from: 0 };
+
 #[test]
 fn two_replicas_do_as_the_model_does_whoever_is_asked() {
-    let programme = Programme { points: 1, per_minor: 100, months: 24, per_day: 400 };
+    let tiers = Tiers { grace: 1, steps: true, doubles_from: 2, ..TIERS };
+    let programme =
+        Programme { points: 1, per_minor: 100, months: 24, per_day: 400, tiers: Some(tiers) };
     two_replicas_do_as_the_model_does(Caches::Default, 2_000, programme);
 }
 
 #[test]
 fn two_replicas_without_caches_do_as_the_model_does() {
-    let programme = Programme { points: 3, per_minor: 200, months: 2, per_day: 60 };
+    let tiers = Tiers { grace: 2, doubles_from: 1, ..TIERS };
+    let programme =
+        Programme { points: 3, per_minor: 200, months: 2, per_day: 60, tiers: Some(tiers) };
     two_replicas_do_as_the_model_does(Caches::Off, 1_500, programme);
 }
 
 #[test]
 fn a_replica_that_remembers_what_is_long_past_does_as_the_model_does() {
-    let programme = Programme { points: 7, per_minor: 130, months: 6, per_day: 900 };
+    let tiers = Tiers { grace: 1, window: 2, doubles_from: 3, ..TIERS };
+    let programme =
+        Programme { points: 7, per_minor: 130, months: 6, per_day: 900, tiers: Some(tiers) };
     two_replicas_do_as_the_model_does(Caches::Stale, 1_500, programme);
 }

@@ -13,6 +13,7 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use super::account::Key;
 use super::chain::{Answer, Chain, Line, Name, Programme, Purchase, Way};
+use super::tiers::Tiers;
 
 /// The server's date, where there is no server.
 const TODAY: Date = Date::constant(2026, 3, 14);
@@ -339,15 +340,35 @@ impl fmt::Debug for Purchase {
 }
 
 /// Programmes of all kinds: rates that divide and rates that do not, points that last and
-/// points that hardly do.
+/// points that hardly do, with tiers and without.
 fn programme() -> impl Strategy<Value = Programme> {
     let rate = prop_oneof![Just((1, 100)), Just((3, 200)), Just((7, 130)), Just((10_000, 1))];
     let months = prop_oneof![2 => Just(24), 1 => Just(0), 2 => 1..7_i64];
     let per_day = prop_oneof![1 => Just(0), 2 => 1..2_000_i64];
-    (rate, months, per_day).prop_map(|((points, per_minor), months, per_day)| Programme {
-        points,
-        per_minor,
-        months,
-        per_day,
+    let tiers = prop_oneof![1 => Just(None), 3 => tiers().prop_map(Some)];
+    (rate, months, per_day, tiers).prop_map(|((points, per_minor), months, per_day, tiers)| {
+        // No minor unit earns more than 10,000 points, twice as many included.
+        let may_double = points * 2 <= per_minor * 10_000;
+        let tiers = tiers.map(|tiers: Tiers| Tiers {
+            doubles_from: if may_double { tiers.doubles_from } else { 0 },
+            ..tiers
+        });
+        Programme { points, per_minor, months, per_day, tiers }
     })
+}
+
+/// Tiers that are reached by a basket or by many, and kept for long or not at all.
+fn tiers() -> impl Strategy<Value = Tiers> {
+    let lowest = prop_oneof![1 => Just(0), 4 => 1..2_000_i64];
+    let thresholds = (lowest, 1..3_000_i64, 1..9_000_i64)
+        .prop_map(|(lowest, more, most)| [lowest, lowest + more, lowest + more + most]);
+    (thresholds, 1..7_i32, 0..4_i32, any::<bool>(), 0..4_usize).prop_map(
+        |(thresholds, window, grace, steps, doubles_from)| Tiers {
+            thresholds,
+            window,
+            grace,
+            steps,
+            doubles_from,
+        },
+    )
 }

@@ -11,7 +11,8 @@ use tillside::domain::ledger::{DEBT, Entry, EntryKind, LotKey, Lots};
 use tillside::domain::name::SwipeName;
 use tillside::domain::product::Product;
 use tillside::domain::programme::earning::Place;
-use tillside::domain::programme::{BaseRate, Programme, Rules};
+use tillside::domain::programme::tiers::{self, Downgrade, TierPolicy};
+use tillside::domain::programme::{BaseRate, EarnRule, Multiplier, Programme, Rules};
 use tillside::domain::quantity::Quantity;
 use tillside::domain::record;
 use tillside::domain::standing;
@@ -23,6 +24,7 @@ use tillside::domain::tally::Counted;
 use super::account::{self as model, Kind, Standing};
 use super::chain::{self, Answer, Chain, Name, Purchase, Receipt, Way};
 use super::operations::Operation;
+use super::tiers::{Tier, Tiers};
 
 /// What `domain` has decided so far; accounts and names in the order of the model's.
 pub(crate) struct Domain {
@@ -52,22 +54,7 @@ struct Sale {
 impl Domain {
     /// With the accounts that a chain begins with.
     pub(crate) fn new(chain: &Chain) -> Self {
-        let programme = chain.programme;
-        let rules = Rules {
-            earn: BaseRate {
-                points: programme.points.try_into().expect("small"),
-                per_minor: programme.per_minor.try_into().expect("small"),
-            },
-            expire_after_months: match programme.months {
-                0 => None,
-                months => Some(months.try_into().expect("small")),
-            },
-            cap_per_day: match programme.per_day {
-                0 => None,
-                points => Some(points.try_into().expect("small")),
-            },
-            ..Rules::default()
-        };
+        let rules = rules(&chain.programme);
         let programme = Programme::compile(&rules, |_, _| None).expect("within the limits");
         let imported = |(id, account): (i64, &model::Account)| {
             let mut booked = Booked::new(id);
@@ -139,8 +126,6 @@ impl Domain {
         let named = chain.named(purchase.name).expect("the model has it");
         let Some(at) = named.account else { return };
         let swipe = swipe(purchase);
-        let product =
-            |line: &chain::Line| Product { no_points: line.no_points, ..Product::default() };
         let products: Vec<Product> = purchase.lines.iter().map(product).collect();
         let returned: Vec<Option<SoldLine>> =
             purchase.lines.iter().map(|line| self.sold_line(line, chain)).collect();
@@ -164,6 +149,10 @@ impl Domain {
             spent: decision.spent,
             short: decision.short,
             standing: Some(stands(&booked.account)),
+            tier: self
+                .programme
+                .tier_standing(&booked.account.tally, booked.account.clock)
+                .map(|it| Tier { number: tier_no(it.name), to_next_minor: it.to_next_minor }),
         };
         assert_eq!(receipt, *expected);
         self.sales.push(Sale {
@@ -184,7 +173,10 @@ impl Domain {
             points: if sale.voided { 0 } else { sale.lines[line - 1] },
             quantity: quantity(sold.quantity),
             lot: self.programme.lot_of(name.business_date),
-            qualifying_minor: 0,
+            qualifying_minor: match sale.voided {
+                true => 0,
+                false => self.programme.qualifying_minor(&product(sold), sold.net_minor()),
+            },
             counted_on: self.programme.counted_on(name.business_date),
         })
     }
@@ -221,6 +213,7 @@ impl Domain {
             spent: decision.spent,
             short: decision.short,
             standing: Some(stands(&self.accounts[heir].account)),
+            tier: None,
         };
         assert_eq!(receipt, *expected);
     }
@@ -251,6 +244,66 @@ impl Domain {
         self.accounts[from].account = left;
         self.accounts[from].entries.extend(gone);
     }
+}
+
+/// The rules of a programme as people write them.
+pub(crate) fn rules(programme: &chain::Programme) -> Rules {
+    Rules {
+        earn: BaseRate {
+            points: programme.points.try_into().expect("small"),
+            per_minor: programme.per_minor.try_into().expect("small"),
+        },
+        expire_after_months: match programme.months {
+            0 => None,
+            months => Some(months.try_into().expect("small")),
+        },
+        cap_per_day: match programme.per_day {
+            0 => None,
+            points => Some(points.try_into().expect("small")),
+        },
+        ..programme.tiers.as_ref().map(rules_of_tiers).unwrap_or_default()
+    }
+}
+
+/// Rules that have these tiers, and nothing else to say.
+fn rules_of_tiers(of: &Tiers) -> Rules {
+    let numbered = || (1_usize..).zip(of.thresholds);
+    let doubling = numbered().filter(|(number, _)| *number >= of.doubles_from);
+    let doubles = EarnRule {
+        name: "twice as much".into(),
+        tiers: doubling.map(|(number, _)| tier_name(number)).collect(),
+        multiplier: Some(Multiplier(2_000)),
+        ..EarnRule::default()
+    };
+    Rules {
+        tiers: numbered()
+            .map(|(number, threshold_minor)| tiers::Tier {
+                name: tier_name(number),
+                threshold_minor,
+            })
+            .collect(),
+        tier_policy: Some(TierPolicy {
+            window_months: of.window.try_into().expect("small"),
+            grace_months: of.grace.try_into().expect("small"),
+            downgrade: if of.steps { Downgrade::Step } else { Downgrade::Straight },
+        }),
+        rules: if of.doubles_from > 0 { vec![doubles] } else { Vec::new() },
+        ..Rules::default()
+    }
+}
+
+fn tier_name(number: usize) -> String {
+    format!("tier {number}")
+}
+
+/// The number of a tier by its name; 0 for none.
+pub(crate) fn tier_no(name: Option<&str>) -> usize {
+    let number = |name: &str| name.strip_prefix("tier ")?.parse().ok();
+    name.map_or(0, |name| number(name).expect("the name of a tier"))
+}
+
+fn product(line: &chain::Line) -> Product {
+    Product { no_points: line.no_points, ..Product::default() }
 }
 
 impl Booked {

@@ -24,7 +24,8 @@ use tokio_postgres::Client;
 use super::account::{self as model, Standing};
 use super::chain::{Answer, Chain, Name, Programme, Purchase, Receipt, Refused, Way};
 use super::operations::Operation;
-use super::pure::{kind, lot_key, lots_of};
+use super::pure::{kind, lot_key, lots_of, rules, tier_no};
+use super::tiers::{Tier, month};
 use super::{History, SIZE};
 use crate::support::flow::sold;
 use crate::support::flow::{account_of, audit, enrol, look_up, slug, void};
@@ -81,17 +82,10 @@ impl Pair {
         let mut importer =
             Importer::connect(&service.config.database, now).await.expect("it is up");
         importer.catalogue(&file, today(), "test", |_| ()).await.expect("imported");
-        let mut rules =
-            json!({ "earn": { "points": programme.points, "per_minor": programme.per_minor } });
-        if programme.months > 0 {
-            rules["expire_after_months"] = programme.months.into();
-        }
-        if programme.per_day > 0 {
-            rules["cap_per_day"] = programme.per_day.into();
-        }
+        let rules = serde_json::to_string(&rules(&programme)).expect("rules are JSON");
         let sql = service.sql().await;
         let update = "UPDATE programme SET rules = $1::text::jsonb";
-        sql.execute(update, &[&rules.to_string()]).await.expect("the rules are sound");
+        sql.execute(update, &[&rules]).await.expect("the rules are sound");
         let replicas = [service.replica().await, service.replica().await];
         let desk = Mutex::new(Desk::new(&service.config.commit, &service.config.database));
         Self { caches, programme, service, replicas, desk, sql }
@@ -228,7 +222,7 @@ impl Case {
             Answer::Done { receipt, voided } => {
                 assert_eq!(answered.status, StatusCode::CREATED, "{:?}", answered.body);
                 let told = body(answered);
-                assert_eq!(receipt_of(&told["points"]), *receipt, "{told}");
+                assert_eq!(receipt_of(&told), *receipt, "{told}");
                 assert_eq!(is_voided, *voided, "the mark of a void");
                 let enrolled = account.is_some_and(|account| account.enrolled);
                 assert_eq!(told["account"].is_string(), enrolled, "{told}");
@@ -284,8 +278,11 @@ impl Case {
         let account = chain.account_of(number).expect("the card was used");
         let account = &chain.accounts[account];
         assert_eq!(told["enrolled"], account.enrolled, "{told}");
-        let standing = receipt_of(&told["points"]).standing;
+        let Receipt { standing, tier, .. } = receipt_of(told);
         assert_eq!(standing, Some(account.standing(chain.today)), "{told}");
+        let now = month(account.clock.max(chain.today));
+        let stands = chain.programme.tiers.map(|tiers| tiers.standing(&account.months, now));
+        assert_eq!(tier, stands, "{told}");
     }
 
     /// The rows of a card's account, and of those that were merged into it.
@@ -389,8 +386,9 @@ fn touched(operation: &Operation, chain: &Chain) -> Vec<u8> {
     }
 }
 
-/// The points of a receipt.
-fn receipt_of(points: &Value) -> Receipt {
+/// What a receipt says of points and of the tier.
+fn receipt_of(told: &Value) -> Receipt {
+    let points = &told["points"];
     let number = |field: &str| points[field].as_i64().unwrap_or_else(|| panic!("{points}"));
     let next = &points["next_expiry"];
     let next_expiry = next["points"].as_i64().map(|points| {
@@ -409,5 +407,9 @@ fn receipt_of(points: &Value) -> Receipt {
         spent: number("spent"),
         short: points["short"].as_i64().unwrap_or(0),
         standing,
+        tier: told["tier"].as_object().map(|tier| Tier {
+            number: tier_no(tier["name"].as_str()),
+            to_next_minor: tier["to_next_minor"].as_i64(),
+        }),
     }
 }

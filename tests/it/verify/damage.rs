@@ -301,7 +301,8 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
          SELECT bucket, bucket::bigint << 56, account_id, 1, now(), 999, '2026-01-01',
                 '2026-12-31', 'nobody'
          FROM account WHERE account_id = {chain}",
-        &["coupon-astray"],
+        // Nor is it on the receipt of that version.
+        &["coupon-astray", "receipt-differs"],
     ),
     (
         "WITH made AS (INSERT INTO offer (offer_id, definition, created_at)
@@ -311,7 +312,7 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
          SELECT bucket, bucket::bigint << 56, account_id, 1, 2, now(), offer_no, '2026-01-01',
                 '2026-12-31', 1, '2026-02-01', 'nobody'
          FROM account, made WHERE account_id = {chain}",
-        &["coupon-differs"],
+        &["coupon-differs", "receipt-differs"],
     ),
     // One more of an offer than an account may, and not marked.
     (
@@ -327,7 +328,7 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
          SELECT bucket, bucket::bigint << 56 | n, account_id, 1, 1 + n, now(), offer_no,
                 '2026-01-01', '2026-12-31', 1, '2026-02-01', 'nobody'
          FROM account, made, generate_series(1, 2) AS n WHERE account_id = {chain}",
-        &["coupon-differs", "limit-exceeded"],
+        &["coupon-differs", "limit-exceeded", "receipt-differs"],
     ),
     // A code that nobody has made.
     (

@@ -3,6 +3,7 @@
 //! One database with a rich history is made by the real service. Then each row of a table
 //! damages it in one way, and the audit must name exactly what that breaks.
 
+mod coupons;
 mod damage;
 
 use std::collections::BTreeSet;

@@ -3,12 +3,16 @@
 //! Each rule is one bit. What the rules say about the moment narrows the set once for a
 //! transaction; what they say about articles is looked up line by line, one sorted table for
 //! each level. Nothing here may read a name or a text: those were resolved when the epoch was
-//! loaded. The precedence that is applied here is written down in [`super`].
+//! loaded. The precedence that is applied here is written down in [`super`]; what caps of single
+//! rules do to it, [`own_caps`] owns.
+
+pub mod own_caps;
 
 use jiff::Timestamp;
 use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 
+use self::own_caps::{OwnCaps, OwnCut};
 use super::Programme;
 use super::caps::{Cut, EarnedBefore};
 use super::rules::{Dates, EarnRule, Hours, Level};
@@ -63,7 +67,9 @@ pub struct Explained<'a> {
     pub earned: i64,
     /// Where it comes from.
     pub parts: Vec<Part<'a>>,
-    /// Whether a cap left less of it.
+    /// What caps of single rules took off.
+    pub own_cuts: Vec<OwnCut<'a>>,
+    /// Whether a cap of the whole left less of it.
     pub cut: Option<Cut>,
 }
 
@@ -92,6 +98,8 @@ pub(super) struct Timed {
     dates: Dates,
     minimum_minor: i64,
     gives: Gives,
+    /// The most points that it gives in a transaction.
+    cap: Option<u32>,
 }
 
 /// What a rule gives.
@@ -116,6 +124,8 @@ pub(super) struct Scopes {
     multipliers: RuleSet,
     per_item: RuleSet,
     fixed: RuleSet,
+    /// Those with a cap of their own.
+    capped: RuleSet,
     /// Those that look at the clock.
     hourly: RuleSet,
 }
@@ -166,8 +176,12 @@ pub(super) fn compile(
     number: &impl Fn(Level, &str) -> Option<u32>,
 ) -> (Vec<Timed>, Scopes) {
     let mut sorted: Vec<&EarnRule> = rules.iter().collect();
-    // Stable: of equal multipliers the first that is written stays first.
-    sorted.sort_by_key(|rule| std::cmp::Reverse(rule.multiplier));
+    // Stable: of equal multipliers the first that is written stays first, before those with caps
+    // of their own, whose order must not be that of the text: what they cut would depend on it.
+    sorted.sort_by_cached_key(|rule| {
+        let own = rule.cap_per_swipe.map(|_| rule.name.clone());
+        (std::cmp::Reverse(rule.multiplier), own)
+    });
     let mut scopes = Scopes::default();
     let mut timed = Vec::with_capacity(sorted.len());
     for (at, rule) in sorted.into_iter().enumerate() {
@@ -199,6 +213,9 @@ pub(super) fn compile(
         if rule.hours.is_some() {
             scopes.hourly |= bit;
         }
+        if rule.cap_per_swipe.is_some() {
+            scopes.capped |= bit;
+        }
         let stores = (!rule.stores.is_empty()).then(|| {
             let mut stores: Vec<u32> =
                 rule.stores.iter().filter_map(|name| number(Level::Store, name)).collect();
@@ -218,6 +235,7 @@ pub(super) fn compile(
             dates: rule.dates.unwrap_or(Dates { from: None, until: None }),
             minimum_minor: rule.minimum_minor,
             gives,
+            cap: rule.cap_per_swipe,
         });
     }
     (timed, scopes)
@@ -252,7 +270,7 @@ impl Programme {
         line_points: &mut [i64],
     ) -> i64 {
         if !self.rules.is_empty() || !self.caps.is_empty() {
-            return self.earn_by_rules(occasion, sold, line_points, |_, _, _| ()).0;
+            return self.earn_by_rules(occasion, sold, line_points, |_, _, _| ()).earned;
         }
         let (mut sum_minor, mut points) = (0, 0);
         for line in sold.filter(|line| self.earns(&line.product)) {
@@ -272,12 +290,10 @@ impl Programme {
         line_points: &mut [i64],
     ) -> Explained<'a> {
         let mut parts = Vec::new();
-        let unit = self.unit();
-        let (earned, cut) = self.earn_by_rules(occasion, sold, line_points, |at, rule, exact| {
-            let thousandths = i64::try_from(exact * 1_000 / unit).unwrap_or(i64::MAX);
-            parts.push(Part { at, rule, thousandths });
+        let explained = self.earn_by_rules(occasion, sold, line_points, |at, rule, exact| {
+            parts.push(Part { at, rule, thousandths: self.thousandths(exact) });
         });
-        Explained { earned, parts, cut }
+        Explained { parts, ..explained }
     }
 
     /// What one point is in the sums of [`Programme::earn_by_rules`]: with it as denominator
@@ -286,16 +302,24 @@ impl Programme {
         i128::from(self.rate.per_minor) * 1_000
     }
 
+    fn thousandths(&self, exact: i128) -> i64 {
+        i64::try_from(exact * 1_000 / self.unit()).unwrap_or(i64::MAX)
+    }
+
     /// `tell` hears of each part: the line, the rule, and how much in parts of [`Self::unit`].
+    /// They are not kept.
     fn earn_by_rules<'a>(
         &'a self,
         occasion: &Occasion<'_>,
         sold: impl Iterator<Item = Sold> + Clone,
         line_points: &mut [i64],
         mut tell: impl FnMut(usize, Option<&'a str>, i128),
-    ) -> (i64, Option<Cut>) {
+    ) -> Explained<'a> {
         let sold = sold.filter(|line| self.earns(&line.product));
         let holding = self.holding(occasion, sold.clone().map(|line| line.net_minor.max(0)).sum());
+        let caps = self.own_caps(holding, sold.clone());
+        let OwnCaps { standing_back, mut reached, cuts: own_cuts } = caps;
+        let holding = holding & !standing_back;
         let mut fixed = self.fixed_points(holding, sold.clone());
         let (rate, per_minor) = (i128::from(self.rate.points), i128::from(self.rate.per_minor));
         let unit = self.unit();
@@ -306,20 +330,30 @@ impl Programme {
             let base = i128::from(net_minor) * rate;
             exact += base * 1_000;
             tell(at, None, base * 1_000);
-            let best = bits(in_scope & self.scopes.multipliers).next().map(|bit| &self.rules[bit]);
-            if let Some(Timed { gives: Gives::Multiplied(factor), name, .. }) = best {
-                let more = base * (i128::from(*factor) - 1_000);
-                exact += more;
-                tell(at, Some(name), more);
-            }
-            for rule in bits(in_scope & self.scopes.per_item).map(|bit| &self.rules[bit]) {
-                let Gives::PerItem(points) = rule.gives else { continue };
-                let more = i128::from(points) * i128::from(quantity.thousandths()) * per_minor;
+            let mut cut = |bit, weight| {
+                let shared = reached.iter_mut().find(|shared| shared.bit == bit);
+                shared.map(|shared| shared.next_share(weight))
+            };
+            let best = bits(in_scope & self.scopes.multipliers).next();
+            let items = bits(in_scope & self.scopes.per_item);
+            for bit in best.into_iter().chain(items) {
+                let rule = &self.rules[bit];
+                let more = match rule.gives {
+                    Gives::Multiplied(factor) => {
+                        cut(bit, net_minor).unwrap_or_else(|| base * (i128::from(factor) - 1_000))
+                    }
+                    Gives::PerItem(points) => {
+                        let items = quantity.thousandths();
+                        let due = || i128::from(points) * i128::from(items) * per_minor;
+                        cut(bit, items).unwrap_or_else(due)
+                    }
+                    Gives::Fixed(_) => 0,
+                };
                 exact += more;
                 tell(at, Some(&rule.name), more);
             }
             for fixed in fixed.iter_mut().filter(|fixed| in_scope >> fixed.bit & 1 == 1) {
-                let share = fixed.next_share(net_minor);
+                let share = narrow(fixed.next_share(net_minor));
                 fixed_points += share;
                 tell(at, Some(&self.rules[fixed.bit].name), i128::from(share) * unit);
             }
@@ -328,7 +362,8 @@ impl Programme {
             line_points[at] = sum - before;
         }
         let lowest = self.caps.lowest(occasion.business_date, occasion.earned);
-        let Some((most, cap)) = lowest.filter(|(most, _)| *most < sum) else { return (sum, None) };
+        let explained = Explained { earned: sum, parts: Vec::new(), own_cuts, cut: None };
+        let Some((most, cap)) = lowest.filter(|(most, _)| *most < sum) else { return explained };
         let (mut uncapped, mut given) = (0, 0);
         for points in line_points {
             uncapped += *points;
@@ -336,7 +371,7 @@ impl Programme {
             given = narrow(i128::from(most) * i128::from(uncapped) / i128::from(sum));
             *points = given - before;
         }
-        (most, Some(Cut { cap, due: sum }))
+        Explained { earned: most, cut: Some(Cut { cap, due: sum }), ..explained }
     }
 
     /// The rules that hold for a transaction, whatever its articles are.
@@ -353,45 +388,45 @@ impl Programme {
     }
 
     /// The rules with fixed points that have something in scope that was paid for.
-    fn fixed_points(&self, holding: RuleSet, sold: impl Iterator<Item = Sold>) -> Vec<Fixed> {
+    fn fixed_points(&self, holding: RuleSet, sold: impl Iterator<Item = Sold>) -> Vec<Shared> {
         let holding = holding & self.scopes.fixed;
         if holding == 0 {
             return Vec::new();
         }
         let fixed = bits(holding).filter_map(|bit| match self.rules[bit].gives {
-            Gives::Fixed(points) => Some(Fixed { bit, points, all_minor: 0, so_far_minor: 0 }),
+            Gives::Fixed(points) => {
+                Some(Shared { bit, amount: points.into(), whole: 0, so_far: 0 })
+            }
             _ => None,
         });
-        let mut fixed: Vec<Fixed> = fixed.collect();
+        let mut fixed: Vec<Shared> = fixed.collect();
         for line in sold {
             let in_scope = self.scopes.of(&line.product);
             for fixed in fixed.iter_mut().filter(|fixed| in_scope >> fixed.bit & 1 == 1) {
-                fixed.all_minor += line.net_minor.max(0);
+                fixed.whole += i128::from(line.net_minor.max(0));
             }
         }
-        fixed.retain(|fixed| fixed.all_minor > 0);
+        fixed.retain(|fixed| fixed.whole > 0);
         fixed
     }
 }
 
-/// Fixed points on their way over the lines.
-struct Fixed {
+/// What a rule gives once for the transaction, on its way over the lines that share it.
+struct Shared {
     bit: usize,
-    points: u32,
-    /// What everything in scope costs.
-    all_minor: i64,
-    so_far_minor: i64,
+    amount: i128,
+    /// What all lines in scope weigh that share it: what they cost, or how many units they are.
+    whole: i128,
+    so_far: i128,
 }
 
-impl Fixed {
-    /// What a further line in scope has of them.
-    fn next_share(&mut self, net_minor: i64) -> i64 {
-        let given = |minor: i64| {
-            narrow(i128::from(self.points) * i128::from(minor) / i128::from(self.all_minor))
-        };
-        let before = given(self.so_far_minor);
-        let after = given(self.so_far_minor + net_minor);
-        self.so_far_minor += net_minor;
+impl Shared {
+    /// What a further line in scope has of it.
+    fn next_share(&mut self, weight: i64) -> i128 {
+        let given = |weight: i128| self.amount * weight / self.whole;
+        let before = given(self.so_far);
+        let after = given(self.so_far + i128::from(weight));
+        self.so_far += i128::from(weight);
         after - before
     }
 }
