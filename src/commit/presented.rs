@@ -8,15 +8,40 @@ use super::coupon_facts::{self, Coupons, Uses};
 use super::fold::SalesToVoid;
 use super::leases::{Purse, Want};
 use super::pass::{Pass, Route};
-use super::redeem::{Meant, counted_on, counting, drawn_on};
+use super::redeem::{counted_on, counting, drawn_on};
 use super::{Command, Job, facts};
 use crate::accounts::Hot;
-use crate::domain::basket::Redemption;
+use crate::catalogue::Snapshot;
+use crate::domain::basket::{Ground, Redemption};
 use crate::domain::budget::{Counts, Key};
 use crate::domain::coupon::{Code, Coupon, State, is_nobody};
+use crate::domain::offer::Offer;
 use crate::error::Error;
 use crate::receipt;
 use crate::sabotage;
+
+/// What a till means by a redemption.
+pub(super) enum Meant<'a> {
+    /// A coupon, whether it was ever issued or not.
+    Coupon(Code),
+    /// One use more of an offer that is everybody's.
+    Use(&'a Offer),
+    /// Nothing that there is.
+    Nothing,
+}
+
+impl<'a> Meant<'a> {
+    pub(super) fn by(redemption: &Redemption, snapshot: &'a Snapshot) -> Self {
+        let offer = match &redemption.ground {
+            Ground::Coupon(text) => match Code::parse(text) {
+                Some(code) => return Self::Coupon(code),
+                None => snapshot.offer_shared_as(text),
+            },
+            Ground::Offer(name) => snapshot.automatic_offer(name),
+        };
+        offer.map_or(Self::Nothing, Self::Use)
+    }
+}
 
 impl Pass<'_> {
     /// The coupons that tills took with swipes of these routes, and those that voided sales had

@@ -11,10 +11,11 @@ use super::batch::{CouponChange, CouponIssue, CouponUse};
 use super::facts::NameFact;
 use super::fold::{Fold, Workbench};
 use super::leases::Spending;
+use super::presented::Meant;
 use crate::accounts::Hot;
 use crate::catalogue::Snapshot;
 use crate::domain::account::State;
-use crate::domain::basket::{Ground, Redemption, Swipe};
+use crate::domain::basket::{Redemption, Swipe};
 use crate::domain::boost::Boost;
 use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
@@ -24,29 +25,6 @@ use crate::domain::profile::Profile;
 use crate::domain::selection::showcase::{Bound, Choice, Lot, Moment, Noted, Why};
 use crate::metrics::{Chosen, Origin};
 use crate::receipt::CouponOut;
-
-/// What a till means by a redemption.
-pub(super) enum Meant<'a> {
-    /// A coupon, whether it was ever issued or not.
-    Coupon(Code),
-    /// One use more of an offer that is everybody's.
-    Use(&'a Offer),
-    /// Nothing that there is.
-    Nothing,
-}
-
-impl<'a> Meant<'a> {
-    pub(super) fn by(redemption: &Redemption, snapshot: &'a Snapshot) -> Self {
-        let offer = match &redemption.ground {
-            Ground::Coupon(text) => match Code::parse(text) {
-                Some(code) => return Self::Coupon(code),
-                None => snapshot.offer_shared_as(text),
-            },
-            Ground::Offer(name) => snapshot.automatic_offer(name),
-        };
-        offer.map_or(Self::Nothing, Self::Use)
-    }
-}
 
 /// What became of the redemptions of a swipe.
 #[derive(Default)]
