@@ -275,8 +275,9 @@ async fn people_of_the_back_office_list_models_and_roll_back_once() {
     let nothing = marketing.post(path, "k0", &json!({})).await;
     assert_eq!((nothing.status, slug(&nothing)), (StatusCode::CONFLICT, "model-unchanged".into()));
     let (learned, mut learner) = (learned(&service).await, learner(&service).await);
-    learner.publish(&learned, Part::Popularity, &start("2026-03-14")).await.expect("published");
-    learner.publish(&learned, Part::Popularity, &start(SINCE)).await.expect("published");
+    for from in ["2026-03-14", "9000-01-01"] {
+        learner.publish(&learned, Part::Popularity, &start(from)).await.expect("published");
+    }
     let listed = body(&marketing.get("/v1/models").await);
     assert_eq!(listed["in_force"], 1);
     let states: Vec<&Value> =

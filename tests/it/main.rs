@@ -13,6 +13,7 @@ mod cards;
 mod cards_api;
 mod chaos;
 mod codes;
+mod consents;
 mod contention;
 mod coupons;
 mod coupons_api;
