@@ -24,8 +24,8 @@
 //!    a multiplier that is what it adds to the base rate. A multiplier with such a cap counts for
 //!    all of its lines or for none: where the transaction earns more without it, it stands back.
 //!    So a further rule can still only give more, and a cap never gives more than none would.
-//! 7. **The caps of the whole**, last: of the transaction, of the account's day and of its period, the lowest
-//!    of them (see [`caps`]).
+//! 7. **The caps of the whole**, last: of the transaction, of the account's day and of its
+//!    period, the lowest of them (see [`caps`]).
 //!
 //! The one rounding rule: fractions of a point are dropped, once, on the sum over a transaction;
 //! shares of single lines are cut from that sum so that they add up to it. So are those of fixed

@@ -123,8 +123,8 @@ pub enum NegativeBalance {
 }
 
 /// Something that earns more than the base rate. Every condition that is stated must hold; of
-/// the names in one list any will do. Exactly one of `multiplier`, `fixed_points` and `points_per_item` says what
-/// it gives.
+/// the names in one list any will do. Exactly one of `multiplier`, `fixed_points` and
+/// `points_per_item` says what it gives.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct EarnRule {
