@@ -128,6 +128,7 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
         );
     }
     let now = Timestamp::now();
+    let today = config.time_zone().to_datetime(now).date();
     let pool = connect_pool(&config.database)?;
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     match args.action {
@@ -159,7 +160,6 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
         Action::Show { offer } => {
             let found = snapshot.offer_named(&offer).ok_or_else(|| no_offer(&offer))?;
             let mut shown = serde_json::to_value(&found.definition)?;
-            let today = config.time_zone().to_datetime(now).date();
             let budgets = offer::budgets(&pool, found, today).await?;
             if !budgets.is_empty() {
                 shown["budgets"] = serde_json::to_value(budgets)?;
@@ -186,7 +186,6 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             }
         }
         Action::Response { from, until, by, json } => {
-            let today = config.time_zone().to_datetime(now).date();
             let until = until.unwrap_or(today);
             let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
             if !(0..DAYS_MAX).contains(&(until - from).get_days()) {
@@ -203,7 +202,6 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             }
         }
         Action::End { offer, on } => {
-            let today = config.time_zone().to_datetime(now).date();
             let until = on.map_or_else(|| today.yesterday(), Ok)?;
             let ended = offer::end(&pool, &offer, until, today, None, now).await?;
             let until = ended.ok_or_else(|| no_offer(&offer))?.definition.until.unwrap_or(until);
