@@ -77,7 +77,8 @@ pub fn page_of(document: &Value, example: &Example) -> String {
     out += &format!("<h1>{} {}</h1>", text(&info["title"]), text(&info["version"]));
     out += "<p>Loyalty at the till: a terminal posts a transaction after payment and gets a \
             receipt with points, coupons and what to print. An integration can stop there, or also \
-            give member prices and look cards up. Everything is JSON in UTF-8; money is a whole number of minor units \
+            give member prices and look cards up. Everything is JSON in UTF-8; money is a whole \
+            number of minor units \
             (<code>*_minor</code>), quantities are decimals in text, times are RFC 3339 with an \
             offset. Unknown fields are refused.</p>\
             <p>The same for programs: <a href=\"openapi.json\">openapi.json</a>. What can go \
