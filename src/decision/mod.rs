@@ -81,7 +81,8 @@ pub struct OfferDecision {
     /// `no-room`, chosen but its budget had no room, or none that the till had in hand;
     /// `not-live` on that day; `other-store`; `held` already, or used with this basket;
     /// `just-bought`; `tired`, ignored too often; `tired-of-type`, as all that was for its type;
-    /// `nothing-in-common` with what was ever bought; `no-place`, none could be given; `same-type` as a chosen one; `outranked` by others.
+    /// `nothing-in-common` with what was ever bought; `no-place`, none could be given;
+    /// `same-type` as a chosen one; `outranked` by others.
     #[schema(example = "given")]
     pub verdict: &'static str,
     /// The chosen offer that is for the same type.

@@ -3,8 +3,8 @@
 //! Nothing in here may import anything of this crate but `domain` itself. In reading order:
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
 //! ([`programme`], [`product`], [`offer`], [`budget`], [`target`]), what we remember ([`account`],
-//! [`ledger`], [`tally`], [`profile`], [`coupon`], [`consent`]), and what follows from the three ([`swipe`],
-//! [`selection`]).
+//! [`ledger`], [`tally`], [`profile`], [`coupon`], [`consent`]), and what follows from the three
+//! ([`swipe`], [`selection`]).
 //! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
 //! must never be stored.
 
