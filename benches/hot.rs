@@ -313,7 +313,7 @@ fn note_a_choice(bencher: Bencher<'_, '_>) {
         offer_no: i32::from(nth % 13) * 41 + 3,
         valid_from: TODAY.saturating_sub(Span::new().days(i64::from(nth) * 2 + 14)),
         valid_until: TODAY.saturating_sub(Span::new().days(i64::from(nth) * 2 - 12)),
-        is_used: nth % 5 == 0,
+        is_used: nth.is_multiple_of(5),
         is_chosen: true,
     };
     let hot = Hot {

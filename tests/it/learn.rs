@@ -251,8 +251,10 @@ async fn weights_that_do_clearly_worse_are_published_only_when_somebody_insists(
     let first = learned(&service).await;
     learner.publish(&first, ALL, &start(SINCE)).await.expect("better than what is built in");
     // As if customers had been otherwise before the campaign by which weights are judged.
-    let turned = "UPDATE coupon SET state = 1 - state, redeemed_on = CASE state WHEN 0 THEN valid_from \
-                  END WHERE valid_from = '2026-01-05'";
+    let turned = "
+        UPDATE coupon
+        SET state = 1 - state, redeemed_on = CASE state WHEN 0 THEN valid_from END
+        WHERE valid_from = '2026-01-05'";
     assert_eq!(service.sql().await.execute(turned, &[]).await.expect(turned), CUSTOMERS * 2);
     let worse = learned(&service).await;
     let refused = learner.publish(&worse, ALL, &start(SINCE)).await.expect_err("worse");

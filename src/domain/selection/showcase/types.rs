@@ -55,8 +55,8 @@ impl TypesByPlace {
 }
 
 /// The types of which so many coupons were ignored, and none used, that no further one is given.
-/// Both are the types of offers of which coupons ran out or were used, one for each coupon; an offer
-/// for several types says nothing about one of them. Sorted, each once.
+/// Both are the types of offers of which coupons ran out or were used, one for each coupon. An
+/// offer for several types that is ignored says nothing about one of them. Sorted, each once.
 pub(super) fn ignored_types<'a>(
     ignored: impl Iterator<Item = &'a [u32]>,
     used: impl Iterator<Item = &'a [u32]>,
