@@ -148,19 +148,9 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
         Action::Issue {
             filters, name: Some(name), offer, held_out_too, only_count, json, ..
         } => {
-            let asked = handout::Asked {
-                name: &name,
-                offer: &offer,
-                filters: &filters,
-                held_out_too,
-                only_count,
-                json,
-            };
-            let today = config.time_zone().to_datetime(now).date();
-            let client = pool.get().await.map_err(DbError::from)?;
-            let snapshot = catalogue::load_for_audit(&*client).await?;
-            drop(client);
-            return handout::run(&asked, config, &pool, snapshot, today, now).await;
+            let (name, offer, filters) = (&*name, &*offer, &*filters);
+            let asked = handout::Asked { name, offer, filters, held_out_too, only_count, json };
+            return handout::run(&asked, config, &pool, now).await;
         }
         Action::Issue { card, account, offer, count, actor, json, .. } => {
             check_actor(&actor)?;

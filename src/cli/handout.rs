@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::civil::Date;
 use serde_json::{Map, Value};
 
 use super::progress::Progress;
 use super::{Outcome, print};
-use crate::catalogue::Snapshot;
+use crate::catalogue::{self, Snapshot};
 use crate::config::Config;
+use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::offer::Delivery;
 use crate::domain::segment::Segment;
@@ -41,10 +41,10 @@ pub(super) async fn run(
     asked: &Asked<'_>,
     config: &Config,
     pool: &Pool,
-    snapshot: Snapshot,
-    today: Date,
     now: Timestamp,
 ) -> Outcome {
+    let today = config.time_zone().to_datetime(now).date();
+    let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     if !is_name(asked.name) {
         return Err("--name must be 1 to 64 of a to z, 0 to 9 and hyphens".into());
     }
