@@ -26,6 +26,8 @@ pub(super) struct OfferArgs {
     action: Action,
 }
 
+const RANGE: &str = "--until must not be before --from, and at most 365 days after it";
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Store an offer from a file.
@@ -125,6 +127,7 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
         );
     }
     let now = Timestamp::now();
+    let today = config.time_zone().to_datetime(now).date();
     let pool = connect_pool(&config.database)?;
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     match args.action {
@@ -156,7 +159,6 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
         Action::Show { offer } => {
             let found = snapshot.offer_named(&offer).ok_or_else(|| no_offer(&offer))?;
             let mut shown = serde_json::to_value(&found.definition)?;
-            let today = config.time_zone().to_datetime(now).date();
             let budgets = offer::budgets(&pool, found, today).await?;
             if !budgets.is_empty() {
                 shown["budgets"] = serde_json::to_value(budgets)?;
@@ -183,13 +185,10 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             }
         }
         Action::Response { from, until, by, json } => {
-            let today = config.time_zone().to_datetime(now).date();
             let until = until.unwrap_or(today);
             let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
             if !(0..DAYS_MAX).contains(&(until - from).get_days()) {
-                return Err(
-                    "--until must not be before --from, and at most 365 days after it".into()
-                );
+                return Err(RANGE.into());
             }
             let hold_out = config.coupons.hold_out();
             let wanted = Wanted { from, until, by, today, hold_out, patience: None };
@@ -200,7 +199,6 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             }
         }
         Action::End { offer, on } => {
-            let today = config.time_zone().to_datetime(now).date();
             let until = on.map_or_else(|| today.yesterday(), Ok)?;
             let ended = offer::end(&pool, &offer, until, today, None, now).await?;
             let until = ended.ok_or_else(|| no_offer(&offer))?.definition.until.unwrap_or(until);
