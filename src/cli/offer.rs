@@ -26,6 +26,8 @@ pub(super) struct OfferArgs {
     action: Action,
 }
 
+const RANGE: &str = "--until must not be before --from, and at most 365 days after it";
+
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Store an offer from a file.
@@ -189,9 +191,7 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             let until = until.unwrap_or(today);
             let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
             if !(0..DAYS_MAX).contains(&(until - from).get_days()) {
-                return Err(
-                    "--until must not be before --from, and at most 365 days after it".into()
-                );
+                return Err(RANGE.into());
             }
             let hold_out = config.coupons.hold_out();
             let wanted = Wanted { from, until, by, today, hold_out, patience: None };

@@ -212,7 +212,7 @@ mod tests {
         let other = sample(&[1.0, 2.0, 3.0]);
         let found = Difference::of(&one, &other).expect("enough");
         close(found.difference, 3.0);
-        close(found.standard_error, 1.41421);
+        close(found.standard_error, 2_f64.sqrt());
         close(found.interval.low, 0.22819);
         close(found.interval.high, 5.77181);
         assert_eq!(Difference::of(&one, &sample(&[1.0])), None);
