@@ -102,7 +102,11 @@ async fn replicas_give_each_day_its_part_of_a_budget_and_say_pacing_of_what_they
     })
     .await;
     let plain = "SELECT count(*) FROM coupon JOIN offer USING (offer_no) WHERE offer_id = 'plain'";
-    assert_eq!(service.count(plain).await, CUSTOMERS.cast_signed(), "those with bread later too");
+    until("everybody has the next best, those with bread later", async || {
+        explained(&day(0)).await;
+        service.count(plain).await == CUSTOMERS.cast_signed()
+    })
+    .await;
     let held_back = "tillside_offers_held_back_total{why=\"pacing\"}";
     let apps = [&service.replica.app, &replica.app];
     let sum = |sample| apps.map(|app| counted(&app.metrics, sample)).iter().sum::<f64>();

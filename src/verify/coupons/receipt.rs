@@ -23,10 +23,10 @@ pub(in crate::verify) struct Brought {
     valid_until: Date,
 }
 
-/// A coupon that a till took, as the receipt has it.
+/// A coupon that a till took, as the receipt has it; none where it names an offer instead.
 #[derive(Deserialize)]
 pub(in crate::verify) struct Taken {
-    coupon: String,
+    coupon: Option<String>,
     outcome: String,
     discount_minor: i64,
 }
@@ -43,13 +43,14 @@ impl History<'_> {
         let (brought, taken) = said;
         let account_id = self.account_id;
         let codes = (0..).zip(taken).map(|(at, taken)| {
-            let issued = Code::parse(&taken.coupon);
+            let issued = taken.coupon.as_deref().and_then(Code::parse);
             (issued.unwrap_or_else(|| Code::of_use(account_id, version, at)), issued.is_none())
         });
         let codes: Vec<(Code, bool)> = codes.collect();
         let code_of = |row: &CouponRow| Code::from_number(row.code);
 
-        // One use of a shared code is a row too, but nothing that anybody takes home.
+        // One use of a shared code or a member price is a row too, but nothing that anybody takes
+        // home.
         let is_gift = |row: &&CouponRow| row.is_issue && !codes.contains(&(code_of(row), true));
         let snapshot = &self.ledger.reference.snapshot;
         let offer_of =
