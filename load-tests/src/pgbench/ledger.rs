@@ -158,6 +158,11 @@ pub fn differences(ours: &Written, theirs: &Written) -> Vec<String> {
 }
 
 impl Written {
+    /// Whether customers are given coupons only for those that they have redeemed.
+    pub fn is_settled(&self) -> bool {
+        self.rows[COUPON] <= 1.05 * self.rows[REDEEMED]
+    }
+
     /// In a thousand swipes, how many coupons were given and how many were redeemed.
     pub(super) fn coupons_of_a_thousand(&self) -> [u32; 2] {
         [COUPON, REDEEMED].map(|table| {
