@@ -71,7 +71,13 @@ pub(super) fn a_target() -> impl Strategy<Value = Target> {
 
 pub(super) fn a_profile() -> impl Strategy<Value = Profile> {
     let basket = (0_i32..9, 0..3_usize, vec(1..=ARTICLES, 0..8));
-    vec(basket, 0..25).prop_map(|baskets| {
+    // So many baskets of one article later nothing is left of the others.
+    let since = prop_oneof![15 => Just(0_usize), 1 => Just(410)];
+    let baskets = (vec(basket, 0..25), since, 1..=ARTICLES).prop_map(|(mut baskets, since, no)| {
+        baskets.extend(std::iter::repeat_n((0, 0, vec![no]), since));
+        baskets
+    });
+    baskets.prop_map(|baskets| {
         let mut profile = Profile::default();
         let mut day = date(2026, 1, 1);
         for (later, redemptions, articles) in baskets {

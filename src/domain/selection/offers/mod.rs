@@ -44,33 +44,39 @@ pub struct OfferRoom {
     best: Vec<(u32, f32)>,
 }
 
-/// Sums by number, and which of them are not nothing.
+/// Sums by number, and which of them were added to, be it nothing: of what was bought long ago so
+/// little is left.
 #[derive(Clone, Debug, Default)]
 struct Sums<T> {
     sums: Vec<T>,
+    /// Whether a number is among the touched.
+    is_touched: Vec<bool>,
     /// With room for one more than there are.
     touched: Vec<u32>,
     /// How many of them count.
     count: usize,
 }
 
-impl<T: Copy + Default + PartialEq> Sums<T> {
+impl<T: Copy + Default> Sums<T> {
     fn forget(&mut self, numbers: usize) {
         for no in &self.touched[..self.count] {
             self.sums[*no as usize] = T::default();
+            self.is_touched[*no as usize] = false;
         }
         self.count = 0;
         self.sums.resize(numbers, T::default());
+        self.is_touched.resize(numbers, false);
         self.touched.resize(numbers + 1, 0);
     }
 
     /// The sum of a number, to be added to. Whether it is new is as often so as not, so that it
     /// costs less to write its number down every time than to ask.
     fn of(&mut self, no: u16) -> &mut T {
-        let sum = &mut self.sums[usize::from(no)];
+        let at = usize::from(no);
         self.touched[self.count] = u32::from(no);
-        self.count += usize::from(*sum == T::default());
-        sum
+        self.count += usize::from(!self.is_touched[at]);
+        self.is_touched[at] = true;
+        &mut self.sums[at]
     }
 
     fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
