@@ -177,7 +177,7 @@ impl Fold<'_> {
         let over_value = outcome == coupon::Outcome::OverValue;
         let over_limit = outcome.is_over_limit();
         let Coupon { code, offer_no, valid_from, valid_until, .. } = coupon;
-        if coupon.issued_version == version {
+        if coupon.is_made_by(by, version) {
             let counted =
                 offer.filter(|_| !over_limit).map(|offer| counting(offer, basket.store_no));
             let counted = counted.and_then(|budgets| purse.plan(&budgets, 1, None));
@@ -372,8 +372,7 @@ impl Fold<'_> {
                 && coupon.changed_by == fact.account_id
                 && coupon.changed_version == fact.version;
             let was_brought = coupon.state == coupon::State::Issued
-                && coupon.account_id == fact.account_id
-                && coupon.issued_version == fact.version;
+                && coupon.is_made_by(fact.account_id, fact.version);
             let purse = &mut self.workbench.purse;
             if was_used {
                 let drawn = drawn_on(self.snapshot, coupon, job);
@@ -436,7 +435,9 @@ fn origin_of(hot: &Hot, coupon: &Coupon, version: i64) -> Origin {
     match known {
         Some(open) if open.is_chosen => Origin::Till,
         Some(_) => Origin::People,
-        None if coupon.is_unbound() || coupon.issued_version == version => Origin::Code,
+        None if coupon.is_unbound() || coupon.is_made_by(hot.account.account_id, version) => {
+            Origin::Code
+        }
         None => Origin::Inherited,
     }
 }

@@ -212,9 +212,15 @@ impl Coupon {
         is_nobody(self.holder)
     }
 
-    /// Whether it is one use of a shared code or of an automatic offer.
+    /// Whether it is one use of a shared code or of an automatic offer: made and used by one
+    /// version of one account. An heir's version may have the same number and says nothing.
     pub fn is_use(&self) -> bool {
-        self.issued_version > 0 && self.issued_version == self.changed_version
+        self.is_made_by(self.changed_by, self.changed_version)
+    }
+
+    /// Whether this version of an account made it.
+    pub fn is_made_by(&self, account_id: i64, version: i64) -> bool {
+        version > 0 && (self.account_id, self.issued_version) == (account_id, version)
     }
 }
 
@@ -395,7 +401,7 @@ pub fn decide(
         Some(it) if !it.is_for(basket) => return Outcome::NotInBasket,
         Some(it) if !it.has_enough(basket) => return Outcome::BelowMinimum,
         Some(it) => match (it.is_within_limits(earlier), earlier.of_group) {
-            (true, false) => it.worth_minor(basket) - earlier.given_minor,
+            (true, false) => (it.worth_minor(basket) - earlier.given_minor).max(0),
             _ if !gave => return Outcome::LimitReached,
             (false, _) => return Outcome::OverLimit,
             (true, true) => return Outcome::NotCombinable,

@@ -117,8 +117,8 @@ const PERIOD: u8 = 2;
 /// Encodes what is remembered of a swipe. `products` has the article of each line.
 ///
 /// What only programmes with tiers or caps, offers of points and offers without coupons know has
-/// flags of its own: a version of the service that does not know those cannot load such a
-/// programme or offer either.
+/// flags of its own. A version of the service that does not know those cannot load such a programme
+/// or offer either; but a till may name an offer that there is not, and such a record it misreads.
 pub fn encode(swipe: &Swipe, products: &[Product], decided: &Decision) -> Vec<u8> {
     let mut out = Writer::new(ENCODING);
     let points = swipe.points_spent != 0 || swipe.points_value_minor != 0;

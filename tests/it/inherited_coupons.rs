@@ -63,6 +63,38 @@ async fn a_coupon_of_an_account_that_was_merged_is_redeemed_by_its_heir_and_by_n
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_heirs_version_of_the_same_number_as_the_issue_is_nothing_to_a_coupon() {
+    let service = TestService::start().await;
+    let till = service.till();
+    for sequence in 1..=12 {
+        post(&till, &swipe(sequence, Some(&card(2)), 100)).await;
+    }
+    post(&till, &swipe(20, Some(&card(1)), 100)).await;
+    assert_eq!(enrol(&till, &json!({ "card": card(1) })).await.status, StatusCode::CREATED);
+    offered(&service, plain("forty")).await;
+    let coupon = issued(&service, 2, "forty", 1).await.remove(0);
+    let link = json!({ "card": card(2), "link_to": card(1) });
+    assert_eq!(enrol(&till, &link).await.status, StatusCode::CREATED);
+    let issue = service.count("SELECT issued_version FROM coupon").await;
+    let version = async || service.count("SELECT version FROM account WHERE state = 1").await;
+    for sequence in 30.. {
+        if version().await == issue - 1 {
+            break;
+        }
+        assert!(version().await < issue, "the heir is younger");
+        post(&till, &swipe(sequence, Some(&card(1)), 100)).await;
+    }
+    assert_eq!(took(&till, 50, 1, &[&coupon]).await, ["redeemed"]);
+    assert_eq!(version().await, issue);
+    verified(&service).await;
+    assert_eq!(void(&till, &name(50)).await.status, StatusCode::CREATED);
+    verified(&service).await;
+    assert_eq!(took(&till, 51, 1, &[&coupon]).await, ["redeemed"], "opened again, not revoked");
+    audit(&service).await;
+    verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_coupon_is_redeemed_once_while_its_account_is_merged() {
     const TILLS: u64 = 12;
     const ROUNDS: u64 = 8;

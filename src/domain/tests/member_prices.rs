@@ -155,6 +155,7 @@ fn all_that_is_given_in_a_transaction_is_held_against_one_worth() {
         (200, 1, 100, Outcome::Redeemed),
         (200, 1, 101, Outcome::OverValue),
         (400, 1, 1, Outcome::OverValue),
+        (400, 1, 0, Outcome::Redeemed),
         (300, 2, 1, Outcome::OverLimit),
         (300, 2, 0, Outcome::LimitReached),
     ] {

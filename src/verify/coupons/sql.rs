@@ -17,7 +17,7 @@ SELECT (v.account_id & 255)::smallint AS bucket, v.account_id, v.at, v.is_issue,
        o.offer_no IS NOT NULL AS has_offer,
        CASE WHEN c.changed_account IS NULL
             THEN c.changed_version > c.issued_version OR c.changed_version = 0 AND c.state = 0
-                 -- One use of a shared code.
+                 -- One use of what is everybody's.
                  OR c.changed_version = c.issued_version AND c.state = 1
             -- Of an account that was merged, or a code of a pool.
             ELSE a.merged_into IS NOT NULL OR c.account_id < 256 END AS in_order
