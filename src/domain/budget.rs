@@ -13,8 +13,9 @@ use super::offer::OfferError;
 use super::programme::Level;
 
 /// What an offer may cost, as people write it. A coupon is counted when it is issued and never
-/// given back. Money is counted when a coupon is redeemed, by what the till gave for it, and
-/// given back when the sale is voided.
+/// given back; where everybody may use it, a use is, and is given back when the sale is voided.
+/// Money is counted when a coupon is redeemed, by what the till gave for it, and given back when
+/// the sale is voided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schema(as = OfferBudget)]

@@ -113,6 +113,10 @@ async fn replicas_give_each_day_its_part_of_a_budget_and_say_pacing_of_what_they
     assert!(sum(held_back) >= 1.0);
     assert!(sum("tillside_leases_total{event=\"paced\"}") >= 1.0);
 
+    // Nothing is used up by asking in vain.
+    let numbers = "SELECT last_value - (SELECT count(*) FROM budget) FROM budget_budget_no_seq";
+    assert_eq!(service.count(numbers).await, 0);
+
     // People are not held up, but what they issue counts: so tills give one less on the next day.
     let (snapshot, date) = (service.replica.app.catalogue.current(), day(0));
     let issue = Order::Issue {
@@ -133,8 +137,20 @@ async fn replicas_give_each_day_its_part_of_a_budget_and_say_pacing_of_what_they
     desk.lock().await.give_back().await.expect("the database answers");
     until("everything is given", async || round(&day(2)).await >= 6).await;
     assert_eq!(round(&day(2)).await, 6);
+    audit(&service).await;
+    verified(&service).await;
+}
 
-    // All of its days are over by the date of the service. Whoever wants no pace says so.
+#[tokio::test(flavor = "multi_thread")]
+async fn budgets_say_how_much_is_for_the_days_so_far_unless_somebody_wants_no_pace() {
+    let service = service_with(|_| {}).await;
+    let admin = person(&service, Role::Admin).await;
+    let bread = json!({ "scope": of_skus(&["4"]), "push": 1, "budget": { "coupons": 6 },
+                        "since": day(0), "until": day(2) });
+    offer_with(&service, "bread", bread).await;
+    offer_of(&service, "plain", of_skus(&["1"])).await;
+
+    // All of its days are over by the date of the service.
     let told = body(&admin.get("/v1/offers/bread/budgets").await);
     assert_eq!(told["budgets"][0]["by_today"], 6, "{told}");
     let path = "/v1/offers/bread/budget";
@@ -148,6 +164,4 @@ async fn replicas_give_each_day_its_part_of_a_budget_and_say_pacing_of_what_they
     .await;
     let refused = admin.post("/v1/offers/plain/budget", "k2", &json!({ "pacing": "even" })).await;
     assert_eq!(slug(&refused), "validation-failed", "it has no end to spread anything to");
-    audit(&service).await;
-    verified(&service).await;
 }

@@ -205,9 +205,11 @@ impl Purse {
         wants
     }
 
-    /// Notes that a budget had nothing.
+    /// Notes that a budget had nothing. What waits for its pace is kept for long, so of that not
+    /// everything is.
     pub(super) fn refused(&mut self, key: Key, why: Refusal, now: Instant) {
-        if self.refused.len() < REFUSED_MAX || self.refused.contains_key(&key) {
+        let has_room = why == Refusal::Spent || self.refused.len() < REFUSED_MAX;
+        if has_room || self.refused.contains_key(&key) {
             self.refused.insert(key, (now, why));
         }
     }

@@ -8,10 +8,13 @@ use tokio_postgres::Row;
 
 use crate::domain::budget::{Counts, Key};
 
-/// A budget that nobody has drawn on.
+/// A budget that nobody has drawn on. Asked first, since a row that is not inserted takes a number
+/// all the same, and those of 31 bits come to an end.
 pub(super) const ENSURE: &str = "
 -- commit::leases::ensure
-INSERT INTO budget (offer_no, store_no, counts, amount) VALUES ($1, $2, $3, $4)
+INSERT INTO budget (offer_no, store_no, counts, amount)
+SELECT $1::integer, $2::integer, $3::smallint, $4::bigint
+WHERE NOT EXISTS (SELECT FROM budget WHERE offer_no = $1 AND store_no = $2 AND counts = $3)
 ON CONFLICT DO NOTHING";
 
 /// A lease of what is needed or a part of what is left, where as much is left as is of use. No

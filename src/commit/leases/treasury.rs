@@ -63,7 +63,9 @@ impl Treasury {
             match tokio::time::timeout_at(deadline, errand).await {
                 Ok(Some(Ok(lease))) => purse.put(lease),
                 Ok(Some(Err(why))) => purse.refused(want.key, why, Instant::now()),
-                Ok(None) | Err(_) => {}
+                // Where nobody could be asked, not with every batch either.
+                Ok(None) => purse.refused(want.key, Refusal::Spent, Instant::now()),
+                Err(_elapsed) => {}
             }
         }
     }
