@@ -324,7 +324,19 @@ impl Catalogue {
     /// # Errors
     /// When the database cannot be read, or a secret in it cannot be opened.
     pub async fn start(pool: Pool, sealer: Arc<Sealer>) -> Result<Self, Error> {
-        let snapshot = sql::load(&pool, &sealer, &Snapshot::default()).await?;
+        Self::load(pool, Some(sealer)).await
+    }
+
+    /// The same without the terminals' keys, for commands.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn start_for_audit(pool: Pool) -> Result<Self, Error> {
+        Self::load(pool, None).await
+    }
+
+    async fn load(pool: Pool, sealer: Option<Arc<Sealer>>) -> Result<Self, Error> {
+        let snapshot = sql::load(&pool, sealer.as_deref(), &Snapshot::default()).await?;
         let (sender, receiver) = watch::channel(Arc::new(snapshot));
         tokio::spawn(keep_current(pool, sealer, sender));
         Ok(Self(receiver))
@@ -356,7 +368,11 @@ pub async fn ensure_first_epoch(pool: &Pool, rules: &Rules, now: Timestamp) -> R
     sql::ensure_first_epoch(pool, rules, now).await
 }
 
-async fn keep_current(pool: Pool, sealer: Arc<Sealer>, sender: watch::Sender<Arc<Snapshot>>) {
+async fn keep_current(
+    pool: Pool,
+    sealer: Option<Arc<Sealer>>,
+    sender: watch::Sender<Arc<Snapshot>>,
+) {
     loop {
         tokio::select! {
             () = sender.closed() => return,
@@ -366,7 +382,7 @@ async fn keep_current(pool: Pool, sealer: Arc<Sealer>, sender: watch::Sender<Arc
         let outcome = match sql::reference_version(&pool).await {
             Ok(version) if version == held.reference_version => continue,
             // Should the line have fallen silent, whoever asks over it next finds it out.
-            Ok(_) => timeout(LOAD_MAX, sql::load(&pool, &sealer, &held))
+            Ok(_) => timeout(LOAD_MAX, sql::load(&pool, sealer.as_deref(), &held))
                 .await
                 .unwrap_or_else(|_elapsed| Err(DbError::silent().into())),
             Err(error) => Err(Error::from(error)),

@@ -122,13 +122,18 @@ pub(super) async fn reference_version(pool: &Pool) -> Result<i64, DbError> {
     .await
 }
 
-/// Everything, as of now. What cannot have changed since `held` is taken from there.
-pub(super) async fn load(pool: &Pool, sealer: &Sealer, held: &Snapshot) -> Result<Snapshot, Error> {
+/// Everything, as of now; without a sealer all but the terminals' keys. What cannot have changed
+/// since `held` is taken from there.
+pub(super) async fn load(
+    pool: &Pool,
+    sealer: Option<&Sealer>,
+    held: &Snapshot,
+) -> Result<Snapshot, Error> {
     let mut client = pool.get().await.map_err(DbError::from)?;
     // One snapshot of the database, so that what is read is what its version says, exactly.
     let reading = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead);
     let reading = reading.read_only(true).start().await.map_err(DbError::from)?;
-    let snapshot = load_with(&*reading, Some(sealer), held).await?;
+    let snapshot = load_with(&*reading, sealer, held).await?;
     reading.commit().await.map_err(DbError::from)?;
     Ok(snapshot)
 }

@@ -217,6 +217,9 @@ fn check_actor(actor: &str) -> Result<(), &'static str> {
     if !(1..=64).contains(&length) || actor.chars().any(char::is_control) {
         return Err("--actor must be 1 to 64 printable characters");
     }
+    if ["handout:", "import:", "user:"].iter().any(|kind| actor.starts_with(kind)) {
+        return Err("--actor must not begin as those of handouts, imports and users do");
+    }
     if payment_card::found_in(actor, Field::Text) {
         return Err("--actor must not hold a payment card's number");
     }

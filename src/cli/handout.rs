@@ -9,9 +9,8 @@ use serde_json::{Map, Value};
 
 use super::progress::Progress;
 use super::{Outcome, print};
-use crate::catalogue::{self, Snapshot};
+use crate::catalogue::Catalogue;
 use crate::config::Config;
-use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::offer::Delivery;
 use crate::domain::segment::Segment;
@@ -44,7 +43,9 @@ pub(super) async fn run(
     now: Timestamp,
 ) -> Outcome {
     let today = config.time_zone().to_datetime(now).date();
-    let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
+    // Kept current: what people end meanwhile ends here as well.
+    let catalogue = Catalogue::start_for_audit(pool.clone()).await?;
+    let snapshot = catalogue.current();
     if !is_name(asked.name) {
         return Err("--name must be 1 to 64 of a to z, 0 to 9 and hyphens".into());
     }
@@ -78,12 +79,12 @@ pub(super) async fn run(
             there
         }
     };
-    let snapshot = Arc::new(snapshot);
+    // It knows no tills, so it waits for none; a handful of accounts at a time holds up nobody.
     let mut worker = Worker::new(config, pool.clone(), Arc::new(Metrics::new()));
     if handout.state == State::Counting {
         let progress = Progress::new("looking for accounts", None);
         handout =
-            worked(&mut worker, handout, pool, &snapshot, &progress, |it| it.accounts).await?;
+            worked(&mut worker, handout, pool, &catalogue, &progress, |it| it.accounts).await?;
     }
     if asked.only_count {
         return say(asked, &handout);
@@ -96,7 +97,7 @@ pub(super) async fn run(
         handout = issuing.ok_or("its accounts are not known yet")?;
         let total = u64::try_from(handout.accounts - handout.done).unwrap_or(0);
         let progress = Progress::new("issuing to accounts", Some(total));
-        handout = worked(&mut worker, handout, pool, &snapshot, &progress, |it| it.done).await?;
+        handout = worked(&mut worker, handout, pool, &catalogue, &progress, |it| it.done).await?;
     }
     say(asked, &handout)?;
     match (handout.state, handout.stopped_why.as_deref()) {
@@ -105,6 +106,7 @@ pub(super) async fn run(
              not hold: raise it, and run this again to go on"
             .into()),
         (_, Some("offer-ended")) => Err("the offer has ended".into()),
+        (State::Done, _) => Err("people have ended it: take another --name".into()),
         _ => Err("people have stopped it: run this again to go on".into()),
     }
 }
@@ -115,7 +117,7 @@ async fn worked(
     worker: &mut Worker,
     mut handout: Handout,
     pool: &Pool,
-    snapshot: &Arc<Snapshot>,
+    catalogue: &Catalogue,
     progress: &Progress,
     count: impl Fn(&Handout) -> i32,
 ) -> Result<Handout, Box<dyn std::error::Error>> {
@@ -126,18 +128,16 @@ async fn worked(
         progress.add(u64::try_from(now - told).unwrap_or(0));
         told = now;
     };
-    loop {
-        let is_ours = worker.work(Some(&handout), || Arc::clone(snapshot), &mut tell).await?;
+    while handout.state == state && matches!(state, State::Counting | State::Issuing) {
+        let is_ours = worker.work(Some(&handout), || catalogue.current(), &mut tell).await?;
         let name = &handout.handout;
         handout = handouts::find(pool, name).await?.ok_or("the handout is gone")?;
-        if handout.state != state {
-            return Ok(handout);
-        }
-        if !is_ours {
+        if !is_ours && handout.state == state {
             tell(&handout);
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
+    Ok(handout)
 }
 
 /// The question that filters ask: `points_min=500`, `consent=email-offers`.
@@ -167,9 +167,11 @@ fn say(asked: &Asked<'_>, handout: &Handout) -> Outcome {
     }
     let Handout { accounts, held_out, done, issued, left_out, .. } = handout;
     if asked.only_count {
-        print(&format_args!(
-            "{accounts} accounts; {held_out} more are held out. Nothing is issued"
-        ));
+        let issued = match issued {
+            0 => "Nothing is issued".to_owned(),
+            issued => format!("{issued} have their coupon already"),
+        };
+        print(&format_args!("{accounts} accounts; {held_out} more are held out. {issued}"));
         return Ok(());
     }
     print(&format_args!(

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use utoipa::{IntoParams, ToSchema};
 
-use super::{COLUMNS, Format, write};
+use super::{Basis, COLUMNS, Format, write};
 use crate::app::App;
 use crate::domain::segment::Segment;
 use crate::error::Error;
@@ -119,11 +119,12 @@ pub async fn accounts(
     let snapshot = snapshot.map_err(Error::from)?;
     let (sender, receiver) = mpsc::channel(UNDER_WAY);
     let (today, catalogue) = (app.today(), app.catalogue.current());
-    let as_of = AsOf { today, catalogue, profiling: app.config.coupons.profiling };
+    let as_of = AsOf { today, catalogue };
+    let basis = Basis { as_of, profiling: app.config.coupons.profiling };
     let whole = Arc::new(AtomicBool::new(false));
     let written = Arc::clone(&whole);
     tokio::spawn(async move {
-        let writing = write(snapshot, &segment, format, &as_of, &sender);
+        let writing = write(snapshot, &segment, format, &basis, &sender);
         let outcome = tokio::time::timeout(EXPORT_MAX, writing).await;
         written.store(matches!(outcome, Ok(true)), Ordering::Release);
         drop((sender, permit));

@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 
 use crate::domain::account::{Account, State};
+use crate::domain::consent::ProfilingPolicy;
 use crate::domain::record;
 use crate::domain::segment::Segment;
 use crate::domain::standing;
@@ -34,6 +35,13 @@ const READER_PATIENCE: Duration = Duration::from_secs(60);
 enum Format {
     Csv,
     Ndjson,
+}
+
+/// What a file is written by.
+struct Basis {
+    as_of: AsOf,
+    /// Of whom it may be told what they buy.
+    profiling: ProfilingPolicy,
 }
 
 /// An account in the file.
@@ -85,7 +93,7 @@ async fn write(
     mut snapshot: Snapshot,
     segment: &Segment,
     format: Format,
-    as_of: &AsOf,
+    basis: &Basis,
     to: &mpsc::Sender<Bytes>,
 ) -> bool {
     let mut chunk = match format {
@@ -99,9 +107,9 @@ async fn write(
                 Ok(Err(_)) | Err(_) => return false,
             }
         }
-        let page = match snapshot.page(PAGE, as_of.today).await {
+        let page = match snapshot.page(PAGE, basis.as_of.today).await {
             Ok(rows) if rows.is_empty() => return true,
-            Ok(rows) => rows_as_bytes(rows, &snapshot.categories, segment, format, as_of),
+            Ok(rows) => rows_as_bytes(rows, &snapshot.categories, segment, format, basis),
             Err(error) => Err(error),
         };
         match page {
@@ -115,18 +123,20 @@ async fn write(
 }
 
 fn rows_as_bytes(
-    rows: Vec<AccountRow>,
+    rows: Vec<Result<AccountRow, Error>>,
     categories: &HashMap<u32, String>,
     segment: &Segment,
     format: Format,
-    as_of: &AsOf,
+    basis: &Basis,
 ) -> Result<Bytes, Error> {
     let mut out = Vec::new();
     for row in rows {
-        if !row.is_in(segment, as_of) {
+        // What is damaged cuts the file: one that lacks an account would not tell.
+        let row = row?;
+        if !row.is_in(segment, &basis.as_of) {
             continue;
         }
-        let line = line(row, categories, as_of)?;
+        let line = line(row, categories, basis)?;
         match format {
             Format::Csv => out.extend_from_slice(&csv_line(&cells(line))),
             Format::Ndjson => {
@@ -138,7 +148,8 @@ fn rows_as_bytes(
     Ok(out.into())
 }
 
-fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Result<Line, Error> {
+fn line(row: AccountRow, categories: &HashMap<u32, String>, basis: &Basis) -> Result<Line, Error> {
+    let Basis { as_of, profiling: policy } = basis;
     let tier = row.tier(as_of);
     let AccountRow { account, windows, last_visit, consents, profiling, records } = row;
     let Account { account_id, state, baskets, sales_minor, .. } = account;
@@ -147,7 +158,7 @@ fn line(row: AccountRow, categories: &HashMap<u32, String>, as_of: &AsOf) -> Res
     let Window { visits: visits_30d, spend_minor: spend_30d_minor } = month;
     let Window { visits: visits_90d, spend_minor: spend_90d_minor } = quarter;
     let Window { visits: visits_365d, spend_minor: spend_365d_minor } = year;
-    let top_categories = match profiling.is_allowed(as_of.profiling) {
+    let top_categories = match profiling.is_allowed(*policy) {
         true => top_categories(account_id, &records, categories)?,
         false => Vec::new(),
     };

@@ -1,6 +1,6 @@
 //! Whom a question over accounts means: read page by page along their key, in one snapshot, while
-//! tills go on. Exports show these accounts, and coupons are issued to them. Only what is asked
-//! for is read. Must never change anything, nor hold more than a page in memory.
+//! tills go on. Exports show these accounts, and coupons are issued to them. Purchases are read
+//! only where they are asked for. Must never change anything, nor hold more than a page in memory.
 
 mod sql;
 
@@ -11,7 +11,6 @@ use jiff::civil::Date;
 pub use self::sql::{AccountRow, Detail, Snapshot, Window};
 use crate::catalogue;
 use crate::domain::account::State;
-use crate::domain::consent::ProfilingPolicy;
 use crate::domain::segment::{Facts, Segment};
 use crate::domain::standing;
 use crate::receipt::Tier;
@@ -22,8 +21,6 @@ pub struct AsOf {
     pub today: Date,
     /// Reference data.
     pub catalogue: Arc<catalogue::Snapshot>,
-    /// Of whom it may be told what they buy.
-    pub profiling: ProfilingPolicy,
 }
 
 impl AccountRow {

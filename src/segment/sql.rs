@@ -124,7 +124,7 @@ pub struct Snapshot {
     dedicated: Dedicated,
     detail: Detail,
     after: (i16, i64),
-    /// Names of categories by number.
+    /// Names of categories by number, where records are read.
     pub categories: HashMap<u32, String>,
 }
 
@@ -168,18 +168,24 @@ impl Snapshot {
         let client = dedicated.client();
         client.batch_execute(BEGIN).await?;
         let mut categories = HashMap::new();
-        for row in client.query(CATEGORIES, &[]).await? {
-            let number: i32 = row.get("taxon_no");
-            categories.insert(number.cast_unsigned(), row.get("name"));
+        if detail.records {
+            for row in client.query(CATEGORIES, &[]).await? {
+                let number: i32 = row.get("taxon_no");
+                categories.insert(number.cast_unsigned(), row.get("name"));
+            }
         }
         Ok(Self { dedicated, detail, after: (-1, 0), categories })
     }
 
-    /// The next accounts along the key; none at the end.
+    /// The next accounts along the key, or what is damaged of one; none at the end.
     ///
     /// # Errors
-    /// What the database says, or what is damaged in it.
-    pub async fn page(&mut self, limit: i64, today: Date) -> Result<Vec<AccountRow>, Error> {
+    /// What the database says.
+    pub async fn page(
+        &mut self,
+        limit: i64,
+        today: Date,
+    ) -> Result<Vec<Result<AccountRow, Error>>, Error> {
         let (bucket, account_id) = self.after;
         let Detail { states, moved_since, visits, records } = &self.detail;
         let client = self.dedicated.client();
@@ -202,7 +208,7 @@ impl Snapshot {
         if let Some(last) = rows.last() {
             self.after = (last.get("bucket"), last.get("account_id"));
         }
-        rows.iter().map(account_row).collect()
+        Ok(rows.iter().map(account_row).collect())
     }
 }
 

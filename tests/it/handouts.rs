@@ -48,7 +48,7 @@ pub(crate) fn works(replica: &Replica) -> JoinHandle<()> {
     tokio::spawn(handouts::keep_working(Arc::clone(&replica.app)))
 }
 
-fn order(name: &str, filters: Value) -> Value {
+pub(crate) fn order(name: &str, filters: Value) -> Value {
     json!({ "handout": name, "offer": "forty", "where": filters })
 }
 
@@ -70,7 +70,7 @@ pub(crate) async fn issue(someone: &Person, name: &str) -> Value {
 }
 
 /// Makes a handout and waits until its accounts are known.
-async fn ready(someone: &Person, name: &str, filters: Value) -> Value {
+pub(crate) async fn ready(someone: &Person, name: &str, filters: Value) -> Value {
     let answer = someone.post("/v1/handouts", name, &order(name, filters)).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
     is(someone, name, "ready").await
@@ -344,52 +344,6 @@ async fn no_more_coupons_are_issued_than_the_budget_has_and_more_budget_is_gone_
     assert_eq!(budgets["budgets"][0]["spent"], 12, "{budgets}");
     assert_eq!(holders(&service).await, [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (6, 2)]);
     verified(&service).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_offer_that_ends_stops_its_handout() {
-    let (service, admin) = service().await;
-    let _work = works(&service.replica);
-    ready(&admin, "all", json!({})).await;
-    let sql = service.sql().await;
-    let held = service.count("SELECT account_ids[2] FROM handout_page").await;
-    let hold = format!("BEGIN; SELECT 1 FROM account WHERE account_id = {held} FOR UPDATE");
-    sql.batch_execute(&hold).await.expect("nobody else has it");
-    issue(&admin, "all").await;
-    until("one has theirs", async || service.count(COUPONS).await == 1).await;
-    admin.post("/v1/offers/forty/end", "", &json!({})).await;
-    let catalogue = &service.replica.app.catalogue;
-    until("the replica knows", async || {
-        let until = |offer: &tillside::domain::offer::Offer| offer.definition.until.is_some();
-        catalogue.current().offer_named("forty").is_some_and(until)
-    })
-    .await;
-    sql.batch_execute("ROLLBACK").await.expect("it was open");
-    // The handful at hand was decided on before; it was all of them here.
-    until("it has stopped or is done", async || look(&admin, "all").await["state"] != "issuing")
-        .await;
-    made(&service, &admin, forty("fifty", &[])).await;
-    let mut wanted = order("fifty", json!({}));
-    wanted["offer"] = "fifty".into();
-    admin.post("/v1/handouts", "fifty", &wanted).await;
-    is(&admin, "fifty", "ready").await;
-    admin.post("/v1/offers/fifty/end", "", &json!({})).await;
-    let refused = admin.post("/v1/handouts/fifty/issue", "", &json!({})).await;
-    assert_eq!(slug(&refused), "validation-failed", "an offer that is over is not begun with");
-    // One that ended after somebody had it issued, and before anybody worked at it.
-    let begun =
-        "UPDATE handout SET state = 3, counts_from = current_date WHERE handout_id = 'fifty'";
-    let before = service.count(COUPONS).await;
-    until("the replica knows", async || {
-        let until = |offer: &tillside::domain::offer::Offer| offer.definition.until.is_some();
-        catalogue.current().offer_named("fifty").is_some_and(until)
-    })
-    .await;
-    sql.batch_execute(begun).await.expect(begun);
-    service.replica.app.handouts.notify_one();
-    let stopped = is(&admin, "fifty", "stopped").await;
-    assert_eq!((&stopped["stopped_why"], &stopped["done"]), (&json!("offer-ended"), &json!(0)));
-    assert_eq!(service.count(COUPONS).await, before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,7 @@ mod faults;
 mod framing;
 mod generated_bodies;
 mod handout_lists;
+mod handout_stops;
 mod handouts;
 mod import;
 mod inherited_coupons;

@@ -89,8 +89,8 @@ pub struct Handout {
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     pub made_at: Timestamp,
-    /// The first business date on which its coupons count: the one on which it was issued, or was
-    /// gone on with.
+    /// The business date on which it was issued, or was gone on with. Each coupon counts from the
+    /// one on which it is given.
     #[schema(value_type = Option<String>, format = Date)]
     pub counts_from: Option<Date>,
     /// Accounts that it is for, so far as they have been found.
@@ -177,8 +177,8 @@ pub async fn find(pool: &Pool, handout: &str) -> Result<Option<Handout>, Error> 
     sql::find(pool, handout).await
 }
 
-/// Has a handout issued, or gone on with where it was stopped; the coupons count from today on.
-/// None when it waits for its accounts.
+/// Has a handout issued, or gone on with where it was stopped. None when it waits for its
+/// accounts.
 ///
 /// # Errors
 /// What the database says.

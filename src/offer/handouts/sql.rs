@@ -64,23 +64,18 @@ WHERE handout_no = $1 AND state = 3";
 
 const END: &str = "
 -- offer::handouts::end
-WITH ended AS (
-    UPDATE handout SET state = 5, stopped_why = 'people', worker = NULL
-    WHERE handout_no = $1 AND state <> 5
-    RETURNING handout_no
-), gone AS (
-    DELETE FROM handout_page WHERE handout_no = $1
-)
-SELECT 1 FROM ended";
+UPDATE handout SET state = 5, stopped_why = 'people', worker = NULL
+WHERE handout_no = $1 AND state <> 5";
 
-/// The oldest handout that nobody works at; or the one that is asked for.
+/// The handout that nobody has worked at for the longest, so that one that fails keeps no other
+/// waiting; or the one that is asked for.
 const CLAIM: &str = "
 -- offer::handouts::claim
 UPDATE handout SET worker = $1, worked_until = now() + interval '60 seconds'
 WHERE handout_no = (
     SELECT handout_no FROM handout
     WHERE state IN (1, 3) AND worked_until < now() AND handout_no = coalesce($2, handout_no)
-    ORDER BY handout_no LIMIT 1 FOR UPDATE SKIP LOCKED)
+    ORDER BY worked_until, handout_no LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING handout_id";
 
 /// Gives a claim back, for somebody to go on with in a moment.
@@ -285,6 +280,10 @@ async fn change(
     };
     if changed.map_err(DbError::from)? > 0 {
         audit_in(&*change, trace, now).await?;
+    }
+    if statement == END {
+        // By a statement of its own: who has written some meanwhile was waited for by the first.
+        change.execute(FORGET_PAGES, &[&handout_no]).await.map_err(DbError::from)?;
     }
     let name = trace.object.trim_start_matches("handout:");
     let row = change.query_one(FIND, &[&name]).await.map_err(DbError::from)?;

@@ -16,14 +16,13 @@ use crate::catalogue;
 use crate::commit::{Desk, HandedOut, Mailing, give_way};
 use crate::config::{self, Config};
 use crate::db::pool::Pool;
-use crate::domain::consent::ProfilingPolicy;
 use crate::domain::selection::showcase::HoldOut;
 use crate::error::Error;
 use crate::metrics::Metrics;
 use crate::segment::{AsOf, Detail, Snapshot};
 
-/// Accounts that are looked at in one statement.
-const LOOK: i64 = 1_000;
+/// Accounts that are looked at in one statement: some of them have come for years.
+const LOOK: i64 = 200;
 /// Accounts that are written, and locked, at a time.
 const HANDFUL: usize = 64;
 /// A claim is renewed at least so often while accounts are looked for and none is found.
@@ -47,7 +46,6 @@ pub struct Worker {
     pool: Pool,
     database: config::Database,
     hold_out: HoldOut,
-    profiling: ProfilingPolicy,
     time_zone: TimeZone,
     desk: Desk,
     metrics: Arc<Metrics>,
@@ -80,7 +78,6 @@ impl Worker {
             pool,
             database: config.database.clone(),
             hold_out: config.coupons.hold_out(),
-            profiling: config.coupons.profiling,
             time_zone: config.time_zone(),
             desk: Desk::new(&config.commit, &config.database),
             metrics,
@@ -134,7 +131,7 @@ impl Worker {
             return Ok(());
         }
         let today = self.time_zone.to_datetime(Timestamp::now()).date();
-        let as_of = AsOf { today, catalogue, profiling: self.profiling };
+        let as_of = AsOf { today, catalogue };
         let detail = Detail::of(&segment);
         let mut snapshot = Snapshot::open(&self.database, "tillside handout", detail).await?;
         let (mut found, mut held_out, mut page_no) = (Vec::with_capacity(PAGE), 0, 0);
@@ -144,8 +141,15 @@ impl Worker {
             give_way(&self.metrics).await;
             let rows = snapshot.page(LOOK, today).await?;
             let is_last = rows.is_empty();
-            for row in rows.iter().filter(|row| row.is_in(&segment, &as_of)) {
-                let account_id = row.account.account_id;
+            for row in rows {
+                let account_id = match row {
+                    Ok(row) if row.is_in(&segment, &as_of) => row.account.account_id,
+                    Ok(_) => continue,
+                    Err(error) => {
+                        tracing::error!(%error, "an account is left out of a handout");
+                        continue;
+                    }
+                };
                 match !handout.held_out_too && self.hold_out.holds(account_id) {
                     true => held_out += 1,
                     false => found.push(account_id),
@@ -185,12 +189,6 @@ impl Worker {
     ) -> Result<(), Error> {
         let (number, handout_no) = (self.number, handout.handout_no);
         let damaged = || Error::Damaged(format!("handout {}", handout.handout));
-        let mailing = Mailing {
-            offer: handout.offer.clone(),
-            on: handout.counts_from.ok_or_else(damaged)?,
-            name: handout.actor(),
-            by: handout.issued_by,
-        };
         let consent = handout.segment.as_ref().and_then(|segment| segment.consent.clone());
         let mut page: Option<(usize, Vec<i64>)> = None;
         loop {
@@ -207,6 +205,13 @@ impl Worker {
                 return Err(damaged());
             }
             give_way(&self.metrics).await;
+            // Each coupon counts from the day on which it is given, however long that takes.
+            let mailing = Mailing {
+                offer: handout.offer.clone(),
+                on: self.time_zone.to_datetime(Timestamp::now()).date(),
+                name: handout.actor(),
+                by: handout.issued_by,
+            };
             // Asked again: people may have taken it back since they were written down.
             let agreed = match &consent {
                 None => handful.to_vec(),

@@ -34,6 +34,8 @@ use crate::receipt::to_bytes;
 const LIST_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// Whoever sends a list must not pause for longer.
 const SENDER_PATIENCE: Duration = Duration::from_secs(30);
+/// Nor take longer over the whole of it: exports wait for the same room.
+const LIST_PATIENCE: Duration = Duration::from_secs(900);
 /// Items that are looked up at a time.
 const LOOK: usize = 1_000;
 /// Most wrong lines that are told one by one.
@@ -118,7 +120,8 @@ async fn bring(
     let format = format_of(&parts.headers)?;
     let busy = Error::Overloaded { retry_after: Duration::from_secs(30) };
     let _permit = app.exports.try_acquire().map_err(|_| busy)?;
-    let mut listed = read(app, body, format, leave_out_unknown).await?;
+    let reading = timeout(LIST_PATIENCE, read(app, body, format, leave_out_unknown)).await;
+    let mut listed = reading.map_err(|_elapsed| Slug::RequestTimeout)??;
     if listed.wrong > 0 {
         let detail = format!(
             "{} of the lines are wrong; errors names them, the first {FINDINGS_MAX} at most. \
