@@ -175,12 +175,12 @@ pub(super) async fn run(args: ProgrammeArgs, config: &Config) -> Outcome {
             let published = publish(&args, &mut programmes, today).await?;
             say(published, args.json)?;
         }
-        Action::List(ListArgs { json: true }) => {
-            print(&serde_json::to_string(&programmes.versions().await?)?);
-        }
-        Action::List(_) => {
+        Action::List(ListArgs { json: as_json }) => {
             let (versions, drafts) = (programmes.versions().await?, programmes.drafts().await?);
-            print(&list(&versions, &drafts, today));
+            match as_json {
+                true => print(&json!({ "versions": versions, "drafts": drafts })),
+                false => print(&list(&versions, &drafts, today)),
+            }
         }
         Action::Show(ShowArgs { programme_no, json }) => {
             let rules = programmes.rules(programme_no).await?;

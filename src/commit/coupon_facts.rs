@@ -56,7 +56,7 @@ pub(super) async fn find_with_uses(
     Ok((coupons, uses))
 }
 
-/// What accounts have redeemed of offers with a shared code. One statement, none when nothing is
+/// What accounts have redeemed of offers that are everybody's. One statement, none when nothing is
 /// wanted.
 pub(super) async fn find_uses(
     connection: &Connection,

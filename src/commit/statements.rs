@@ -31,6 +31,9 @@ impl Statements {
         // The whole says of what types the parameters are, also of a form that leaves them out.
         let whole = client.prepare(&sabotage::commit_batch(Parts::WHOLE.statement())).await?;
         let commit_batch = try_join_all(Parts::ALL.map(async |parts| {
+            if parts == Parts::WHOLE {
+                return Ok(whole.clone());
+            }
             let types = &whole.params()[..parts.parameters(whole.params().len())];
             client.prepare_typed(&sabotage::commit_batch(parts.statement()), types).await
         }));

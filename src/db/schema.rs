@@ -36,6 +36,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0016_decisions", include_str!("../../migrations/0016_decisions.sql")),
     ("0017_handouts", include_str!("../../migrations/0017_handouts.sql")),
     ("0018_responses", include_str!("../../migrations/0018_responses.sql")),
+    ("0019_drafts", include_str!("../../migrations/0019_drafts.sql")),
+    ("0020_uses", include_str!("../../migrations/0020_uses.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

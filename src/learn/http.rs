@@ -18,11 +18,8 @@ use crate::http::body::parse;
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::office::Actor;
-use crate::office::http::{created, creation, invalid};
+use crate::office::http::{check_note, create, invalid};
 use crate::receipt::to_bytes;
-
-/// Most characters of a note.
-const NOTE_MAX: usize = 200;
 
 /// What tills choose coupons with, and have chosen with.
 #[derive(Serialize, ToSchema)]
@@ -132,21 +129,14 @@ pub async fn roll_back(
     actor: Actor,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (claim, body) = match creation(&app, &actor, request).await? {
-        Ok(new) => new,
-        Err(answer) => return Ok(answer),
-    };
-    let outcome = async {
+    create(&app, &actor, request, async |claim, body| {
         let RollBackIn { on, note } = parse(&body)?;
-        let length = note.chars().count();
-        if !(1..=NOTE_MAX).contains(&length) || note.chars().any(char::is_control) {
-            return Err(invalid("/note", "1 to 200 printable characters are required"));
-        }
-        let user = Some((actor.user_no, claim.clone()));
+        check_note(&note)?;
+        let user = Some((actor.user_no, claim));
         let learner = Learner::over(&app.pool, user, Timestamp::now()).await;
         let start = Start { from: on, today: app.today(), note: &note };
         let published = learner.map_err(refused)?.roll_back(&start).await.map_err(refused)?;
         Ok(to_bytes(&published))
-    };
-    created(&app, &claim, outcome.await).await
+    })
+    .await
 }

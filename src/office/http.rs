@@ -30,6 +30,8 @@ use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::quarantine;
 use crate::receipt::to_bytes;
 
+/// Most characters of a note.
+const NOTE_MAX: usize = 200;
 /// Names a creation, so that it is done once.
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// On an answer that was given before.
@@ -99,6 +101,17 @@ pub fn invalid(pointer: &str, detail: impl Into<std::borrow::Cow<'static, str>>)
     let finding = FieldError { pointer: pointer.to_owned(), detail: detail.into() };
     Problem::invalid(Slug::ValidationFailed, vec![finding])
         .detail("errors names each place in the body and what is asked for there.")
+}
+
+/// Checks what people note about a change.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn check_note(note: &str) -> Result<(), Problem> {
+    let length = note.chars().count();
+    let is_text = (1..=NOTE_MAX).contains(&length) && !note.chars().any(char::is_control);
+    let wrong = || invalid("/note", "1 to 200 printable characters are required");
+    if is_text { Ok(()) } else { Err(wrong()) }
 }
 
 /// Does a creation once for each key: reads its body, has `work` do it, and answers it. `work`

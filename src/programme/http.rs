@@ -20,11 +20,8 @@ use crate::http::body::{holds_payment_card, parse};
 use crate::http::json;
 use crate::http::problem::{FieldError, Problem, ProblemOut, Slug};
 use crate::office::Actor;
-use crate::office::http::{create, invalid};
+use crate::office::http::{check_note, create, invalid};
 use crate::receipt::to_bytes;
-
-/// Most characters of a note.
-const NOTE_MAX: usize = 200;
 
 /// Every version of the programme, the oldest first.
 #[derive(Serialize, ToSchema)]
@@ -412,11 +409,4 @@ pub async fn roll_back(
         Ok(to_bytes(&published))
     })
     .await
-}
-
-fn check_note(note: &str) -> Result<(), Problem> {
-    let length = note.chars().count();
-    let is_text = (1..=NOTE_MAX).contains(&length) && !note.chars().any(char::is_control);
-    let wrong = || invalid("/note", "1 to 200 printable characters are required");
-    if is_text { Ok(()) } else { Err(wrong()) }
 }

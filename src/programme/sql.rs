@@ -58,16 +58,15 @@ FROM epoch AS e LEFT JOIN app_user AS u USING (user_no) ORDER BY e.epoch";
 /// Programmes that were never in force, the newest first, with who drafted each.
 const DRAFTS: &str = "\
 -- programme::drafts
-SELECT p.programme_no, d.at, d.user_no, u.email
-FROM programme AS p
-LEFT JOIN LATERAL (
-    SELECT a.at, a.user_no FROM audit AS a
-    WHERE a.action = 'programme.draft' AND a.object = 'programme:' || p.programme_no
-    ORDER BY a.audit_no DESC LIMIT 1
-) AS d ON true
-LEFT JOIN app_user AS u USING (user_no)
+SELECT p.programme_no, p.drafted_at, p.drafted_by, u.email
+FROM programme AS p LEFT JOIN app_user AS u ON u.user_no = p.drafted_by
 WHERE NOT EXISTS (SELECT FROM epoch AS e WHERE e.programme_no = p.programme_no)
 ORDER BY p.programme_no DESC LIMIT 100";
+
+const NOTE_DRAFT: &str = "\
+-- programme::note_draft
+UPDATE programme SET drafted_at = $2::timestamptz, drafted_by = $3::integer
+WHERE programme_no = $1::integer";
 
 const RULES: &str = "\
 -- programme::rules
@@ -173,6 +172,16 @@ impl<'a> Change<'a> {
     /// it last.
     pub(super) async fn keep(self, programme_no: i32, by: &By) -> Result<Drafted, DbError> {
         let drafted = Drafted { programme_no };
+        self.0
+            .query_typed(
+                NOTE_DRAFT,
+                &[
+                    (&programme_no, Type::INT4),
+                    (&by.now, Type::TIMESTAMPTZ),
+                    (&by.user_no(), Type::INT4),
+                ],
+            )
+            .await?;
         let object = format!("programme:{programme_no}");
         let (user_no, action) = (by.user_no(), "programme.draft");
         let trace = Trace { user_no, action, object: &object, fields: &["rules"] };
@@ -241,8 +250,8 @@ pub(super) async fn drafts(client: &Client) -> Result<Vec<Draft>, DbError> {
     let rows = client.query_typed(DRAFTS, &[]).await?;
     let draft = |row: &tokio_postgres::Row| Draft {
         programme_no: row.get("programme_no"),
-        drafted_at: row.get("at"),
-        user: row.get("user_no"),
+        drafted_at: row.get("drafted_at"),
+        user: row.get("drafted_by"),
         email: row.get("email"),
     };
     Ok(rows.iter().map(draft).collect())

@@ -89,11 +89,11 @@ pub(in crate::commit) struct CouponIssue {
     pub(in crate::commit) why: Why,
     /// What it draws on the budgets of its offer.
     pub(in crate::commit) spending: Spending,
-    /// Where it is one use of a shared code, what a till gave for it.
+    /// Where it is one use of what is everybody's, what a till gave for it.
     pub(in crate::commit) used: Option<CouponUse>,
 }
 
-/// A use of a shared code, by the version that issues it.
+/// A use of what is everybody's, by the version that issues it.
 pub(in crate::commit) struct CouponUse {
     pub(in crate::commit) on: Date,
     pub(in crate::commit) value_minor: i64,

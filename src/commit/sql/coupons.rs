@@ -18,7 +18,7 @@ LEFT JOIN LATERAL (
     FROM (
         SELECT o.code, o.redeemed_on FROM coupon AS o
         WHERE o.account_id = i.by_account AND o.offer_no = c.offer_no AND o.state = 1
-          AND NOT o.over_limit AND o.changed_account IS NULL
+          AND NOT o.over_limit AND o.changed_account IS NULL AND o.valid_until > '1970-01-01'
         UNION ALL
         SELECT o.code, o.redeemed_on FROM coupon AS o
         WHERE o.changed_account = i.by_account AND o.offer_no = c.offer_no AND o.state = 1
@@ -27,7 +27,8 @@ LEFT JOIN LATERAL (
     WHERE c.offer_no = ANY($3::integer[])
 ) AS u ON true";
 
-/// What accounts have redeemed of offers with a shared code, each use a coupon of its own.
+/// What accounts have redeemed of offers that are everybody's, each use a coupon of its own. Those
+/// of automatic offers lie on `domain::coupon::USE_DAY` and have an index of their own.
 pub(in crate::commit) const FIND_USES: &str = "
 -- commit::find_uses
 SELECT i.account_id, i.offer_no, o.code, o.redeemed_on
@@ -35,7 +36,11 @@ FROM unnest($1::bigint[], $2::integer[]) AS i (account_id, offer_no)
 CROSS JOIN LATERAL (
     SELECT o.code, o.redeemed_on FROM coupon AS o
     WHERE o.account_id = i.account_id AND o.offer_no = i.offer_no AND o.state = 1
-      AND NOT o.over_limit
+      AND NOT o.over_limit AND o.valid_until = '1970-01-01'
+    UNION ALL
+    SELECT o.code, o.redeemed_on FROM coupon AS o
+    WHERE o.account_id = i.account_id AND o.offer_no = i.offer_no AND o.state = 1
+      AND NOT o.over_limit AND o.valid_until > '1970-01-01'
     OFFSET 0
 ) AS o";
 

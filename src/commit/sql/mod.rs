@@ -311,7 +311,8 @@ VALUES ($1, $2, 'account.adjust', $3, '{points}')";
 /// What an account was handed out under a name.
 pub(super) const HANDED_OUT: &str = "
 -- commit::handed_out
-SELECT offer_no, code FROM coupon WHERE account_id = $1 AND actor = $2";
+SELECT offer_no, code FROM coupon
+WHERE account_id = $1 AND actor = $2 AND valid_until > '1970-01-01'";
 
 /// The next expiry of accounts of which nothing has to be written off: what an older version
 /// has not looked at. They stay at the version that was looked at, so no cache minds.

@@ -18,14 +18,15 @@ struct Meeting {
 }
 
 impl Meeting {
-    /// A begins with `sql` and commits nothing; B comes and waits.
-    async fn begin(sql: &str) -> Self {
+    /// A begins with `sql` and commits nothing; B comes with a batch of these parts and waits.
+    async fn begin(sql: &str, parts: Parts) -> Self {
         let (database, a) = sampled(3).await;
         a.batch_execute(&format!("BEGIN; {sql}")).await.expect("begun");
         let b = Explaining::connect(database.url()).await.client;
         let b = tokio::spawn(async move {
-            let batch = batch_of(3, 2, Parts::WHOLE);
-            b.query(&Parts::WHOLE.statement(), &batch.parameters()).await
+            let batch = batch_of(3, 2, parts);
+            let statement = prepared(&b, parts).await;
+            b.query(&statement, &batch.parameters()).await
         });
         let watcher = database.client().await;
         let waiting = "SELECT count(*) FROM pg_stat_activity
@@ -78,8 +79,7 @@ async fn each_form_of_the_statement_writes_all_that_its_batch_has() {
         let statement = prepared(&client, parts).await;
         let rows = client.query(&statement, &batch.parameters()).await.expect("executed");
         assert_eq!(rows.len(), 3, "{parts:?}");
-        let coupons = if parts.coupons == Coupons::Absent { 0 } else { 2 };
-        assert_eq!(written(&database).await, [(22, 2, 2, 4, coupons, coupons); 3], "{parts:?}");
+        assert_eq!(written(&database).await, [moved(parts); 3], "{parts:?}");
         let sql = "SELECT (SELECT count(*) FROM profile WHERE version = 22),
                           (SELECT sum(spent)::bigint FROM lease)";
         let row = client.query_one(sql, &[]).await.expect(sql);
@@ -89,7 +89,12 @@ async fn each_form_of_the_statement_writes_all_that_its_batch_has() {
     }
 }
 
-const MOVED: (i64, i64, i64, i64, i64, i64) = (22, 2, 2, 4, 2, 2);
+/// What a batch of these parts writes of an account that moves.
+fn moved(parts: Parts) -> (i64, i64, i64, i64, i64, i64) {
+    let coupons = if parts.coupons == Coupons::Absent { 0 } else { 2 };
+    (22, 2, 2, 4, coupons, coupons)
+}
+
 const UNTOUCHED: (i64, i64, i64, i64, i64, i64) = (20, 0, 0, 0, 0, 0);
 const BUMP: &str = "UPDATE account SET version = version + 1 WHERE account_id = (2 << 8) + 2";
 const TAKE_A_NAME: &str = "INSERT INTO swipe_key VALUES
@@ -103,58 +108,57 @@ async fn an_account_that_another_session_moves_meanwhile_is_left_out_with_all_it
              SELECT string_agg(sha256(n::text::bytea), '') FROM generate_series(1, 60) AS n)
          WHERE account_id = (2 << 8) + 2"
     );
-    for sql in [BUMP, &elsewhere] {
-        let (moved, database) = Meeting::begin(sql).await.end("COMMIT").await;
-        assert_eq!(moved.expect("nothing is wrong"), [1, 3]);
-        assert_eq!(written(&database).await, [MOVED, (21, 0, 0, 0, 0, 0), MOVED]);
-        let (moved, database) = Meeting::begin(sql).await.end("ROLLBACK").await;
-        assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3]);
-        assert_eq!(written(&database).await, [MOVED, MOVED, MOVED]);
+    let pages = [(BUMP, Parts::WHOLE), (&*elsewhere, Parts::WHOLE)];
+    let forms = Parts::ALL.map(|parts| (BUMP, parts));
+    for (sql, parts) in pages.into_iter().chain(forms) {
+        let all = moved(parts);
+        let (moved, database) = Meeting::begin(sql, parts).await.end("COMMIT").await;
+        assert_eq!(moved.expect("nothing is wrong"), [1, 3], "{parts:?}");
+        assert_eq!(written(&database).await, [all, (21, 0, 0, 0, 0, 0), all], "{parts:?}");
+        let (moved, database) = Meeting::begin(sql, parts).await.end("ROLLBACK").await;
+        assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3], "{parts:?}");
+        assert_eq!(written(&database).await, [all; 3], "{parts:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_another_session_takes_meanwhile_undoes_the_whole_statement() {
-    let (moved, database) = Meeting::begin(TAKE_A_NAME).await.end("COMMIT").await;
-    let error = moved.expect_err("two accounts cannot have one name");
-    assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION));
-    assert_eq!(written(&database).await, [UNTOUCHED, UNTOUCHED, UNTOUCHED]);
-    let (moved, database) = Meeting::begin(TAKE_A_NAME).await.end("ROLLBACK").await;
-    assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3]);
-    assert_eq!(written(&database).await, [MOVED, MOVED, MOVED]);
+    for parts in Parts::ALL {
+        let all = moved(parts);
+        let (moved, database) = Meeting::begin(TAKE_A_NAME, parts).await.end("COMMIT").await;
+        let error = moved.expect_err("two accounts cannot have one name");
+        assert_eq!(error.code(), Some(&SqlState::UNIQUE_VIOLATION), "{parts:?}");
+        assert_eq!(written(&database).await, [UNTOUCHED; 3], "{parts:?}");
+        let (moved, database) = Meeting::begin(TAKE_A_NAME, parts).await.end("ROLLBACK").await;
+        assert_eq!(moved.expect("nothing is wrong"), [1, 2, 3], "{parts:?}");
+        assert_eq!(written(&database).await, [all; 3], "{parts:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_with_a_name_that_is_taken_does_not_move_and_the_others_do() {
-    let (database, client) = sampled(3).await;
-    client.batch_execute(TAKE_A_NAME).await.expect("taken");
-    let session = Explaining::connect(database.url()).await;
-    let batch = batch_of(3, 2, Parts::WHOLE);
-    let rows = session
-        .client
-        .query(&Parts::WHOLE.statement(), &batch.parameters())
-        .await
-        .expect("executed");
-    assert_eq!(rows.len(), 2);
-    assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
-    // Repeated, nothing moves: the names are taken.
-    let rows = session
-        .client
-        .query(&Parts::WHOLE.statement(), &batch.parameters())
-        .await
-        .expect("executed");
-    assert_eq!(rows.len(), 0);
-    assert_eq!(written(&database).await, [MOVED, UNTOUCHED, MOVED]);
-    // Nor does anything move with names of its own that was decided on an older version.
-    client
-        .batch_execute("DELETE FROM swipe_key; DELETE FROM swipe; DELETE FROM entry")
-        .await
-        .expect("made room");
-    let rows = session
-        .client
-        .query(&Parts::WHOLE.statement(), &batch.parameters())
-        .await
-        .expect("executed");
-    assert_eq!(rows.len(), 1, "the one that had not moved yet");
-    assert_eq!(written(&database).await, [(22, 0, 0, 0, 2, 2), MOVED, (22, 0, 0, 0, 2, 2)]);
+    for parts in Parts::ALL {
+        let (all, (_, _, _, _, used, issued)) = (moved(parts), moved(parts));
+        let (database, client) = sampled(3).await;
+        client.batch_execute(TAKE_A_NAME).await.expect("taken");
+        let statement = prepared(&client, parts).await;
+        let batch = batch_of(3, 2, parts);
+        let moves = async || {
+            let rows = client.query(&statement, &batch.parameters()).await.expect("executed");
+            rows.len()
+        };
+        assert_eq!(moves().await, 2, "{parts:?}");
+        assert_eq!(written(&database).await, [all, UNTOUCHED, all], "{parts:?}");
+        // Repeated, nothing moves: the names are taken.
+        assert_eq!(moves().await, 0, "{parts:?}");
+        assert_eq!(written(&database).await, [all, UNTOUCHED, all], "{parts:?}");
+        // Nor does anything move with names of its own that was decided on an older version.
+        client
+            .batch_execute("DELETE FROM swipe_key; DELETE FROM swipe; DELETE FROM entry")
+            .await
+            .expect("made room");
+        assert_eq!(moves().await, 1, "{parts:?}: the one that had not moved yet");
+        let before = (22, 0, 0, 0, used, issued);
+        assert_eq!(written(&database).await, [before, all, before], "{parts:?}");
+    }
 }
