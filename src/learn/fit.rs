@@ -1,5 +1,6 @@
 //! Weights from examples, and how well they tell coupons apart that were held out. Pure arithmetic;
-//! must never judge weights by coupons that they were learned from.
+//! must never judge new weights by coupons that they were learned from. Those in force may have
+//! been learned from some of these, which is to their advantage and is said where it counts.
 
 use std::collections::BTreeMap;
 use std::fmt;

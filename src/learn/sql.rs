@@ -25,13 +25,19 @@ use crate::receipt::to_bytes;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 
-/// Coupons that have ended, uses of what is everybody's left out; of more than fit the latest.
+/// Coupons that have ended and were given to somebody: codes of a pool and uses of what is
+/// everybody's are left out, which are only there as they are used. So are those of accounts that
+/// must not be profiled. Of more than fit the latest.
 const COUPONS: &str = "
 -- learn::coupons
 SELECT code, account_id, issued_version, offer_no, valid_from, valid_until,
        state = 1 AS redeemed
 FROM coupon
-WHERE valid_until < $1::date AND state <> 2 AND changed_version <> issued_version
+WHERE valid_until < $1::date AND state <> 2 AND account_id >= 256
+  AND (changed_version <> issued_version OR changed_account IS NOT NULL)
+  AND NOT EXISTS (SELECT FROM member AS m
+                  WHERE m.bucket = (coupon.account_id & 255)::smallint
+                    AND m.account_id = coupon.account_id AND 'no-profiling' = ANY (m.consents))
 ORDER BY valid_from DESC, code
 LIMIT $2::bigint";
 

@@ -328,6 +328,42 @@ async fn what_happens_after_a_coupon_is_issued_has_no_part_in_what_is_learned_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_was_given_and_who_refuses_profiling_are_no_examples() {
+    let service = service().await;
+    history(&service.till()).await;
+    offers(&service).await;
+    campaigns(&service).await;
+    let before = learned(&service).await.sources;
+    // Codes of a pool, one of them used; a use of a shared code; and a customer's refusal.
+    let sql = "
+        INSERT INTO coupon (code, account_id, issued_version, changed_version, changed_account,
+                            issued_at, offer_no, valid_from, valid_until, redeemed_on, bucket,
+                            state, actor)
+        SELECT 7::bigint << 56 | n, 7, 0, CASE n WHEN 1 THEN 9 ELSE 0 END,
+               CASE n WHEN 1 THEN (SELECT min(account_id) FROM account WHERE baskets = 2) END,
+               now(), (SELECT min(offer_no) FROM offer), '2026-01-05', '2026-01-18',
+               CASE n WHEN 1 THEN '2026-01-06'::date END, 7, (n = 1)::integer, 'test'
+        FROM generate_series(1, 3) AS n;
+        INSERT INTO coupon (code, account_id, issued_version, changed_version, issued_at,
+                            offer_no, valid_from, valid_until, redeemed_on, bucket, state, actor)
+        SELECT bucket::bigint << 56 | 77, account_id, 9, 9, now(),
+               (SELECT min(offer_no) FROM offer), '2026-01-05', '2026-01-18', '2026-01-06',
+               bucket, 1, 'shared-code'
+        FROM account WHERE baskets = 2 ORDER BY account_id LIMIT 1";
+    let client = service.sql().await;
+    client.batch_execute(sql).await.expect(sql);
+    assert_eq!(learned(&service).await.sources, before);
+    let refusal = "
+        INSERT INTO member (bucket, account_id, member_no, consents, joined_on)
+        SELECT bucket, account_id, 7, '{no-profiling}', '2026-01-01'
+        FROM account WHERE baskets = 2 ORDER BY account_id LIMIT 1";
+    client.batch_execute(refusal).await.expect(refusal);
+    let after = learned(&service).await.sources;
+    assert_eq!(after.coupons, before.coupons - 4, "two offers in two campaigns");
+    assert_eq!(after.redeemed, before.redeemed - 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn from_too_little_no_weights_are_learned() {
     let service = service().await;
     let till = service.till();
