@@ -326,7 +326,7 @@ impl fmt::Display for Explanation {
             writeln!(f, "The account is held out: it gets goodwill only.")?;
         }
         if self.unprofiled {
-            writeln!(f, "Profiling was refused: nothing that was bought had a part in it.")?;
+            writeln!(f, "Without consent to profiling, nothing that was bought had a part in it.")?;
         }
         let [offer, verdict, slot] = ["offer", "verdict", "slot"];
         writeln!(f, "{offer:<24} {verdict:<18} {slot:<9} why")?;

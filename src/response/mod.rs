@@ -156,9 +156,10 @@ pub struct Explored {
 /// What accounts bought in the range, by whether tills may give them coupons.
 ///
 /// A hash of the account and of the round decides who is held out, so the groups differ by chance
-/// and by the coupons that tills chose, and by nothing else. What people issue and goodwill reach
-/// both. Groups are those of the settings as they are now: where `hold_out_percent` or
-/// `hold_out_round` changed within the range, they were others for a part of it.
+/// and by what follows from the coupons that tills chose: also by who has enrolled or merged
+/// accounts since, as only accounts that are enrolled now are compared. What people issue and
+/// goodwill reach both. Groups are those of the settings as they are now: where `hold_out_percent`
+/// or `hold_out_round` changed within the range, they were others for a part of it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[schema(as = ResponsesGroups)]
 pub struct Comparison {

@@ -52,10 +52,10 @@ fn basket_of(customer: u64, nth: i64, skus: &[&str], days: i64) -> Value {
 }
 
 /// What each of the four is given; and as it is explained, that is what a choice gives again.
-async fn given(service: &TestService, till: &Till, nth: i64) -> BTreeMap<u64, Vec<String>> {
+async fn given(service: &TestService, till: &Till, sku: &str) -> BTreeMap<u64, Vec<String>> {
     let mut all = BTreeMap::new();
     for (customer, _) in SAID {
-        let answer = post(till, &basket_of(customer, nth, &["1"], 7)).await;
+        let answer = post(till, &basket_of(customer, 2, &[sku], 7)).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
         let receipt = body(&answer);
         let app = &service.replica.app;
@@ -85,8 +85,18 @@ fn expected(profiled: &[u64]) -> BTreeMap<u64, Vec<String>> {
 async fn who_refuses_profiling_is_given_only_what_is_pushed() {
     let service = service(ProfilingPolicy::OptOut).await;
     // Enrolled here: the account is held in memory as it was enrolled.
-    assert_eq!(given(&service, &service.till(), 2).await, expected(&[1, 2]));
+    assert_eq!(given(&service, &service.till(), "1").await, expected(&[1, 2]));
     verified(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_the_bag_keeps_a_push_only_from_who_may_be_profiled() {
+    let service = service(ProfilingPolicy::OptOut).await;
+    let given = given(&service, &service.till(), "3").await;
+    for (customer, offers) in given {
+        let expected = if customer <= 2 { "bread" } else { "milk" };
+        assert_eq!(offers, [expected], "{customer}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -95,7 +105,7 @@ async fn where_consent_is_asked_for_silence_is_a_refusal_also_on_a_replica_that_
     let replica = service.replica().await;
     let known = async || replica.app.catalogue.current().offer_named("milk").is_some();
     until("it knows the offers", known).await;
-    assert_eq!(given(&service, &replica.till("0367", "03"), 2).await, expected(&[2]));
+    assert_eq!(given(&service, &replica.till("0367", "03"), "1").await, expected(&[2]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -277,7 +277,8 @@ async fn tills_over_two_replicas_never_count_more_uses_than_there_may_be() {
         let counted = seen.iter().filter(|it| *it == "redeemed").count();
         // What another committer has in hand of a budget may be left over, never the other way.
         let most = usize::try_from(most).expect("few");
-        assert!(counted == most || !is_one_card && counted <= most, "{offer}: {seen:?}");
+        let is_left_over = !is_one_card && (1..most).contains(&counted);
+        assert!(counted == most || is_left_over, "{offer}: {seen:?}");
         assert!(seen.iter().all(|it| it == "redeemed" || it == "over-limit"), "{seen:?}");
     }
     audit(&service).await;

@@ -268,8 +268,7 @@ impl Offer {
     /// Whether a till gives it on a day in a store, whatever is in the basket.
     pub fn is_given(&self, business_date: Date, store_no: u32) -> bool {
         let Definition { since, until, .. } = self.definition;
-        since.is_none_or(|since| since <= business_date)
-            && until.is_none_or(|until| business_date <= until)
+        is_within(since, until, business_date)
             && self.counts_on(business_date)
             && self.counts_in(store_no)
     }

@@ -67,7 +67,16 @@ fn empty() -> Basket<'static> {
 }
 
 fn moment<'a>(basket: &'a Basket<'a>, most: usize, lot: Lot) -> Moment<'a> {
-    Moment { basket, held: &[], tired: &[], paced: &[], most, explore_ppm: 0, lot }
+    Moment {
+        basket,
+        unprofiled: false,
+        held: &[],
+        tired: &[],
+        paced: &[],
+        most,
+        explore_ppm: 0,
+        lot,
+    }
 }
 
 /// Articles of a type of their own and no brand; 20 and 21 are of the types of 10 and 11.

@@ -82,6 +82,8 @@ pub struct Choice {
 pub struct Moment<'a> {
     /// What was bought.
     pub basket: &'a Basket<'a>,
+    /// Whether nothing that is bought may have a part in it, with this basket either.
+    pub unprofiled: bool,
     /// Offers of which the customer holds a coupon, sorted.
     pub held: &'a [i32],
     /// Offers that the customer has ignored too often, and, as [`tired_of_type`] writes them,
@@ -117,13 +119,18 @@ impl ShowcaseRoom {
 }
 
 /// What the basket holds of what offers are for: groups of offers for the same, each with a line
-/// that they may be for. Sorted.
+/// that they may be for. Sorted. Found by the articles as the newest epoch has them, which has
+/// arranged the offers.
 #[derive(Clone, Debug, Default)]
 struct InBasket(Vec<(u32, u32)>);
 
 impl InBasket {
-    fn fill(&mut self, basket: &Basket<'_>, live: &Live) {
+    fn fill(&mut self, moment: &Moment<'_>, live: &Live) {
         self.0.clear();
+        if moment.unprofiled {
+            return;
+        }
+        let basket = moment.basket;
         for ((at, line), product) in (0..).zip(basket.lines).zip(basket.products) {
             if line.kind == LineKind::Sale {
                 self.0.extend(live.groups_of(product.product_no).map(|group| (group, at)));
@@ -290,7 +297,7 @@ impl Showcase {
         let customer = Customer::of(profile, &occasion);
         let ShowcaseRoom { offers: room, candidates, in_basket, paced } = room;
         self.live.weigh_all(profile, &occasion, room);
-        in_basket.fill(moment.basket, &self.live);
+        in_basket.fill(moment, &self.live);
         candidates.0.iter_mut().for_each(Vec::clear);
         let most = (moment.most * CANDIDATES).max(DRAWN_AMONG);
         paced.clear();

@@ -79,6 +79,7 @@ impl Noted {
     pub fn moment<'a>(&'a self, basket: &'a Basket<'a>, lot: Lot) -> Moment<'a> {
         Moment {
             basket,
+            unprofiled: self.unprofiled,
             held: &self.held,
             tired: &self.tired,
             paced: &self.paced,
