@@ -15,14 +15,16 @@ pub enum Script {
     Stmt,
 }
 
-/// Chooses account and name. Buckets of names are spread as those of real workstations are.
+/// Chooses account and name. Buckets of names are spread as those of real workstations are. Which
+/// swipes have coupons follows from their number, in steps that fill a thousand evenly, so that a
+/// short run has its share of them as a long one has.
 const CHOOSE: &str = r"\set seq :seq + 1
 \set number random(:first_number, :last_number)
 \set account :number * 256 + (:number & 255)
 \set bucket :number & 255
 \set workstation :first_workstation + :client_id
 \set name_bucket (:client_id * 37) & 255
-\set luck random(0, 999)
+\set luck ((:seq + :client_id * 59) * 617) % 1000
 \set code (:bucket << 56) | (:client_id << 40) | (:seq & 1099511627775)
 ";
 
