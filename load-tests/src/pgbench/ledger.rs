@@ -123,10 +123,10 @@ async fn sizes(client: &Client, table: &str) -> Result<String, HarnessError> {
 /// Where two sides did not write the same; empty: they did.
 ///
 /// A checkpoint of a profile is one row for sixteen swipes, so two things are chance. How many
-/// fall due in a round with random accounts: for their number three standard deviations are
-/// allowed where that is more. And how much the customers have bought by then: for their bytes
-/// a hundredth of everything that a swipe writes. Of coupons a tenth is allowed, which is less
-/// than that.
+/// fall due in a round with random accounts: for their number, and so for what a swipe writes in
+/// all, three standard deviations are allowed where that is more. And how much the customers have
+/// bought by then: for their bytes a hundredth of everything that a swipe writes. Of coupons a
+/// tenth is allowed, which is less than that.
 pub fn differences(ours: &Written, theirs: &Written) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: String, ours: f64, theirs: f64, tolerance: f64| {
@@ -137,12 +137,13 @@ pub fn differences(ours: &Written, theirs: &Written) -> Vec<String> {
         }
     };
     let bytes = ours.bytes_of_a_swipe();
+    let variance = |side: &Written| 1.0 / (side.swipes * side.rows[PROFILE]).max(1.0);
+    let chance = 3.0 * (variance(ours) + variance(theirs)).sqrt();
+    let profiles = TOLERANCE.max(chance) * ours.rows[PROFILE];
     for (at, table) in TABLES.into_iter().enumerate() {
         let (rows, row_bytes) = (ours.rows[at], ours.bytes[at]);
         let (rows_tolerance, bytes_tolerance) = if at == PROFILE {
-            let variance = |side: &Written| 1.0 / (side.swipes * side.rows[at]).max(1.0);
-            let chance = 3.0 * (variance(ours) + variance(theirs)).sqrt();
-            (TOLERANCE.max(chance) * rows, TOLERANCE * bytes / rows)
+            (profiles, TOLERANCE * bytes / rows)
         } else if at >= COUPON {
             (COUPON_TOLERANCE * rows, COUPON_TOLERANCE * row_bytes)
         } else {
@@ -153,7 +154,8 @@ pub fn differences(ours: &Written, theirs: &Written) -> Vec<String> {
         compare(format!("bytes of a row of {table}"), row_bytes, theirs.bytes[at], bytes_tolerance);
     }
     let what = "bytes of a swipe".to_owned();
-    compare(what, bytes, theirs.bytes_of_a_swipe(), TOLERANCE * bytes);
+    let tolerance = (TOLERANCE * bytes).max(profiles * ours.bytes[PROFILE]);
+    compare(what, bytes, theirs.bytes_of_a_swipe(), tolerance);
     found
 }
 
