@@ -10,6 +10,7 @@
 mod against;
 mod alone;
 mod cold;
+mod flush;
 mod growth;
 mod half;
 mod hot;
@@ -76,7 +77,7 @@ const fn spec(key: &'static str, unit: &'static str, promise: Promise, group: Gr
 }
 
 /// The table, in its order.
-const ROWS: [Spec; 29] = [
+const ROWS: [Spec; 31] = [
     spec("saturation_vs_pgbench_txn", "×", AtLeast { must: 2.2, aim: 4.0 }, Group::Saturation),
     spec("saturation_vs_pgbench_stmt", "×", AtLeast { must: 1.2, aim: 2.2 }, Group::Saturation),
     spec("saturation_per_s", "swipes/s", Nothing, Group::Saturation),
@@ -93,6 +94,8 @@ const ROWS: [Spec; 29] = [
     spec("half_load_p99_ms", "ms", AtMost { must: 10.0, aim: 5.0 }, Group::Half),
     spec("half_load_p999_ms", "ms", AtMost { must: 25.0, aim: 12.0 }, Group::Half),
     spec("half_load_per_s", "swipes/s", Nothing, Group::Half),
+    spec("disk_flush_p99_ms", "ms", Nothing, Group::Half),
+    spec("disk_flush_p999_ms", "ms", Nothing, Group::Half),
     spec(
         "hot_card_one_replica_per_s",
         "swipes/s",
@@ -339,7 +342,7 @@ fn outline(scale: &Scale, is_wanted: &dyn Fn(Group) -> bool) -> String {
     let steps = [
         (is_wanted(Group::Saturation), "saturation beside pgbench: calibration, rounds", 6.0),
         (is_wanted(Group::Alone), "one connection beside one client", 1.5),
-        (is_wanted(Group::Half), "half of saturation, the log, a ramp", 2.5),
+        (is_wanted(Group::Half), "half of saturation, the disk alone, the log, a ramp", 2.8),
         (is_wanted(Group::Hot), "one card on 50 tills, one replica and two", 1.0),
         (is_wanted(Group::Memory), "every account in the cache", 2.0),
         (is_wanted(Group::Cold), "accounts with 500 baskets, not in the cache", 2.0),
