@@ -2,7 +2,7 @@
 //! be spent, and what returns take back. [`super::earning`] has what holds for all rules.
 
 use jiff::civil::{Date, date};
-use jiff::tz::{Offset, TimeZone};
+use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
 use crate::domain::account::{Account, State};
@@ -17,9 +17,12 @@ use crate::domain::quantity::Quantity;
 use crate::domain::swipe::{Facts, SoldLine, decide};
 use crate::domain::tally::CountedOn;
 
-/// Hours from the clocks of the only store's zone to UTC.
-pub(super) const ZONE_HOURS: i8 = -5;
 pub(super) const SATURDAY: Date = date(2026, 3, 14);
+
+/// The zone of all stores: five hours behind UTC, and four from the second Sunday of March on.
+fn zone() -> TimeZone {
+    TimeZone::posix("EST5EDT,M3.2.0,M11.1.0").expect("a zone")
+}
 
 /// The number of a level is what its name ends with; of some names there is none.
 fn number(_: Level, name: &str) -> Option<u32> {
@@ -57,8 +60,7 @@ pub(super) struct When {
 impl When {
     /// A moment by the store's clock, on a business date.
     pub(super) fn at(business_date: Date, minutes: i64, store_no: u32) -> Self {
-        let midnight = TimeZone::UTC.to_timestamp(business_date.at(0, 0, 0, 0)).expect("a time");
-        let minutes = minutes - i64::from(ZONE_HOURS) * 60;
+        let midnight = zone().to_timestamp(business_date.at(0, 0, 0, 0)).expect("a time");
         let occurred_at = midnight + minutes.minutes();
         let earned = EarnedBefore::default();
         Self { business_date, occurred_at, store_no, tier_no: 0, earned }
@@ -66,7 +68,7 @@ impl When {
 }
 
 pub(super) fn earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64>) {
-    let zone = TimeZone::fixed(Offset::constant(ZONE_HOURS));
+    let zone = zone();
     let place = Place { store_no: when.store_no, time_zone: Some(&zone) };
     let When { business_date, occurred_at, tier_no, .. } = when;
     let earned = when.earned;
@@ -80,6 +82,13 @@ pub(super) fn earned(rules: &Rules, when: When, lines: &[Sold]) -> (i64, Vec<i64
     assert_eq!(explained.earned, sum);
     assert!(explained.cut.is_none_or(|cut| cut.due > sum));
     assert_eq!(again, points, "an explanation is of what was decided");
+    // Of each part less than a thousandth is not told, of the sum less than a point is dropped; and
+    // of the largest numbers no thousandths are told.
+    if let Some(due) = explained.cut.map_or(sum, |cut| cut.due).checked_mul(1_000) {
+        let told: i64 = explained.parts.iter().map(|part| part.thousandths).sum();
+        let untold = i64::try_from(explained.parts.len()).expect("few");
+        assert!((due - untold..due + 1_000).contains(&told), "{explained:?}");
+    }
     (sum, points)
 }
 
