@@ -1,27 +1,15 @@
 //! The model: accounts, cards and names of one chain, and what each call of a till does to them.
 //!
 //! Written from the rules of points alone, as `account.rs` is, and with the same interdiction.
-//! It knows one retailer's programme: a base rate, months until points run out, how many an
-//! account has of a day, and tiers, some of which earn twice as much.
+//! It knows one retailer's programme, `rules.rs`, and its offers, `coupons.rs`.
 
-use jiff::ToSpan as _;
 use jiff::civil::Date;
 
 use super::account::{Account, Entry, Key, Kind, Standing};
+use super::coupons::{Coupons, Offer, Outcome, State};
 pub(crate) use super::purchase::{Line, Name, Purchase, Way};
-use super::tiers::{Tier, Tiers, month};
-
-/// How purchases earn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Programme {
-    pub(crate) points: i64,
-    pub(crate) per_minor: i64,
-    /// Points run out at the end of the month so many months later; 0: never.
-    pub(crate) months: i64,
-    /// The most that an account earns on a day; 0: anything.
-    pub(crate) per_day: i64,
-    pub(crate) tiers: Option<Tiers>,
-}
+pub(crate) use super::rules::Programme;
+use super::tiers::{Tier, month};
 
 /// The points of a receipt.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,6 +37,8 @@ pub(crate) enum Answer {
     OtherContent,
     /// What happened to cards and ids: done now, done before, or refused.
     Card(Result<bool, Refused>),
+    /// How a coupon stands that somebody has issued or wanted to take back.
+    Coupon(State),
 }
 
 /// Why a card was not enrolled.
@@ -78,6 +68,11 @@ pub(crate) struct Named {
     qualified: Vec<(i32, i64)>,
     /// Whether it earned less than it is worth.
     pub(crate) capped: bool,
+    /// Whether a cap of a single rule was reached, and whether one stood back for another.
+    pub(crate) cut_by_rule: bool,
+    pub(crate) stood_back: bool,
+    /// What became of what the till gave something for.
+    pub(crate) outcomes: Vec<Outcome>,
     /// Whether the customer held a tier that the month does not earn any more.
     pub(crate) kept_tier: bool,
     /// Whether the tier had fallen since the last receipt.
@@ -95,6 +90,7 @@ pub(crate) struct Chain {
     pub(crate) cards: Vec<(u8, usize)>,
     pub(crate) names: Vec<Named>,
     pub(crate) adjustments: Vec<Adjustment>,
+    pub(crate) coupons: Coupons,
 }
 
 /// What people have corrected.
@@ -103,22 +99,6 @@ pub(crate) struct Adjustment {
     pub(crate) id: i64,
     pub(crate) account: usize,
     pub(crate) points: i64,
-}
-
-impl Programme {
-    /// Fractions of a point are dropped.
-    fn points_for(&self, minor: i64) -> i64 {
-        minor.max(0) * self.points / self.per_minor
-    }
-
-    fn lot_of(&self, date: Date) -> Key {
-        let available_from = date.first_of_month();
-        let expires_on = match self.months {
-            0 => Date::MAX,
-            months => (available_from + months.months()).last_of_month(),
-        };
-        Key { expires_on, available_from }
-    }
 }
 
 impl Named {
@@ -134,6 +114,9 @@ impl Named {
             counted: Vec::new(),
             qualified: Vec::new(),
             capped: false,
+            cut_by_rule: false,
+            stood_back: false,
+            outcomes: Vec::new(),
             kept_tier: false,
             lost_tier: false,
         }
@@ -143,7 +126,14 @@ impl Named {
 impl Chain {
     pub(crate) fn new(programme: Programme, today: Date) -> Self {
         let (accounts, cards, names) = (Vec::new(), Vec::new(), Vec::new());
-        Self { programme, today, accounts, cards, names, adjustments: Vec::new() }
+        let (adjustments, coupons) = (Vec::new(), Coupons::default());
+        Self { programme, today, accounts, cards, names, adjustments, coupons }
+    }
+
+    pub(crate) fn with_offers(programme: Programme, today: Date, offers: Vec<Offer>) -> Self {
+        let mut chain = Self::new(programme, today);
+        chain.coupons.offers = offers;
+        chain
     }
 
     pub(crate) fn named(&self, name: Name) -> Option<&Named> {
@@ -170,6 +160,7 @@ impl Chain {
 
     /// A till sends a transaction, for the first time or again.
     pub(crate) fn swipe(&mut self, purchase: &Purchase) -> Answer {
+        self.coupons.sent(purchase);
         if let Some(at) = self.names.iter().position(|named| named.name == purchase.name) {
             let named = &mut self.names[at];
             match &named.purchase {
@@ -179,6 +170,7 @@ impl Chain {
             }
             named.points = vec![0; purchase.lines.len()];
             named.purchase = Some(purchase.clone());
+            (named.outcomes, _) = self.coupons.take(purchase, None, |account| account);
             return Answer::Done { receipt: Receipt::default(), voided: true };
         }
         let mut named = Named::new(purchase.name);
@@ -188,34 +180,49 @@ impl Chain {
         if let Some(card) = purchase.customer() {
             let account = self.account_of(card).unwrap_or_else(|| self.open(card));
             named.account = Some(account);
-            receipt = self.buy(account, purchase, &mut named);
+            let heirs: Vec<usize> = (0..self.accounts.len()).map(|at| self.heir_of(at)).collect();
+            let (outcomes, giving_points) =
+                self.coupons.take(purchase, Some(account), |account| heirs[account]);
+            named.outcomes = outcomes;
+            receipt = self.buy(account, purchase, &giving_points, &mut named);
             receipt.tier = self.qualify(account, purchase.name.business_date, &mut named);
+        } else {
+            (named.outcomes, _) = self.coupons.take(purchase, None, |account| account);
         }
         self.names.push(named);
         Answer::Done { receipt, voided: false }
     }
 
-    /// Points pay, what comes back takes its points, what is sold earns.
-    fn buy(&mut self, account: usize, purchase: &Purchase, named: &mut Named) -> Receipt {
+    /// Points pay, what comes back takes its points, what is sold earns. Some offers give points
+    /// besides.
+    fn buy(
+        &mut self,
+        account: usize,
+        purchase: &Purchase,
+        giving_points: &[usize],
+        named: &mut Named,
+    ) -> Receipt {
         let mut receipt = Receipt { spent: purchase.points_spent, ..Receipt::default() };
         let own = self.programme.lot_of(purchase.name.business_date);
-        let (mut sold_minor, mut back_minor) = (0, 0);
+        let mut back_minor = 0;
         let mut taken = Vec::new();
-        let times = self.times(account, purchase.name.business_date);
-        // A line has what the sum is worth more with it than without.
-        let more_with = |sum_minor: &mut i64, line: &Line, programme: Programme, times: i64| {
-            let before = programme.points_for(*sum_minor * times);
-            *sum_minor += line.qualifying_minor();
-            programme.points_for(*sum_minor * times) - before
-        };
+        let sold: Vec<&Line> = purchase.lines.iter().filter(|line| line.way == Way::Sold).collect();
+        let doubles = self.doubles(account, purchase.name.business_date);
+        let worth = self.programme.worth(&sold, doubles);
+        (named.cut_by_rule, named.stood_back) = (worth.cut_by_rule, worth.stood_back);
+        let mut earned = worth.lines.iter();
         for (at, line) in purchase.lines.iter().enumerate() {
             named.points[at] = match (line.way, self.line_of(line)) {
-                (Way::Sold, _) => more_with(&mut sold_minor, line, self.programme, times),
+                (Way::Sold, _) => *earned.next().expect("one for each line of sale"),
                 (_, Some((points, lot, _))) => {
                     taken.push((points, lot));
                     points
                 }
-                (_, None) => more_with(&mut back_minor, line, self.programme, 1),
+                (_, None) => {
+                    let before = self.programme.points_for(back_minor);
+                    back_minor += line.qualifying_minor();
+                    self.programme.points_for(back_minor) - before
+                }
             };
             named.qualified.push(match (line.way, self.line_of(line)) {
                 (Way::Sold, _) => (month(purchase.name.business_date), line.qualifying_minor()),
@@ -238,7 +245,7 @@ impl Chain {
                 sale.returned.push(line);
             }
         }
-        let due = self.programme.points_for(sold_minor * times);
+        let due: i64 = worth.lines.iter().sum();
         let day = purchase.name.business_date;
         let room = match self.programme.per_day {
             0 => due,
@@ -254,6 +261,12 @@ impl Chain {
                 of_due += *points;
                 *points = of_due * room / due - of_room;
                 of_room += *points;
+            }
+        }
+        for offer in giving_points {
+            for (at, points) in self.coupons.offers[*offer].points(purchase) {
+                named.points[at] += points;
+                receipt.earned += points;
             }
         }
         if self.programme.per_day == 0 {
@@ -306,14 +319,14 @@ impl Chain {
         Some(tier)
     }
 
-    /// How many times the base rate an account earns on a day, by the tier that it holds before.
-    fn times(&self, account: usize, day: Date) -> i64 {
+    /// Whether an account earns twice as much on a day, by the tier that it holds before.
+    fn doubles(&self, account: usize, day: Date) -> bool {
         let account = &self.accounts[account];
         let Some(tiers) = self.programme.tiers.filter(|tiers| tiers.doubles_from > 0) else {
-            return 1;
+            return false;
         };
         let held = tiers.held(&account.months, month(account.clock.max(day)));
-        if held >= tiers.doubles_from { 2 } else { 1 }
+        held >= tiers.doubles_from
     }
 
     /// Where it is known on which line something was sold: its points by quantity, its lot, and
@@ -344,6 +357,7 @@ impl Chain {
             return Answer::Again { voided: true };
         }
         named.voided = true;
+        self.coupons.void(name);
         let (entries, counted) = (named.entries.clone(), named.counted.clone());
         let qualified = named.qualified.clone();
         let mut receipt = Receipt::default();
@@ -387,6 +401,26 @@ impl Chain {
             receipt.standing = Some(now.standing(now.clock));
         }
         Answer::Done { receipt, voided: true }
+    }
+
+    /// People issue a coupon to an account.
+    pub(crate) fn issue(&mut self, offer: usize, account: usize, on: Date) -> Answer {
+        self.coupons.issue(offer, account, on);
+        self.accounts[account].version += 1;
+        Answer::Coupon(State::Open)
+    }
+
+    /// People take a coupon back that no till has taken.
+    pub(crate) fn revoke(&mut self, coupon: usize) -> Answer {
+        match self.coupons.state_of(coupon) {
+            State::Open => {
+                self.coupons.revoke(coupon);
+                let holder = self.heir_of(self.coupons.account_of(coupon));
+                self.accounts[holder].version += 1;
+                Answer::Coupon(State::Revoked)
+            }
+            stands => Answer::Coupon(stands),
+        }
     }
 
     /// People give or take points, once under one id.

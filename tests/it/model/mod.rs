@@ -1,8 +1,9 @@
-//! An independent model of points, and the product held against it: `domain` directly, and two
-//! replicas on a real PostgreSQL through the real router.
+//! An independent model of points and coupons, and the product held against it: `domain` directly,
+//! as far as points go, and two replicas on a real PostgreSQL through the real router.
 //!
-//! `account`, `tiers` and `chain` are the model, written from the rules alone; `operations`
-//! draws what happens; `pure` and `service` let it happen to the product and compare.
+//! `account`, `rules`, `tiers`, `coupons` and `chain` are the model, written from the rules alone;
+//! `operations` and `tickets` draw what happens; `pure`, `service` and `issued` let it happen to
+//! the product and compare.
 //!
 //! What is left out, because the product is known to fall short of the rules there:
 //! * the same sold line brought back twice,
@@ -11,10 +12,14 @@
 
 mod account;
 mod chain;
+mod coupons;
+mod issued;
 mod operations;
 mod purchase;
 mod pure;
+mod rules;
 mod service;
+mod tickets;
 mod tiers;
 
 use std::cell::RefCell;
@@ -27,7 +32,9 @@ use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner
 use proptest_state_machine::ReferenceStateMachine as _;
 
 use chain::{Answer, Chain, Programme};
+use coupons::{Outcome, State};
 use operations::Operation;
+use purchase::{Given, Purchase, Taken};
 use pure::Domain;
 use service::{Caches, Pair};
 use tiers::Tiers;
@@ -67,6 +74,7 @@ impl Effort {
 fn run<F: FnMut(&Operation, &Answer, &Chain)>(
     effort: &Effort,
     histories: &impl Strategy<Value = History>,
+    expected: &[&[&'static str]],
     begin: impl Fn(&Chain) -> F,
 ) {
     let config = Config {
@@ -90,10 +98,12 @@ fn run<F: FnMut(&Operation, &Answer, &Chain)>(
                 }
                 let answer = operation.apply(&mut chain);
                 follow(&operation, &answer, &chain);
-                *seen
-                    .borrow_mut()
-                    .entry(what_happened(&operation, &answer, &chain))
-                    .or_default() += 1;
+                let mut seen = seen.borrow_mut();
+                let besides = what_happened_besides(&operation, &answer, &chain);
+                for what in besides.into_iter().chain([what_happened(&operation, &answer, &chain)])
+                {
+                    *seen.entry(what).or_default() += 1;
+                }
             }
             Ok(())
         });
@@ -103,12 +113,13 @@ fn run<F: FnMut(&Operation, &Answer, &Chain)>(
     }
     outcome.expect("histories can be drawn");
     let seen = seen.into_inner();
-    let missing: Vec<&&str> = ALL.iter().filter(|what| !seen.contains_key(**what)).collect();
+    let expected = expected.iter().flat_map(|some| some.iter());
+    let missing: Vec<&&str> = expected.filter(|what| !seen.contains_key(**what)).collect();
     assert!(missing.is_empty(), "never happened: {missing:?}, but {seen:?}");
 }
 
 /// What must have happened at least once, or the histories show little.
-const ALL: &[&str] = &[
+const POINTS: &[&str] = &[
     "a sale",
     "a sale that the cap cut",
     "a debt",
@@ -127,7 +138,56 @@ const ALL: &[&str] = &[
     "points that ran out",
     "a tier that is kept by its grace",
     "a tier that has fallen",
+    "a rule that its cap cut",
+    "a rule that stood back",
 ];
+
+/// The same of coupons, besides every outcome of a redemption.
+const COUPONS: &[&str] = &[
+    "a coupon issued",
+    "a coupon taken back",
+    "a coupon that was used and is not taken back",
+    "a void of a sale with coupons",
+    "points of a coupon",
+    "a coupon of an account that was merged",
+];
+
+/// What may happen with another thing at the same time.
+fn what_happened_besides(
+    operation: &Operation,
+    answer: &Answer,
+    chain: &Chain,
+) -> Vec<&'static str> {
+    let (Operation::Swipe(Purchase { name, .. }) | Operation::Void(name), Answer::Done { .. }) =
+        (operation, answer)
+    else {
+        return Vec::new();
+    };
+    let named = chain.named(*name).expect("it was done");
+    if matches!(operation, Operation::Void(_)) {
+        let is_used = |outcome: &Outcome| outcome.counts();
+        let was = named.outcomes.iter().any(is_used);
+        return was.then_some("a void of a sale with coupons").into_iter().collect();
+    }
+    let mut seen: Vec<&str> = named.outcomes.iter().map(|outcome| outcome.name()).collect();
+    seen.extend(named.cut_by_rule.then_some("a rule that its cap cut"));
+    seen.extend(named.stood_back.then_some("a rule that stood back"));
+    let used = || named.purchase.iter().flat_map(|it| &it.taken).zip(&named.outcomes);
+    let counts = || used().filter(|(_, outcome)| outcome.counts());
+    let gives_points = |taken: &Taken| {
+        chain.coupons.offer_of(taken.what).is_some_and(|offer| {
+            matches!(chain.coupons.offers[offer].reward, coupons::Reward::Points(_))
+        })
+    };
+    let inherited = |taken: &Taken| match taken.what {
+        Given::Coupon(coupon) => Some(chain.coupons.account_of(coupon)) != named.account,
+        _ => false,
+    };
+    let any = |holds: &dyn Fn(&Taken) -> bool| counts().any(|(taken, _)| holds(taken));
+    seen.extend(any(&gives_points).then_some("points of a coupon"));
+    seen.extend(any(&inherited).then_some("a coupon of an account that was merged"));
+    seen
+}
 
 fn what_happened(operation: &Operation, answer: &Answer, chain: &Chain) -> &'static str {
     let is_capped = |name| chain.named(name).is_some_and(|named| named.capped);
@@ -157,13 +217,16 @@ fn what_happened(operation: &Operation, answer: &Answer, chain: &Chain) -> &'sta
         (Operation::Sweep { .. }, Answer::Card(Ok(true))) => "points that ran out",
         (Operation::Sweep { .. }, _) => "nothing to sweep",
         (_, Answer::Card(Ok(_))) => "a card",
+        (Operation::Issue { .. }, _) => "a coupon issued",
+        (_, Answer::Coupon(State::Redeemed(_))) => "a coupon that was used and is not taken back",
+        (_, Answer::Coupon(_)) => "a coupon taken back",
     }
 }
 
 #[test]
 fn domain_decides_as_the_model_does() {
     let histories = Chain::sequential_strategy(SIZE..=SIZE);
-    run(&Effort::new(100_000, 1), &histories, |chain| {
+    run(&Effort::new(100_000, 1), &histories, &[POINTS], |chain| {
         let mut domain = Domain::new(chain);
         move |operation: &Operation, answer: &Answer, chain: &Chain| {
             domain.follow(operation, answer, chain);
@@ -176,8 +239,10 @@ fn two_replicas_do_as_the_model_does(caches: Caches, operations: u32, programme:
     let pair = runtime.block_on(Pair::start(caches, programme));
     let cases = AtomicU32::new(0);
     // Each of three, and a hundredth of what `domain` is asked.
-    run(&Effort::new(operations, 300), &pair.histories(), |_| {
-        let mut case = pair.begin(cases.fetch_add(1, Ordering::Relaxed));
+    let outcomes = Outcome::ALL.map(Outcome::name);
+    let expected = &[POINTS, COUPONS, &outcomes];
+    run(&Effort::new(operations, 300), &pair.histories(), expected, |_| {
+        let mut case = runtime.block_on(pair.begin(cases.fetch_add(1, Ordering::Relaxed)));
         let (runtime, pair) = (&runtime, &pair);
         move |operation: &Operation, answer: &Answer, chain: &Chain| {
             runtime.block_on(pair.follow(&mut case, operation, answer, chain));
@@ -193,23 +258,50 @@ const TIERS: Tiers =
 #[test]
 fn two_replicas_do_as_the_model_does_whoever_is_asked() {
     let tiers = Tiers { grace: 1, steps: true, doubles_from: 2, ..TIERS };
-    let programme =
-        Programme { points: 1, per_minor: 100, months: 24, per_day: 400, tiers: Some(tiers) };
+    let programme = Programme {
+        points: 1,
+        per_minor: 100,
+        months: 24,
+        per_day: 400,
+        tiers: Some(tiers),
+        doubling_most: 6,
+        half_more: true,
+        per_item: 2,
+        items_most: 9,
+    };
     two_replicas_do_as_the_model_does(Caches::Default, 2_000, programme);
 }
 
 #[test]
 fn two_replicas_without_caches_do_as_the_model_does() {
     let tiers = Tiers { grace: 2, doubles_from: 1, ..TIERS };
-    let programme =
-        Programme { points: 3, per_minor: 200, months: 2, per_day: 60, tiers: Some(tiers) };
+    let programme = Programme {
+        points: 3,
+        per_minor: 200,
+        months: 2,
+        per_day: 60,
+        tiers: Some(tiers),
+        doubling_most: 4,
+        half_more: true,
+        per_item: 0,
+        items_most: 0,
+    };
     two_replicas_do_as_the_model_does(Caches::Off, 1_500, programme);
 }
 
 #[test]
 fn a_replica_that_remembers_what_is_long_past_does_as_the_model_does() {
     let tiers = Tiers { grace: 1, window: 2, doubles_from: 3, ..TIERS };
-    let programme =
-        Programme { points: 7, per_minor: 130, months: 6, per_day: 900, tiers: Some(tiers) };
+    let programme = Programme {
+        points: 7,
+        per_minor: 130,
+        months: 6,
+        per_day: 900,
+        tiers: Some(tiers),
+        doubling_most: 25,
+        half_more: true,
+        per_item: 1,
+        items_most: 3,
+    };
     two_replicas_do_as_the_model_does(Caches::Stale, 1_500, programme);
 }

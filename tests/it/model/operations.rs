@@ -13,10 +13,16 @@ use proptest_state_machine::ReferenceStateMachine;
 
 use super::account::Key;
 use super::chain::{Answer, Chain, Line, Name, Programme, Purchase, Way};
+use super::coupons::Delivery;
+use super::purchase::Taken;
+use super::tickets::{OnOffer, codes_are_certain, ticket};
 use super::tiers::Tiers;
 
 /// The server's date, where there is no server.
 const TODAY: Date = Date::constant(2026, 3, 14);
+
+/// Coupons that people issue in a case, at most.
+const COUPONS_MAX: usize = 40;
 
 /// Cards that a case plays with.
 pub(crate) const CARDS: u8 = 5;
@@ -34,6 +40,10 @@ pub(crate) enum Operation {
     Adjust { id: i64, card: u8, date: Date, points: i64 },
     /// What has run out is written off, on an account that nobody visits.
     Sweep { card: u8, date: Date },
+    /// A coupon of an offer, for the account of a card.
+    Issue { offer: usize, card: u8, on: Date },
+    /// A coupon is taken back.
+    Revoke { coupon: usize },
 }
 
 impl Operation {
@@ -48,6 +58,8 @@ impl Operation {
                 chain.adjust(*id, account(chain, *card), *date, *points)
             }
             Self::Sweep { card, date } => chain.sweep(account(chain, *card), *date),
+            Self::Issue { offer, card, on } => chain.issue(*offer, account(chain, *card), *on),
+            Self::Revoke { coupon } => chain.revoke(*coupon),
         }
     }
 }
@@ -101,6 +113,25 @@ impl ReferenceStateMachine for Chain {
             ways.push((7, known.boxed()));
         }
         let used: Vec<u8> = chain.cards.iter().map(|(card, _)| *card).collect();
+        let offers = chain.coupons.offers.iter().enumerate();
+        let personal = |(at, offer): (usize, &super::coupons::Offer)| {
+            matches!(offer.delivery, Delivery::Personal { .. }).then_some(at)
+        };
+        let personal: Vec<usize> = offers.filter_map(personal).collect();
+        let coupons = chain.coupons.count();
+        if !used.is_empty() && !personal.is_empty() && coupons < COUPONS_MAX {
+            let issue = (select(personal), select(used.clone()), fresh.clone());
+            let issue = issue.prop_map(|(offer, card, name)| Operation::Issue {
+                offer,
+                card,
+                on: name.business_date,
+            });
+            ways.push((7, issue.boxed()));
+        }
+        if coupons > 0 {
+            let revoke = (0..coupons).prop_map(|coupon| Operation::Revoke { coupon });
+            ways.push((1, revoke.boxed()));
+        }
         if !used.is_empty() {
             let next = i64::try_from(chain.adjustments.len()).expect("a short case");
             let adjust = (select(used.clone()), fresh.clone(), -30..50_i64);
@@ -148,7 +179,7 @@ impl ReferenceStateMachine for Chain {
             Operation::Swipe(purchase) => {
                 let named = chain.named(purchase.name);
                 named.is_some_and(|named| named.purchase.is_some())
-                    || returns_are_in_order(chain, purchase)
+                    || returns_are_in_order(chain, purchase) && codes_are_certain(chain, purchase)
             }
             // Known gap: a return, then a void of its sale.
             Operation::Void(name) => {
@@ -163,7 +194,10 @@ impl ReferenceStateMachine for Chain {
                     && account.is_some()
                     && made.all(|made| Some(chain.heir_of(made.account)) == account)
             }
-            Operation::Sweep { card, .. } => chain.account_of(*card).is_some(),
+            Operation::Sweep { card, .. } | Operation::Issue { card, .. } => {
+                chain.account_of(*card).is_some()
+            }
+            Operation::Revoke { coupon } => *coupon < chain.coupons.count(),
         }
     }
 }
@@ -219,11 +253,26 @@ fn purchase(chain: &Chain) -> impl Strategy<Value = Purchase> + use<> {
     let tax_minor = prop_oneof![2 => Just(0_i64), 1 => 0..200_i64];
     let lines = prop::collection::vec(line(), 1..4);
     let bought = returnable(chain);
-    (name, card, training, paid, tax_minor, lines).prop_map(
-        move |(name, card, training, paid, tax_minor, drawn)| {
+    let on_offer = OnOffer::of(chain);
+    let tickets = match chain.coupons.offers.is_empty() {
+        true => Just(Vec::new()).boxed(),
+        false => prop::collection::vec(ticket(), 0..4).boxed(),
+    };
+    (name, card, training, paid, tax_minor, lines, tickets).prop_map(
+        move |(name, card, training, paid, tax_minor, drawn, tickets)| {
             let (points_spent, points_value_minor) = paid;
             let lines = drawn.into_iter().map(|line| line.of(card, &bought)).collect();
-            Purchase { name, card, training, lines, tax_minor, points_spent, points_value_minor }
+            let taken = tickets.iter().map(|ticket| ticket.of(card, &on_offer)).collect();
+            Purchase {
+                name,
+                card,
+                training,
+                lines,
+                tax_minor,
+                points_spent,
+                points_value_minor,
+                taken,
+            }
         },
     )
 }
@@ -306,6 +355,10 @@ impl fmt::Debug for Operation {
                 write!(f, "adjust card {card} by {points} on {date} under {id}")
             }
             Self::Sweep { card, date } => write!(f, "sweep card {card} on {date}"),
+            Self::Issue { offer, card, on } => {
+                write!(f, "issue offer {offer} to card {card} on {on}")
+            }
+            Self::Revoke { coupon } => write!(f, "revoke coupon {coupon}"),
         }
     }
 }
@@ -335,26 +388,46 @@ impl fmt::Debug for Purchase {
         if self.tax_minor > 0 {
             write!(f, ", tax {}", self.tax_minor)?;
         }
+        for Taken { what, minor } in &self.taken {
+            write!(f, ", {minor} for {what:?}")?;
+        }
         Ok(())
     }
 }
 
 /// Programmes of all kinds: rates that divide and rates that do not, points that last and
-/// points that hardly do, with tiers and without.
+/// points that hardly do, with tiers and without, with rules that have caps of their own.
 fn programme() -> impl Strategy<Value = Programme> {
     let rate = prop_oneof![Just((1, 100)), Just((3, 200)), Just((7, 130)), Just((10_000, 1))];
     let months = prop_oneof![2 => Just(24), 1 => Just(0), 2 => 1..7_i64];
     let per_day = prop_oneof![1 => Just(0), 2 => 1..2_000_i64];
     let tiers = prop_oneof![1 => Just(None), 3 => tiers().prop_map(Some)];
-    (rate, months, per_day, tiers).prop_map(|((points, per_minor), months, per_day, tiers)| {
-        // No minor unit earns more than 10,000 points, twice as many included.
-        let may_double = points * 2 <= per_minor * 10_000;
-        let tiers = tiers.map(|tiers: Tiers| Tiers {
-            doubles_from: if may_double { tiers.doubles_from } else { 0 },
-            ..tiers
-        });
-        Programme { points, per_minor, months, per_day, tiers }
-    })
+    let most = || prop_oneof![1 => Just(0), 2 => 1..30_i64];
+    let per_item = prop_oneof![1 => Just(0), 1 => 1..9_i64];
+    let rules = (most(), any::<bool>(), per_item, most());
+    (rate, months, per_day, tiers, rules).prop_map(
+        |((points, per_minor), months, per_day, tiers, rules)| {
+            let (doubling_most, half_more, per_item, items_most) = rules;
+            // No minor unit earns more than 10,000 points, twice as many included.
+            let may_double = points * 2 <= per_minor * 10_000;
+            let tiers = tiers.map(|tiers: Tiers| Tiers {
+                doubles_from: if may_double { tiers.doubles_from } else { 0 },
+                ..tiers
+            });
+            let half_more = half_more && may_double;
+            Programme {
+                points,
+                per_minor,
+                months,
+                per_day,
+                tiers,
+                doubling_most,
+                half_more,
+                per_item,
+                items_most,
+            }
+        },
+    )
 }
 
 /// Tiers that are reached by a basket or by many, and kept for long or not at all.

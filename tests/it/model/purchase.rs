@@ -23,6 +23,28 @@ pub(crate) struct Purchase {
     pub(crate) points_spent: i64,
     /// What the till gave for them.
     pub(crate) points_value_minor: i64,
+    /// What else it gave something for.
+    pub(crate) taken: Vec<Taken>,
+}
+
+/// A discount that a till gave for something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) what: Given,
+    pub(crate) minor: i64,
+}
+
+/// What a till gives a discount for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Given {
+    /// A coupon, counted in the order in which they were issued.
+    Coupon(usize),
+    /// An offer that everybody with a card gets.
+    Everybodys(usize),
+    /// The code of an offer that anybody may use.
+    Code(usize),
+    /// A code that nobody has issued.
+    Nothing,
 }
 
 /// An article sold or brought back; its number is its place, from 1.

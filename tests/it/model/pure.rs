@@ -248,20 +248,33 @@ impl Domain {
 
 /// The rules of a programme as people write them.
 pub(crate) fn rules(programme: &chain::Programme) -> Rules {
+    let small = |points: i64| u32::try_from(points).expect("small");
+    let most = |points: i64| Some(small(points)).filter(|points| *points > 0);
+    let mut rules = programme.tiers.as_ref().map(rules_of_tiers).unwrap_or_default();
+    for doubling in &mut rules.rules {
+        doubling.cap_per_swipe = most(programme.doubling_most);
+    }
+    if programme.half_more {
+        let multiplier = Some(Multiplier(1_500));
+        let name = "half as much again".into();
+        rules.rules.push(EarnRule { name, multiplier, ..EarnRule::default() });
+    }
+    if programme.per_item > 0 {
+        rules.rules.push(EarnRule {
+            name: "for each piece".into(),
+            points_per_item: Some(small(programme.per_item)),
+            cap_per_swipe: most(programme.items_most),
+            ..EarnRule::default()
+        });
+    }
     Rules {
-        earn: BaseRate {
-            points: programme.points.try_into().expect("small"),
-            per_minor: programme.per_minor.try_into().expect("small"),
-        },
+        earn: BaseRate { points: small(programme.points), per_minor: small(programme.per_minor) },
         expire_after_months: match programme.months {
             0 => None,
             months => Some(months.try_into().expect("small")),
         },
-        cap_per_day: match programme.per_day {
-            0 => None,
-            points => Some(points.try_into().expect("small")),
-        },
-        ..programme.tiers.as_ref().map(rules_of_tiers).unwrap_or_default()
+        cap_per_day: most(programme.per_day),
+        ..rules
     }
 }
 

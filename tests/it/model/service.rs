@@ -23,6 +23,7 @@ use tokio_postgres::Client;
 
 use super::account::{self as model, Standing};
 use super::chain::{Answer, Chain, Name, Programme, Purchase, Receipt, Refused, Way};
+use super::issued::{self, Issued};
 use super::operations::Operation;
 use super::pure::{kind, lot_key, lots_of, rules, tier_no};
 use super::tiers::{Tier, month};
@@ -59,6 +60,7 @@ pub(crate) struct Case {
     first_number: i64,
     /// The answers to what was done, by the path that asks for it again.
     answers: HashMap<String, bytes::Bytes>,
+    issued: Issued,
     /// The account ids of the model's accounts.
     account_ids: HashMap<usize, i64>,
     operations: u64,
@@ -74,8 +76,8 @@ impl Pair {
         })
         .await;
         let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-        let csv =
-            "sku,name,department,category,no_points\n902192,Gift card,GROCERY,GIFTCARD,true\n";
+        let csv = "sku,name,department,category,no_points\n902192,Gift card,GROCERY,GIFTCARD,true\n\
+             1095275,Milk,GROCERY,DAIRY,false\n";
         file.write_all(csv.as_bytes()).expect("written");
         let file = import::read_catalogue(file.path(), |_| ()).expect("sound");
         let now = Timestamp::now();
@@ -88,6 +90,7 @@ impl Pair {
         sql.execute(update, &[&rules]).await.expect("the rules are sound");
         let replicas = [service.replica().await, service.replica().await];
         let desk = Mutex::new(Desk::new(&service.config.commit, &service.config.database));
+        issued::offer(&service, &replicas, None).await;
         Self { caches, programme, service, replicas, desk, sql }
     }
 
@@ -96,18 +99,23 @@ impl Pair {
         let (app, programme) = (Arc::clone(&self.replicas[0].app), self.programme);
         Sequential::new(
             SIZE.into(),
-            move || Just(Chain::new(programme, app.today())),
+            move || {
+                let today = app.today();
+                Just(Chain::with_offers(programme, today, issued::OFFERS.to_vec()))
+            },
             Chain::preconditions,
             Chain::transitions,
             Chain::apply,
         )
     }
 
-    pub(crate) fn begin(&self, number: u32) -> Case {
+    pub(crate) async fn begin(&self, number: u32) -> Case {
+        issued::offer(&self.service, &self.replicas, Some(number)).await;
         Case {
             first_card: u64::from(number) * 10,
             first_number: i64::from(number) * 1_000,
             answers: HashMap::new(),
+            issued: Issued::new(number),
             account_ids: HashMap::new(),
             operations: 0,
         }
@@ -136,6 +144,16 @@ impl Pair {
             }
             Operation::Adjust { .. } | Operation::Sweep { .. } => {
                 self.at_the_desk(case, operation, answer).await;
+            }
+            Operation::Issue { offer, card, on } => {
+                let (mut desk, card) = (self.desk.lock().await, case.card(*card));
+                let snapshot = self.replicas[0].app.catalogue.current();
+                case.issued.issue(&mut desk, &snapshot, (*offer, card, *on)).await;
+            }
+            Operation::Revoke { coupon } => {
+                let mut desk = self.desk.lock().await;
+                let snapshot = self.replicas[0].app.catalogue.current();
+                case.issued.revoke(&mut desk, &snapshot, *coupon, answer).await;
             }
         }
         for card in touched(operation, chain) {
@@ -198,7 +216,11 @@ impl Case {
     async fn swipe(&mut self, till: &Till, purchase: &Purchase, expected: &Answer, chain: &Chain) {
         let answered = post(till, &self.wire(purchase)).await;
         let key = format!("{:?}", purchase.name);
-        let account = chain.named(purchase.name).and_then(|named| named.account);
+        let named = chain.named(purchase.name).expect("the model has it");
+        if let Answer::Done { .. } = expected {
+            issued::compare(&body(&answered), &named.outcomes);
+        }
+        let account = named.account;
         self.compare(key, &answered, expected, account.map(|at| &chain.accounts[at]));
     }
 
@@ -234,7 +256,7 @@ impl Case {
                 assert_eq!(is_voided, *voided, "the mark of a void");
             }
             Answer::OtherContent => assert_eq!(slug(answered), "swipe-name-reused"),
-            Answer::Card(_) => unreachable!("this is about transactions"),
+            Answer::Card(_) | Answer::Coupon(_) => unreachable!("this is about transactions"),
         }
     }
 
@@ -270,7 +292,11 @@ impl Case {
         let answered = look_up(till, &self.card(number)).await;
         match chain.account_of(number) {
             None => assert_eq!(answered.status, StatusCode::NOT_FOUND, "{:?}", answered.body),
-            Some(_) => self.stands(number, &body(&answered), chain),
+            Some(account) => {
+                let told = body(&answered);
+                self.stands(number, &told, chain);
+                self.issued.shown(&told, account, chain);
+            }
         }
     }
 
@@ -321,6 +347,7 @@ impl Case {
                 })
                 .collect();
             assert_eq!(entries, wanted, "entries");
+            self.issued.rows(sql, other, *id, chain).await;
         }
     }
 
@@ -363,6 +390,7 @@ impl Case {
             "total_minor": purchase.total_minor(),
             "points_spent": purchase.points_spent,
             "points_value_minor": purchase.points_value_minor,
+            "redemptions": self.issued.wire(&purchase.taken),
         });
         if let Some(number) = purchase.card {
             wire["card"] = self.card(number).into();
@@ -382,7 +410,14 @@ fn touched(operation: &Operation, chain: &Chain) -> Vec<u8> {
             cards.map(|(card, _)| *card).take(1).collect()
         }
         Operation::Enrol { card, link_to } => link_to.iter().copied().chain([*card]).collect(),
-        Operation::Adjust { card, .. } | Operation::Sweep { card, .. } => vec![*card],
+        Operation::Adjust { card, .. }
+        | Operation::Sweep { card, .. }
+        | Operation::Issue { card, .. } => vec![*card],
+        Operation::Revoke { coupon } => {
+            let holder = chain.heir_of(chain.coupons.account_of(*coupon));
+            let cards = chain.cards.iter().filter(|(_, at)| *at == holder);
+            cards.map(|(card, _)| *card).take(1).collect()
+        }
     }
 }
 
