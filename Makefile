@@ -74,8 +74,10 @@ chaos: prepare
 
 # What the harness does has no coupons; these are for the suite to notice.
 SUITE_FAULTS = check-then-act-redemption budget-in-memory-only lease-spent-after-reclaim \
-  coupon-drawn-again-on-replay
-SUITE = cargo test --features sabotage --test it -- budgets:: coupons::
+  coupon-drawn-again-on-replay automatic-use-not-counted handout-given-again-after-crash \
+  pace-held-by-each-replica retracted-consent-ignored
+SUITE = cargo test --features sabotage --test it -- budgets:: coupons:: handouts:: \
+  member_prices:: pacing::
 
 # An unoptimised build with faults on purpose, kept apart from the real one.
 sabotage: prepare

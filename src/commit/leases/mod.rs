@@ -73,7 +73,7 @@ pub(super) struct Want {
 impl Want {
     /// What may be spent of the budget and leased by now, at most.
     fn allowed(&self) -> i64 {
-        self.pace.map_or(i64::MAX, |pace| pace.part_of(self.whole))
+        self.pace.map_or(i64::MAX, |pace| sabotage::allowed(pace.part_of(self.whole)))
     }
 }
 

@@ -19,6 +19,7 @@ use crate::db::pool::Pool;
 use crate::domain::selection::showcase::HoldOut;
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::sabotage::{self, Fault};
 use crate::segment::{AsOf, Detail, Snapshot};
 
 /// Accounts that are looked at in one statement: some of them have come for years.
@@ -214,8 +215,10 @@ impl Worker {
             };
             // Asked again: people may have taken it back since they were written down.
             let agreed = match &consent {
-                None => handful.to_vec(),
-                Some(consent) => sql::agreed(&self.pool, handful, consent).await?,
+                Some(consent) if !sabotage::is(Fault::RetractedConsentIgnored) => {
+                    sql::agreed(&self.pool, handful, consent).await?
+                }
+                _ => handful.to_vec(),
             };
             let snapshot = catalogue();
             // Another replica may have stored the offer this moment.
