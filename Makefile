@@ -88,7 +88,7 @@ sabotage: prepare
 	@for fault in $(SUITE_FAULTS); do \
 	  if TILLSIDE_SABOTAGE=$$fault $(SUITE) >target/sabotage/$$fault.log 2>&1; \
 	  then echo "$$fault: the suite has not noticed"; exit 1; \
-	  else echo "$$fault: noticed by $$(grep -c '^test .* FAILED' target/sabotage/$$fault.log) tests"; \
+	  else echo "$$fault: noticed by $$(grep -c '^test .* \.\.\. FAILED' target/sabotage/$$fault.log) tests"; \
 	  fi; done
 
 # Fails when a swipe is refused, or memory grows by a tenth after the first minute. The other
