@@ -48,7 +48,8 @@ async fn things(service: &TestService, admin: &Person) -> Things {
         of_codes["delivery"] = "code-pool".into();
         made(service, admin, of_codes).await;
         let path = format!("/v1/offers/{place}-codes/codes");
-        let pool = body(&admin.post(&path, &format!("codes-{place}"), &json!({ "codes": 2 })).await);
+        let pool =
+            body(&admin.post(&path, &format!("codes-{place}"), &json!({ "codes": 2 })).await);
         pools.push(pool["pool"].as_str().unwrap_or_else(|| panic!("{pool}")).to_owned());
     }
     Things { account, coupons, pools }

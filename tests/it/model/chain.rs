@@ -208,7 +208,18 @@ impl Chain {
         let mut taken = Vec::new();
         let sold: Vec<&Line> = purchase.lines.iter().filter(|line| line.way == Way::Sold).collect();
         let doubles = self.doubles(account, purchase.name.business_date);
-        let worth = self.programme.worth(&sold, doubles);
+        let mut worth = self.programme.worth(&sold, doubles);
+        let due: i64 = worth.lines.iter().sum();
+        let day = purchase.name.business_date;
+        let room = match self.programme.per_day {
+            0 => due,
+            most => (most - self.accounts[account].earned_on(day).max(0)).max(0),
+        };
+        receipt.earned = due.min(room);
+        named.capped = receipt.earned < due;
+        if named.capped {
+            worth.cut_to(room);
+        }
         (named.cut_by_rule, named.stood_back) = (worth.cut_by_rule, worth.stood_back);
         let mut earned = worth.lines.iter();
         for (at, line) in purchase.lines.iter().enumerate() {
@@ -224,16 +235,7 @@ impl Chain {
                     self.programme.points_for(back_minor) - before
                 }
             };
-            named.qualified.push(match (line.way, self.line_of(line)) {
-                (Way::Sold, _) => (month(purchase.name.business_date), line.qualifying_minor()),
-                (Way::BackFrom { name, .. }, Some((_, _, minor))) => {
-                    (month(name.business_date), -minor)
-                }
-                (Way::BackFrom { name, .. }, None) => {
-                    (month(name.business_date), -line.qualifying_minor())
-                }
-                (Way::Back, _) => (month(purchase.name.business_date), -line.qualifying_minor()),
-            });
+            named.qualified.push(self.qualifies(line, day));
             if let Way::BackFrom { name, .. } = line.way
                 && self.line_of(line).is_some()
             {
@@ -243,24 +245,6 @@ impl Chain {
                 && let Some(sale) = self.names.iter_mut().find(|named| named.name == name)
             {
                 sale.returned.push(line);
-            }
-        }
-        let due: i64 = worth.lines.iter().sum();
-        let day = purchase.name.business_date;
-        let room = match self.programme.per_day {
-            0 => due,
-            most => (most - self.accounts[account].earned_on(day).max(0)).max(0),
-        };
-        receipt.earned = due.min(room);
-        if receipt.earned < due {
-            named.capped = true;
-            // Each beginning of the basket has its share of what is left, whole points only.
-            let (mut of_due, mut of_room) = (0, 0);
-            let sold = purchase.lines.iter().zip(&mut named.points);
-            for (_, points) in sold.filter(|(line, _)| line.way == Way::Sold) {
-                of_due += *points;
-                *points = of_due * room / due - of_room;
-                of_room += *points;
             }
         }
         for offer in giving_points {
@@ -327,6 +311,20 @@ impl Chain {
         };
         let held = tiers.held(&account.months, month(account.clock.max(day)));
         held >= tiers.doubles_from
+    }
+
+    /// What a line of a day counts towards tiers, and for which month.
+    fn qualifies(&self, line: &Line, day: Date) -> (i32, i64) {
+        match (line.way, self.line_of(line)) {
+            (Way::Sold, _) => (month(day), line.qualifying_minor()),
+            (Way::BackFrom { name, .. }, Some((_, _, minor))) => {
+                (month(name.business_date), -minor)
+            }
+            (Way::BackFrom { name, .. }, None) => {
+                (month(name.business_date), -line.qualifying_minor())
+            }
+            (Way::Back, _) => (month(day), -line.qualifying_minor()),
+        }
     }
 
     /// Where it is known on which line something was sold: its points by quantity, its lot, and

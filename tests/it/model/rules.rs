@@ -41,6 +41,19 @@ pub(crate) struct Worth {
     pub(crate) stood_back: bool,
 }
 
+impl Worth {
+    /// Leaves so many points: each beginning of the basket has its share of them, whole ones only.
+    pub(crate) fn cut_to(&mut self, room: i64) {
+        let due: i64 = self.lines.iter().sum();
+        let (mut of_due, mut of_room) = (0, 0);
+        for points in &mut self.lines {
+            of_due += *points;
+            *points = of_due * room / due - of_room;
+            of_room += *points;
+        }
+    }
+}
+
 impl Programme {
     /// Points at the base rate. Fractions of a point are dropped.
     pub(crate) fn points_for(&self, minor: i64) -> i64 {
