@@ -19,6 +19,8 @@ use crate::db::DbError;
 use crate::db::pool::{Pool, connect_pool};
 use crate::domain::coupon::Code;
 use crate::domain::payment_card::{self, Field};
+use crate::error::Error;
+use crate::http::file::Format;
 use crate::offer::codes::{self, CODES_MAX, Wanted};
 use crate::offer::{self, Life};
 use crate::receipt::{account_id, account_text};
@@ -111,10 +113,41 @@ Example:
         #[arg(long, value_name = "NAME", default_value = "command-line")]
         actor: String,
     },
-    /// Take a coupon back. Once a till has taken it, it stays redeemed.
+    /// Write the coupons that a handout has issued to a file or to the standard output, for whoever
+    /// prints or mails them: account, coupon, headline, worth, valid_from, valid_until, state.
+    #[command(after_help = "\
+Example:
+  tillside coupon file --name spring-yoghurt --out spring.csv")]
+    File {
+        /// What the handout is called.
+        #[arg(long)]
+        name: String,
+        /// The file; it must not exist.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// A JSON object in each line instead of CSV.
+        #[arg(long)]
+        ndjson: bool,
+    },
+    /// Take a coupon back, or all that a handout has issued and that are still open. What a till
+    /// has taken stays redeemed.
+    ///
+    /// A handout is ended by it, and must not be being issued. What was cut off is gone on with
+    /// when the same is asked again, or by a service that runs.
+    #[command(after_help = "\
+Examples:
+  tillside coupon revoke 0M3Z5K9Q7W2XB4
+  tillside coupon revoke --name spring-yoghurt")]
     Revoke {
         /// Its code.
-        code: String,
+        #[arg(required_unless_present = "name", conflicts_with = "name")]
+        code: Option<String>,
+        /// What the handout is called.
+        #[arg(long)]
+        name: Option<String>,
+        /// Print JSON.
+        #[arg(long, requires = "name")]
+        json: bool,
     },
     /// Print how a coupon stands, and how it came to that.
     Show {
@@ -140,7 +173,17 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
             show(&life.ok_or("no such coupon was issued")?, json)?;
             return Ok(());
         }
-        Action::Revoke { code } => (Order::Revoke(parse(&code)?), false),
+        Action::File { name, out, ndjson } => {
+            let format = if ndjson { Format::Ndjson } else { Format::Csv };
+            return handout::file(config, &pool, &name, out.as_deref(), format, now).await;
+        }
+        Action::Revoke { name: Some(name), json, .. } => {
+            return handout::revoke(config, &pool, &name, json, now).await;
+        }
+        Action::Revoke { code, .. } => {
+            let code = code.ok_or("a code, or --name, is needed")?;
+            (Order::Revoke(parse(&code)?), false)
+        }
         Action::Codes { offer, count, out, actor } => {
             check_actor(&actor)?;
             return codes(config, &pool, &offer, count, out.as_deref(), &actor, now).await;
@@ -236,13 +279,7 @@ async fn codes(
     actor: &str,
     now: Timestamp,
 ) -> Outcome {
-    let mut file: Box<dyn Write + Send> = match out {
-        None => Box::new(std::io::stdout()),
-        Some(path) => {
-            let created = File::create_new(path);
-            Box::new(created.map_err(|error| format!("{}: {error}", path.display()))?)
-        }
-    };
+    let file = create(out)?;
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     let on = config.time_zone().to_datetime(now).date();
     // Nobody asks for the same again: each run makes codes of its own.
@@ -250,8 +287,23 @@ async fn codes(
     let wanted = Wanted { pool: &name, offer, codes: count, on, actor, user_no: None };
     let made = codes::make(pool, &snapshot, &wanted, now).await?.map_err(|no| no.to_string())?;
     let desk = Mutex::new(Desk::new(&config.commit, &config.database));
+    let writing = async |to| codes::write_file(pool, &made, &desk, &to).await;
+    write(file, writing).await
+}
+
+/// Where a file goes: to the standard output unless it has a name.
+pub(super) fn create(out: Option<&Path>) -> Result<Box<dyn Write + Send>, String> {
+    let Some(path) = out else { return Ok(Box::new(std::io::stdout())) };
+    let created = File::create_new(path);
+    Ok(Box::new(created.map_err(|error| format!("{}: {error}", path.display()))?))
+}
+
+/// Takes what is written page by page, and says so when it is not whole.
+pub(super) async fn write(
+    mut file: Box<dyn Write + Send>,
+    writing: impl AsyncFnOnce(mpsc::Sender<Bytes>) -> Result<bool, Error>,
+) -> Outcome {
     let (sender, mut pages) = mpsc::channel::<Bytes>(2);
-    let writing = async move { codes::write_file(pool, &made, &desk, &sender).await };
     // Moved in: should the file not take it, the writing ends too.
     let taking = async move {
         while let Some(page) = pages.recv().await {
@@ -259,7 +311,7 @@ async fn codes(
         }
         file.flush()
     };
-    let (written, taken) = tokio::join!(writing, taking);
+    let (written, taken) = tokio::join!(writing(sender), taking);
     taken?;
     match written? {
         true => Ok(()),

@@ -1,6 +1,8 @@
-//! `tillside coupon issue --where`: coupons of an offer for all accounts that a question means,
-//! once under a name. Works itself, or watches when a service does.
+//! What `tillside coupon` does with handouts: issues coupons of an offer to all accounts that a
+//! question means, once under a name, writes them to a file, and takes them back. Works itself, or
+//! watches when a service does.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,17 +10,23 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::progress::Progress;
-use super::{Outcome, print};
+use super::{Outcome, coupon, print};
 use crate::catalogue::Catalogue;
 use crate::config::Config;
 use crate::db::pool::Pool;
 use crate::domain::offer::Delivery;
 use crate::domain::segment::Segment;
+use crate::http::file::Format;
 use crate::metrics::Metrics;
-use crate::offer::handouts::{self, Handout, NotMade, State, Wanted, Worker, is_name};
+use crate::offer;
+use crate::offer::handouts::file::File;
+use crate::offer::handouts::revoke::Revocation;
+use crate::offer::handouts::{self, Handout, NotMade, State, Wanted, Worker, is_name, revoke};
 
 /// How often a handout is looked at that a service works at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+
+const NO_SUCH_HANDOUT: &str = "there is no such handout";
 
 /// What is asked for.
 pub(super) struct Asked<'a> {
@@ -121,23 +129,76 @@ async fn worked(
     progress: &Progress,
     count: impl Fn(&Handout) -> i32,
 ) -> Result<Handout, Box<dyn std::error::Error>> {
-    let state = handout.state;
+    let is_at = |handout: &Handout| (handout.state, handout.is_being_revoked());
+    let before = is_at(&handout);
     let mut told = count(&handout);
     let mut tell = |handout: &Handout| {
         let now = count(handout);
         progress.add(u64::try_from(now - told).unwrap_or(0));
         told = now;
     };
-    while handout.state == state && matches!(state, State::Counting | State::Issuing) {
+    let works = matches!(handout.state, State::Counting | State::Issuing) || before.1;
+    while works && is_at(&handout) == before {
         let is_ours = worker.work(Some(&handout), || catalogue.current(), &mut tell).await?;
         let name = &handout.handout;
         handout = handouts::find(pool, name).await?.ok_or("the handout is gone")?;
-        if !is_ours && handout.state == state {
+        if !is_ours && is_at(&handout) == before {
             tell(&handout);
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
     Ok(handout)
+}
+
+/// Writes the coupons that a handout has issued so far.
+pub(super) async fn file(
+    config: &Config,
+    pool: &Pool,
+    name: &str,
+    out: Option<&Path>,
+    format: Format,
+    now: Timestamp,
+) -> Outcome {
+    let handout = handouts::find(pool, name).await?.ok_or(NO_SUCH_HANDOUT)?;
+    let stored = offer::find(pool, &handout.offer).await?.ok_or("its offer is gone")?;
+    let out = coupon::create(out)?;
+    let today = config.time_zone().to_datetime(now).date();
+    let (database, of) = ((pool, &config.database), (&handout, &stored.definition));
+    let file = File::begin(database, of, format, None, today).await?;
+    coupon::write(out, async |to| Ok(file.write(&to).await)).await
+}
+
+/// Takes back what a handout has issued.
+pub(super) async fn revoke(
+    config: &Config,
+    pool: &Pool,
+    name: &str,
+    as_json: bool,
+    now: Timestamp,
+) -> Outcome {
+    let handout = handouts::find(pool, name).await?.ok_or(NO_SUCH_HANDOUT)?;
+    let is_issuing = "its coupons are being issued: stop it first, with \
+                      POST /v1/handouts/{handout}/stop";
+    let revoking = revoke::revoke(pool, &handout, None, now).await?.ok_or(is_issuing)?;
+    let catalogue = Catalogue::start_for_audit(pool.clone()).await?;
+    let mut worker = Worker::new(config, pool.clone(), Arc::new(Metrics::new()));
+    let total = u64::try_from(revoking.issued).ok();
+    let progress = Progress::new("taking coupons back", total);
+    let count = |it: &Handout| it.revocation.as_ref().map_or(0, |it| it.coupons);
+    let handout = worked(&mut worker, revoking, pool, &catalogue, &progress, count).await?;
+    if as_json {
+        print(&serde_json::to_string(&handout)?);
+        return Ok(());
+    }
+    let revocation = handout.revocation.ok_or("it was not asked for")?;
+    let Revocation { revoked, redeemed, expired, failed, .. } = revocation;
+    print(&format_args!(
+        "{revoked} coupons are taken back; {redeemed} were redeemed before, {expired} had expired"
+    ));
+    match failed {
+        0 => Ok(()),
+        failed => Err(format!("{failed} could not be taken back: the log says which").into()),
+    }
 }
 
 /// The question that filters ask: `points_min=500`, `consent=email-offers`.

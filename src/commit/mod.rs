@@ -57,7 +57,7 @@ use coupons::random_bits;
 pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose, give_way};
 pub use expiries::{Expiries, Page};
-pub use handout::{Given, HANDOUT_COUPONS_MAX, HandedOut, Handout, Mailing};
+pub use handout::{Given, HANDOUT_COUPONS_MAX, HandedOut, Handout, Mailing, TakeBack, TakenBack};
 use leases::Treasury;
 pub use pools::PoolOf;
 pub use replace::{Replaced, Replacement};

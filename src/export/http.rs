@@ -1,55 +1,23 @@
 //! The routes that answer files.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use futures_util::stream;
-use http::{HeaderValue, Uri, header};
+use http::Uri;
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::mpsc;
-use utoipa::{IntoParams, ToSchema};
 
-use super::{Basis, COLUMNS, Format, write};
+use super::{Basis, COLUMNS, write};
 use crate::app::App;
 use crate::domain::segment::Segment;
 use crate::error::Error;
+use crate::http::file::{FileIn, streamed};
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::office::http::query;
 use crate::office::{Actor, Trace, audit};
 use crate::segment::{AsOf, Detail, Snapshot};
-
-/// Pages on their way to a reader.
-const UNDER_WAY: usize = 2;
-/// However fast its reader is, a file is not worth a snapshot for longer.
-const EXPORT_MAX: Duration = Duration::from_secs(3_600);
-
-/// How a file is written.
-#[derive(Clone, Copy, Debug, Default, Deserialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(as = ExportFormat)]
-pub enum FormatIn {
-    /// RFC 4180, with a first line of names.
-    #[default]
-    Csv,
-    /// A JSON object in each line.
-    Ndjson,
-}
-
-/// How the file is to be written; which accounts it shall have is told beside it.
-#[derive(Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct FileIn {
-    /// `csv` or `ndjson`.
-    #[serde(default)]
-    #[param(inline)]
-    format: FormatIn,
-}
 
 /// Export accounts
 ///
@@ -89,10 +57,6 @@ pub async fn accounts(
     })?;
     let busy = Error::Overloaded { retry_after: Duration::from_secs(30) };
     let permit = Arc::clone(&app.exports).try_acquire_owned().map_err(|_| busy)?;
-    let format = match format {
-        FormatIn::Csv => Format::Csv,
-        FormatIn::Ndjson => Format::Ndjson,
-    };
 
     // Before the first byte: an export without a trace must not exist.
     let object = match serde_json::to_value(&segment) {
@@ -117,34 +81,10 @@ pub async fn accounts(
     let detail = Detail::whole(&segment);
     let snapshot = Snapshot::open(&app.config.database, "tillside export", detail).await;
     let snapshot = snapshot.map_err(Error::from)?;
-    let (sender, receiver) = mpsc::channel(UNDER_WAY);
     let (today, catalogue) = (app.today(), app.catalogue.current());
     let as_of = AsOf { today, catalogue };
     let basis = Basis { as_of, profiling: app.config.coupons.profiling };
-    let whole = Arc::new(AtomicBool::new(false));
-    let written = Arc::clone(&whole);
-    tokio::spawn(async move {
-        let writing = write(snapshot, &segment, format, &basis, &sender);
-        let outcome = tokio::time::timeout(EXPORT_MAX, writing).await;
-        written.store(matches!(outcome, Ok(true)), Ordering::Release);
-        drop((sender, permit));
-    });
-    // However the writing ended, a file that is not whole must not seem so: its answer breaks.
-    let pages = stream::unfold(Some((receiver, whole)), async |reading| {
-        let (mut receiver, whole) = reading?;
-        match receiver.recv().await {
-            Some(page) => Some((Ok(page), Some((receiver, whole)))),
-            None if whole.load(Ordering::Acquire) => None,
-            None => Some((Err(Error::OutcomeUnknown), None)),
-        }
-    });
-    let mut answer = Response::new(Body::from_stream(pages));
-    let (kind, disposition) = match format {
-        Format::Csv => ("text/csv; charset=utf-8", "attachment; filename=\"accounts.csv\""),
-        Format::Ndjson => ("application/x-ndjson", "attachment; filename=\"accounts.ndjson\""),
-    };
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static(disposition));
-    Ok(answer)
+    Ok(streamed(format, "accounts", permit, |to| async move {
+        write(snapshot, &segment, format, &basis, &to).await
+    }))
 }

@@ -6,13 +6,11 @@
 pub mod http;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::civil::Date;
 use serde::Serialize;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use crate::domain::account::{Account, State};
 use crate::domain::consent::ProfilingPolicy;
@@ -20,6 +18,7 @@ use crate::domain::record;
 use crate::domain::segment::Segment;
 use crate::domain::standing;
 use crate::error::Error;
+use crate::http::file::{Format, harmless, send};
 use crate::receipt::account_text;
 use crate::segment::{AccountRow, AsOf, Snapshot, Window};
 
@@ -27,15 +26,6 @@ use crate::segment::{AccountRow, AsOf, Snapshot, Window};
 const PAGE: i64 = 200;
 /// Categories that are named of an account.
 const CATEGORIES_MAX: usize = 3;
-/// Whoever takes a file must not stop reading for longer: the snapshot keeps vacuum back.
-const READER_PATIENCE: Duration = Duration::from_secs(60);
-
-/// How the file is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Format {
-    Csv,
-    Ndjson,
-}
 
 /// What a file is written by.
 struct Basis {
@@ -96,16 +86,10 @@ async fn write(
     basis: &Basis,
     to: &mpsc::Sender<Bytes>,
 ) -> bool {
-    let mut chunk = match format {
-        Format::Csv => head(),
-        Format::Ndjson => Bytes::new(),
-    };
+    let mut chunk = format.head(&COLUMNS);
     loop {
-        if !chunk.is_empty() {
-            match timeout(READER_PATIENCE, to.send(chunk)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) | Err(_) => return false,
-            }
+        if !send(to, chunk).await {
+            return false;
         }
         let page = match snapshot.page(PAGE, basis.as_of.today).await {
             Ok(rows) if rows.is_empty() => return true,
@@ -129,23 +113,15 @@ fn rows_as_bytes(
     format: Format,
     basis: &Basis,
 ) -> Result<Bytes, Error> {
-    let mut out = Vec::new();
+    let mut lines = Vec::with_capacity(rows.len());
     for row in rows {
         // What is damaged cuts the file: one that lacks an account would not tell.
         let row = row?;
-        if !row.is_in(segment, &basis.as_of) {
-            continue;
-        }
-        let line = line(row, categories, basis)?;
-        match format {
-            Format::Csv => out.extend_from_slice(&csv_line(&cells(line))),
-            Format::Ndjson => {
-                serde_json::to_writer(&mut out, &line).expect("a Vec takes all bytes");
-                out.push(b'\n');
-            }
+        if row.is_in(segment, &basis.as_of) {
+            lines.push(line(row, categories, basis)?);
         }
     }
-    Ok(out.into())
+    Ok(format.lines(lines, |line| cells(line).into()))
 }
 
 fn line(row: AccountRow, categories: &HashMap<u32, String>, basis: &Basis) -> Result<Line, Error> {
@@ -208,10 +184,6 @@ fn top_categories(
     Ok(found.into_iter().take(CATEGORIES_MAX).map(|(_, name)| name.clone()).collect())
 }
 
-fn head() -> Bytes {
-    csv_line(&COLUMNS.map(str::to_owned)).into()
-}
-
 /// The cells of a line. Numbers and dates are the service's own and stay as they are.
 fn cells(line: Line) -> [String; COLUMNS.len()] {
     let number = |number: i64| number.to_string();
@@ -236,31 +208,9 @@ fn cells(line: Line) -> [String; COLUMNS.len()] {
     ]
 }
 
-/// A text that no spreadsheet takes for a formula.
-fn harmless(text: String) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r']) { format!("'{text}") } else { text }
-}
-
-fn csv_line(cells: &[String]) -> Vec<u8> {
-    let mut writer =
-        csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(vec![]);
-    writer.write_record(cells).expect("a Vec takes all bytes");
-    writer.into_inner().expect("a Vec takes all bytes")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn no_text_is_taken_for_a_formula() {
-        for text in ["=1+1", "+1", "-1", "@A1", "\t=1", "\r=1"] {
-            assert_eq!(harmless(text.to_owned()), format!("'{text}"));
-        }
-        assert_eq!(harmless("Dairy; =1".to_owned()), "Dairy; =1");
-        let cells = ["'=cmd|' /C calc'!A0".to_owned(), "a\"b,c".to_owned()];
-        assert_eq!(csv_line(&cells), b"'=cmd|' /C calc'!A0,\"a\"\"b,c\"\r\n");
-    }
 
     #[test]
     fn a_line_has_a_cell_for_each_column_and_the_names_of_both_formats_agree() {

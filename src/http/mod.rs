@@ -1,12 +1,14 @@
 //! The edge: what stands between a socket and a flow.
 //!
 //! [`server`] owns connections, [`edge`] wraps the router, [`request`] reads a signed request,
-//! [`signature`] proves who sent it, [`problem`] turns whatever went wrong into an answer.
+//! [`signature`] proves who sent it, [`problem`] turns whatever went wrong into an answer, and
+//! [`file`] is how files leave.
 //! Nothing in here knows what a swipe is, and nothing in here touches the database.
 
 pub mod admin;
 pub mod body;
 pub mod docs;
+pub mod file;
 pub mod problem;
 pub mod request;
 pub mod server;

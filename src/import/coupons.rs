@@ -154,6 +154,7 @@ impl Importer {
                     coupons: chunk.iter().map(|it| (it.offer.clone(), it.from)).collect(),
                     name: name.to_owned(),
                     by: None,
+                    while_issued: None,
                 });
             }
         }
@@ -190,7 +191,10 @@ impl Checked {
                     outcome.not_live += not_live as u64;
                     outcome.budget_spent += budget_spent as u64;
                 }
-                HandedOut::NoSuchAccount | HandedOut::NoCustomer | HandedOut::Blocked => {
+                HandedOut::NoSuchAccount
+                | HandedOut::NoCustomer
+                | HandedOut::Blocked
+                | HandedOut::Stopped => {
                     outcome.blocked += asked;
                 }
             }

@@ -14,7 +14,8 @@ pub enum Stores {
     Named,
     /// It answers what belongs to stores; a manager sees those that are the manager's.
     Filtered,
-    /// It changes what counts in stores that its body or what it is about names. Which they are
+    /// It changes what counts in stores that its body or what it is about names, or hands out what
+    /// is as good as money there. Which they are
     /// is known to the handler, which asks [`super::http::own_stores`].
     Own,
 }
@@ -104,9 +105,11 @@ pub const TABLE: &[Access] = &[
     row(Verb::Get, "/v1/handouts", EVERYBODY, Stores::Filtered),
     row(Verb::Post, "/v1/handouts", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Get, "/v1/handouts/{handout}", EVERYBODY, Stores::Filtered),
+    row(Verb::Get, "/v1/handouts/{handout}/file", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Delete, "/v1/handouts/{handout}", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Post, "/v1/handouts/{handout}/list", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Post, "/v1/handouts/{handout}/issue", &[Admin, Manager, Marketing], Stores::Own),
+    row(Verb::Post, "/v1/handouts/{handout}/revoke", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Post, "/v1/handouts/{handout}/stop", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Get, "/v1/programme", EVERYBODY, Stores::Chain),
     row(Verb::Post, "/v1/programme", &[Admin], Stores::Chain),

@@ -92,7 +92,7 @@ async fn holders(service: &TestService) -> Vec<(u64, i64)> {
 }
 
 /// Nobody has a claim any more, as after a minute without a word.
-async fn forget_claims(service: &TestService) {
+pub(crate) async fn forget_claims(service: &TestService) {
     let aged = "UPDATE handout SET worked_until = '-infinity'";
     service.sql().await.batch_execute(aged).await.expect(aged);
 }

@@ -8,8 +8,9 @@
 //! |            | of the audit trail for each coupon                                 |
 //! | 4          | COMMIT                                                             |
 //!
-//! All of them or none: where somebody holds one of the accounts, one was merged or blocked, or
-//! the budget has not as much, nothing is written, and whoever asks goes through them one by one.
+//! All of them or none: where somebody holds one of the accounts, one was merged or blocked, the
+//! budget has not as much, or people have stopped it, nothing is written, and whoever asks goes
+//! through them one by one.
 //! Must never wait for one account while it holds another.
 
 use std::collections::HashSet;
@@ -24,7 +25,7 @@ use super::super::coupons::{end, given, random_bits, trace};
 use super::super::desk::{Desk, Whose, load, write};
 use super::super::facts;
 use super::super::leases::{self, Purse};
-use super::{Given, Handout, live, sql};
+use super::{Given, Handout, is_issued, live, sql};
 use crate::catalogue::Snapshot;
 use crate::db::DbError;
 use crate::domain::account::State;
@@ -45,6 +46,8 @@ pub struct Mailing {
     pub name: String,
     /// The user of the back office who began it; none at the command line.
     pub by: Option<i32>,
+    /// The handout that must still be issued when the coupons are, by its number.
+    pub while_issued: Option<i32>,
 }
 
 impl Mailing {
@@ -55,6 +58,7 @@ impl Mailing {
             coupons: vec![(self.offer.clone(), self.on)],
             name: self.name.clone(),
             by: self.by,
+            while_issued: self.while_issued,
         }
     }
 }
@@ -109,15 +113,16 @@ async fn hand_out_many(
     );
     begun.map_err(DbError::from)?;
     let is_locked = locked?.len() == count;
-    let (loaded, before) = tokio::try_join!(
+    let (loaded, before, is_issued) = tokio::try_join!(
         load(connection, snapshot, &account_ids),
         have_one(connection, &account_ids, offer.offer_no, &mailing.name),
+        is_issued(connection, mailing.while_issued),
     )?;
     let is_customer = |id: &i64| {
         let state = loaded.get(id).map(|account| account.state);
         matches!(state, Some(State::Provisional | State::Enrolled))
     };
-    if !is_locked || !account_ids.iter().all(is_customer) {
+    if !is_issued || !is_locked || !account_ids.iter().all(is_customer) {
         end(connection, "ROLLBACK").await?;
         return Ok(None);
     }

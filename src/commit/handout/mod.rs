@@ -13,9 +13,11 @@
 //!
 //! A handout has a name, and an account gets at most one coupon of an offer under it: so whoever
 //! was cut off begins again, and an answer that was lost is found. What is asked is the account
-//! that the card points at, not those that were merged into it. Must never change a coupon, nor
-//! issue one without the version of its account.
+//! that the card points at, not those that were merged into it. Must never issue a coupon, nor
+//! change one, without the version of its account, nor issue one of a handout that has been
+//! stopped.
 
+mod back;
 mod many;
 mod sql;
 
@@ -25,6 +27,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio::time::{Instant, timeout};
 
+pub use self::back::{TakeBack, TakenBack};
 pub use self::many::Mailing;
 use super::batch::Batch;
 use super::committer::Connection;
@@ -57,6 +60,9 @@ pub struct Handout {
     pub name: String,
     /// The user of the back office who began it; none at the command line.
     pub by: Option<i32>,
+    /// The handout that must still be issued when the coupons are, by its number; none where there
+    /// is none.
+    pub while_issued: Option<i32>,
 }
 
 /// What became of a handout.
@@ -70,6 +76,8 @@ pub enum HandedOut {
     NoCustomer,
     /// The card has been blocked.
     Blocked,
+    /// People have stopped it.
+    Stopped,
 }
 
 /// How many coupons a handout brought.
@@ -130,7 +138,7 @@ async fn hand_out(
     now: Timestamp,
     purse: &mut Purse,
 ) -> Result<Option<HandedOut>, Error> {
-    let Handout { whose, coupons, name, by } = handout;
+    let Handout { whose, coupons, name, by, while_issued } = handout;
     let Some(account_id) = account_of(connection, whose).await? else {
         return Ok(Some(HandedOut::NoSuchAccount));
     };
@@ -143,13 +151,15 @@ async fn hand_out(
 
     let account_ids = [account_id];
     begin_with_lock(connection, &account_ids).await?;
-    let (under_lock, loaded, before) = tokio::try_join!(
+    let (under_lock, loaded, before, is_issued) = tokio::try_join!(
         account_of(connection, whose),
         load(connection, snapshot, &account_ids),
         handed_out(connection, account_id, name),
+        is_issued(connection, *while_issued),
     )?;
     let refused = match loaded.get(&account_id) {
         _ if under_lock != Some(account_id) => None,
+        _ if !is_issued => Some(HandedOut::Stopped),
         None => Some(HandedOut::NoSuchAccount),
         Some(account) if account.state == State::House => Some(HandedOut::NoCustomer),
         Some(account) if account.state == State::Blocked => Some(HandedOut::Blocked),
@@ -205,6 +215,15 @@ fn live<'a>(snapshot: &'a Snapshot, offer: &str, on: Date) -> Option<(&'a Offer,
     let offer = snapshot.offer_named(offer)?;
     let is_personal = offer.definition.delivery == Delivery::Personal;
     Some((offer, offer.validity(on).filter(|_| is_personal)?))
+}
+
+/// Whether a handout, where there is one, is still being issued. It cannot be stopped before the
+/// transaction ends. Asked under the locks of accounts, so that whoever stops it waits for nobody
+/// who waits for an account.
+async fn is_issued(connection: &Connection, handout_no: Option<i32>) -> Result<bool, Error> {
+    let Some(handout_no) = handout_no else { return Ok(true) };
+    let found = connection.dedicated.client().query_opt(sql::IS_ISSUING, &[&handout_no]).await;
+    Ok(found.map_err(DbError::from)?.is_some())
 }
 
 /// What an account was handed out under a name, by offer.

@@ -42,6 +42,7 @@ pub enum Slug {
     OfferExists,
     HandoutExists,
     HandoutNotReady,
+    HandoutIssuing,
     CouponRedeemed,
     ProgrammeUnchanged,
     ModelUnchanged,
@@ -94,7 +95,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 42] = [
+pub(super) static ENTRIES: [Entry; 43] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -362,6 +363,14 @@ pub(super) static ENTRIES: [Entry; 42] = [
         "The handout is not at that point",
         "It is issued when its accounts are known: it still looks for them, or waits for its list. \
          And a list is taken by a handout that is for one, until it is issued. Nothing was done.",
+    ),
+    entry(
+        Slug::HandoutIssuing,
+        "handout-issuing",
+        StatusCode::CONFLICT,
+        "The handout is being issued",
+        "Its coupons are taken back when no more are issued: stop it first, then ask again. \
+         Nothing was done.",
     ),
     entry(
         Slug::CouponRedeemed,

@@ -1,25 +1,20 @@
 //! The routes of people about codes for print or mail.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use bytes::Bytes;
-use futures_util::stream;
-use http::{HeaderValue, header};
 use jiff::Timestamp;
 use serde::Deserialize;
-use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
 use super::{CodePool, NoCodes, Wanted, make, sql, write};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::body::parse;
+use crate::http::file::{Format, streamed};
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::offer;
 use crate::office::http::{create, invalid, own_stores};
@@ -27,10 +22,6 @@ use crate::office::once;
 use crate::office::{Actor, Trace, audit};
 use crate::receipt::to_bytes;
 
-/// Pages on their way to a reader.
-const UNDER_WAY: usize = 2;
-/// A file that takes longer is cut; it can be fetched again.
-const FILE_MAX: Duration = Duration::from_secs(3_600);
 /// How long an offer that was stored a moment ago may take to be known here.
 const OFFER_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -134,31 +125,12 @@ pub async fn fetch_codes(
     let trace = Trace { user_no, action: "offer.codes.file", object: &object, fields: &["codes"] };
     audit(&app.pool, &trace, Timestamp::now()).await.map_err(Error::from)?;
 
-    let (sender, receiver) = mpsc::channel(UNDER_WAY);
-    let whole = Arc::new(AtomicBool::new(false));
-    let written = Arc::clone(&whole);
-    tokio::spawn(async move {
-        let writing = write(&found, &app.desk, &sender);
-        let outcome = tokio::time::timeout(FILE_MAX, writing).await;
-        written.store(matches!(outcome, Ok(true)), Ordering::Release);
-        drop((sender, permit));
-    });
-    // However the writing ended, a file that is not whole must not seem so: its answer breaks.
-    let pages = stream::unfold(Some((receiver, whole)), async |reading| {
-        let (mut receiver, whole): (mpsc::Receiver<Bytes>, Arc<AtomicBool>) = reading?;
-        match receiver.recv().await {
-            Some(page) => Some((Ok(page), Some((receiver, whole)))),
-            None if whole.load(Ordering::Acquire) => None,
-            None => Some((Err(Error::OutcomeUnknown), None)),
-        }
-    });
-    let mut answer = Response::new(Body::from_stream(pages));
-    let headers = answer.headers_mut();
-    let kind = HeaderValue::from_static("text/csv; charset=utf-8");
-    headers.insert(header::CONTENT_TYPE, kind);
-    let disposition = HeaderValue::from_static("attachment; filename=\"codes.csv\"");
-    headers.insert(header::CONTENT_DISPOSITION, disposition);
-    Ok(answer)
+    Ok(streamed(
+        Format::Csv,
+        "codes",
+        permit,
+        |to| async move { write(&found, &app.desk, &to).await },
+    ))
 }
 
 /// The name of the offer in a path, if the person who asks may change what it is about.

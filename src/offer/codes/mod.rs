@@ -7,8 +7,6 @@
 pub mod http;
 mod sql;
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
@@ -16,7 +14,6 @@ use jiff::civil::Date;
 use serde::Serialize;
 use sha2::Sha256;
 use tokio::sync::{Mutex, mpsc};
-use tokio::time::timeout;
 use utoipa::ToSchema;
 
 use crate::catalogue::Snapshot;
@@ -25,14 +22,13 @@ use crate::db::pool::Pool;
 use crate::domain::coupon::Code;
 use crate::domain::offer::Delivery;
 use crate::error::Error;
+use crate::http::file::send;
 use crate::office::Trace;
 
 /// Most codes of one pool.
 pub const CODES_MAX: u32 = 1_000_000;
 /// Codes in memory at a time.
 const PAGE: u32 = 1_000;
-/// Whoever takes a file must not stop reading for longer.
-const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Codes that were made together.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -166,9 +162,8 @@ async fn write(pool: &Seeded, desk: &Mutex<Desk>, to: &mpsc::Sender<Bytes>) -> b
         }
         let lines = codes.iter().map(|code| format!("{code}\n"));
         let page: String = head.take().into_iter().map(str::to_owned).chain(lines).collect();
-        match timeout(READER_PATIENCE, to.send(page.into())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(_)) | Err(_) => return false,
+        if !send(to, page.into()).await {
+            return false;
         }
     }
 }

@@ -10,15 +10,18 @@
 //! | ready | nothing: people look at the number | people |
 //! | issuing | account by account; tills come first | a worker |
 //! | stopped | by people, the end of the budget or of the offer; it can be gone on with | people |
-//! | done | nothing any more: every account was gone through, or people have ended it | |
+//! | done | every account was gone through, or people have ended it; what it has issued can | |
+//! | | be taken back, a handful of coupons after the other | a worker |
 //!
 //! One worker at a time has a handout, by a claim in its row that runs out after a minute: so
 //! whatever a crash cut off the next worker goes on with, on any replica. Two at once would do no
 //! harm, only work: under its name an account gets one coupon. Must never issue by accounts that
 //! are not written down, nor issue anything itself: `commit` does that.
 
+pub mod file;
 pub mod http;
 pub mod list;
+pub mod revoke;
 mod sql;
 mod work;
 
@@ -27,6 +30,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use self::revoke::Revocation;
 use crate::db::pool::Pool;
 use crate::domain::segment::Segment;
 use crate::error::Error;
@@ -105,6 +109,8 @@ pub struct Handout {
     /// How many have none: they have been blocked since, or have taken the consent back that the
     /// question asks for.
     pub left_out: i32,
+    /// How far taking its coupons back has come; null unless people have asked for it.
+    pub revocation: Option<Revocation>,
     #[serde(skip)]
     pub(super) handout_no: i32,
     #[serde(skip)]
@@ -137,6 +143,11 @@ pub enum NotMade {
 }
 
 impl Handout {
+    /// Whether its coupons are to be taken back, and not all have been gone through.
+    pub fn is_being_revoked(&self) -> bool {
+        self.revocation.as_ref().is_some_and(|it| !it.done)
+    }
+
     /// What its coupons are issued under: no import and no person can be called so.
     fn actor(&self) -> String {
         format!("handout:{}", self.handout)

@@ -6,10 +6,12 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::Row;
 
+use super::revoke::Revocation;
 use super::{Handout, NotMade, OPEN_MAX, State, Wanted};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
+use crate::domain::coupon::Code;
 use crate::error::Error;
 use crate::office::page::Page;
 use crate::office::{Settle, Trace, audit_in, settle_in};
@@ -24,7 +26,7 @@ INSERT INTO handout (handout_id, offer_no, segment, held_out_too, state, made_at
 VALUES ($1, $2, $3::text::jsonb, $4, $5, $6, $7)
 ON CONFLICT DO NOTHING";
 
-const FIND: &str = "
+pub(super) const FIND: &str = "
 -- offer::handouts::find
 SELECT h.*, h.segment::text AS question, o.offer_id
 FROM handout AS h JOIN offer AS o USING (offer_no) WHERE h.handout_id = $1";
@@ -37,7 +39,7 @@ WHERE h.handout_no < $1::bigint
   AND ($3::text[] IS NULL OR NOT o.definition ? 'stores' OR o.definition->'stores' ?| $3)
 ORDER BY h.handout_no DESC LIMIT $2";
 
-const FORGET_PAGES: &str = "
+pub(super) const FORGET_PAGES: &str = "
 -- offer::handouts::forget_pages
 DELETE FROM handout_page WHERE handout_no = $1";
 
@@ -74,7 +76,8 @@ const CLAIM: &str = "
 UPDATE handout SET worker = $1, worked_until = now() + interval '60 seconds'
 WHERE handout_no = (
     SELECT handout_no FROM handout
-    WHERE state IN (1, 3) AND worked_until < now() AND handout_no = coalesce($2, handout_no)
+    WHERE (state IN (1, 3) OR revoking) AND worked_until < now()
+      AND handout_no = coalesce($2, handout_no)
     ORDER BY worked_until, handout_no LIMIT 1 FOR UPDATE SKIP LOCKED)
 RETURNING handout_id";
 
@@ -398,13 +401,28 @@ pub(super) async fn issued(
     Ok(row.is_some())
 }
 
-fn handout(row: &Row) -> Result<Handout, Error> {
+pub(super) fn handout(row: &Row) -> Result<Handout, Error> {
     let name: String = row.get("handout_id");
     let damaged = || Error::Damaged(format!("handout {name}"));
     let question: Option<&str> = row.get("question");
     let segment = question.map(serde_json::from_str).transpose().map_err(|_| damaged())?;
     let state = State::from_code(row.get("state")).ok_or_else(damaged)?;
     let (done, issued): (i32, i32) = (row.get("done"), row.get("issued"));
+    let revocation = row.get::<_, Option<Timestamp>>("revoke_at").map(|asked_at| {
+        let [coupons, revoked, redeemed, expired]: [i32; 4] =
+            ["gone_through", "revoked", "redeemed", "expired"].map(|name| row.get(name));
+        Revocation {
+            asked_at,
+            done: !row.get::<_, bool>("revoking"),
+            coupons,
+            revoked,
+            redeemed,
+            expired,
+            failed: coupons - revoked - redeemed - expired,
+            after: row.get::<_, Option<i64>>("revoke_after").map(Code::from_number),
+            by: row.get("revoke_by"),
+        }
+    });
     Ok(Handout {
         offer: row.get("offer_id"),
         segment,
@@ -418,6 +436,7 @@ fn handout(row: &Row) -> Result<Handout, Error> {
         done,
         issued,
         left_out: done - issued,
+        revocation,
         handout_no: row.get("handout_no"),
         offer_no: row.get("offer_no"),
         issued_by: row.get("issued_by"),

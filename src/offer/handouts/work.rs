@@ -1,4 +1,4 @@
-//! Works at handouts: looks for their accounts, and has their coupons issued. A step at a time, so
+//! Works at handouts: looks for their accounts, has their coupons issued, and taken back. A step at a time, so
 //! that tills come first and whatever happens costs no more than the step. An account that
 //! somebody holds locked is waited for, and holds up its handout and no other.
 
@@ -44,14 +44,14 @@ struct Step {
 
 /// Works at one handout at a time, over a desk of its own.
 pub struct Worker {
-    pool: Pool,
+    pub(super) pool: Pool,
     database: config::Database,
     hold_out: HoldOut,
-    time_zone: TimeZone,
-    desk: Desk,
-    metrics: Arc<Metrics>,
+    pub(super) time_zone: TimeZone,
+    pub(super) desk: Desk,
+    pub(super) metrics: Arc<Metrics>,
     /// Drawn at random: stands in the claims.
-    number: i64,
+    pub(super) number: i64,
 }
 
 /// Works at whatever waits, for as long as the service runs.
@@ -107,7 +107,7 @@ impl Worker {
         let outcome = match handout.state {
             State::Counting => self.count(handout, catalogue(), &mut progress).await,
             State::Issuing => self.issue(handout, catalogue, &mut progress).await,
-            _ => Ok(()),
+            _ => self.revoke(handout, catalogue, &mut progress).await,
         };
         // Whatever came of it; and should it fail, the leases and the claim run out by themselves.
         if let Err(error) = self.desk.give_back().await {
@@ -212,6 +212,7 @@ impl Worker {
                 on: self.time_zone.to_datetime(Timestamp::now()).date(),
                 name: handout.actor(),
                 by: handout.issued_by,
+                while_issued: Some(handout_no),
             };
             // Asked again: people may have taken it back since they were written down.
             let agreed = match &consent {
@@ -283,6 +284,7 @@ impl Worker {
                 Ok(HandedOut::NoSuchAccount | HandedOut::NoCustomer | HandedOut::Blocked) => {
                     step.done += 1;
                 }
+                Ok(HandedOut::Stopped) => break,
                 Err(error @ Error::Damaged(_)) => {
                     tracing::error!(account_id, %error, "an account is left out of a handout");
                     step.done += 1;
