@@ -215,7 +215,12 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
     if let Err(error) = desk.give_back().await {
         tracing::warn!(%error, "what is left of a lease is there again in a minute");
     }
-    match ordered? {
+    say(ordered?, as_json)
+}
+
+/// Tells what became of an order.
+fn say(ordered: Ordered, as_json: bool) -> Outcome {
+    match ordered {
         Ordered::Issued { codes, account_id, valid_from, valid_until } => {
             let codes: Vec<String> = codes.iter().map(Code::to_string).collect();
             let account = account_text(account_id);

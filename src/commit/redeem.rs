@@ -181,21 +181,19 @@ impl Fold<'_> {
         let (spending, on) = (spending.unwrap_or_default(), basket.business_date);
         let over_value = outcome == coupon::Outcome::OverValue;
         let over_limit = outcome.is_over_limit();
-        let Coupon { code, offer_no, valid_from, valid_until, .. } = coupon;
+        let Coupon { code, offer_no, .. } = coupon;
         if coupon.is_made_by(by, version) {
             let counted =
                 offer.filter(|_| !over_limit).map(|offer| counting(offer, basket.store_no));
             let counted = counted.and_then(|budgets| purse.plan(&budgets, 1, None));
-            let (actor, valid_from, valid_until) = match offer.is_some_and(Offer::is_automatic) {
-                true => ("automatic", USE_DAY, USE_DAY),
-                false => ("shared-code", valid_from, valid_until),
-            };
+            let is_automatic = offer.is_some_and(Offer::is_automatic);
+            let actor = if is_automatic { "automatic" } else { "shared-code" };
             self.batch.issue_coupon(CouponIssue {
                 code,
                 version,
                 offer_no,
-                valid_from,
-                valid_until,
+                valid_from: USE_DAY,
+                valid_until: USE_DAY,
                 actor: actor.to_owned(),
                 why: Why::GIVEN,
                 spending: counted.unwrap_or_default(),
@@ -288,16 +286,20 @@ impl Fold<'_> {
             ..Noted::default()
         };
         let Workbench { profile, showcase: room, purse, .. } = &mut *self.workbench;
-        // What is known of the pace of offers; of that only what mattered is noted.
-        let paced = purse.paced(basket.store_no, date);
-        let moment = Moment { paced: &paced, ..noted.moment(basket, Lot::of(&swipe.name)) };
+        // What is known of budgets and of the pace of offers; of that only what mattered is noted.
+        let held_back = purse.held_back(basket.store_no, date);
+        let moment =
+            Moment { paced: &held_back.offers, ..noted.moment(basket, Lot::of(&swipe.name)) };
         let nothing = Profile::default();
         let profile = if noted.unprofiled { &nothing } else { &*profile };
         let chosen = showcase.choose(profile, &moment, room);
+        let mut gifts = Gifts::default();
         noted.paced = room.paced().to_vec();
+        let is_spent = |offer_no: &&i32| held_back.spent.contains(offer_no);
+        noted.no_room.extend(noted.paced.iter().filter(is_spent));
+        gifts.counted.paced = (noted.paced.len() - noted.no_room.len()) as u64;
         let bucket = bucket::of_account(account_id);
         let codes = job.random.into_iter().map(|random| Code::new(bucket, random));
-        let mut gifts = Gifts::default();
         for (code, choice) in codes.zip(chosen) {
             let Choice { offer, valid_from, valid_until, why } = &choice;
             let (offer_no, valid_from, valid_until) = (offer.offer_no, *valid_from, *valid_until);
@@ -331,7 +333,6 @@ impl Fold<'_> {
         noted.withheld.sort_unstable();
         gifts.counted.withheld = noted.withheld.len() as u64;
         gifts.counted.no_room = noted.no_room.len() as u64;
-        gifts.counted.paced = noted.paced.len() as u64;
         gifts.decision = noted.encode();
         gifts
     }

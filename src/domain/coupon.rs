@@ -242,9 +242,10 @@ pub struct Used {
 /// For so many days after its last one a coupon bears on what its account is given.
 pub const REMEMBERED_DAYS: i32 = 84;
 
-/// The one day of a use of an automatic offer, as it is stored: it bears on nothing that its
-/// account is given, and a customer who comes often has hundreds of them. So it lies before all
-/// days that are kept in mind.
+/// The one day of a use of an automatic offer or of a shared code, as it is stored: it bears on
+/// nothing that its account is given, and a customer who comes often has hundreds of them. So it
+/// lies before all days that are kept in mind. Older versions stored uses of shared codes on the
+/// days of their offers.
 pub const USE_DAY: Date = date(1970, 1, 1);
 
 /// So many coupons of an offer that ran out unused within [`REMEMBERED_DAYS`], and none that was

@@ -285,3 +285,31 @@ async fn of_sixty_four_tills_with_one_code_of_a_pool_exactly_one_redeems_it() {
         verified(&service).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_use_of_a_shared_code_is_not_read_with_its_account_and_counts_beside_those_of_before() {
+    let service = TestService::start().await;
+    let till = service.till();
+    let mut welcome = shared("welcome", "WELCOME10", None);
+    welcome["limits"] = json!({ "per_account": 2 });
+    offered(&service, welcome).await;
+    assert_eq!(took(&till, 1, 1, &["WELCOME10"]).await, ["redeemed"]);
+    let set_apart = "SELECT count(*) FROM coupon WHERE actor = 'shared-code' AND state = 1
+                     AND valid_from = '1970-01-01' AND valid_until = '1970-01-01'";
+    assert_eq!(service.count(set_apart).await, 1);
+    // As an older version has kept it.
+    let before = "UPDATE coupon SET valid_from = '2026-03-14', valid_until = '2026-03-14'";
+    service.sql().await.batch_execute(before).await.expect(before);
+    verified(&service).await;
+    assert_eq!(took(&till, 2, 1, &["WELCOME10"]).await, ["redeemed"]);
+    assert_eq!(service.count(set_apart).await, 1);
+    assert_eq!(took(&till, 3, 1, &["WELCOME10"]).await, ["over-limit"]);
+    // Whichever of them is voided is given back.
+    for (voided, next) in [(1, 4), (2, 5)] {
+        assert_eq!(void(&till, &name(voided)).await.status, StatusCode::CREATED);
+        assert_eq!(took(&till, next, 1, &["WELCOME10"]).await, ["redeemed"], "{voided}");
+    }
+    assert_eq!(took(&till, 6, 1, &["WELCOME10"]).await, ["over-limit"]);
+    audit(&service).await;
+    verified(&service).await;
+}

@@ -165,3 +165,69 @@ async fn budgets_say_how_much_is_for_the_days_so_far_unless_somebody_wants_no_pa
     let refused = admin.post("/v1/offers/plain/budget", "k2", &json!({ "pacing": "even" })).await;
     assert_eq!(slug(&refused), "validation-failed", "it has no end to spread anything to");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_spent_gives_its_place_to_the_next_best_on_every_replica_till_there_is_more() {
+    let service = service_with(|coupons| {
+        *coupons = certain();
+        (coupons.per_swipe, coupons.open_max) = (1, 40);
+    })
+    .await;
+    let replica = service.replica().await;
+    let visits = Visits::new(CUSTOMERS.cast_signed());
+    let tills = [(service.till(), ("0367", "03")), (replica.till("0406", "01"), ("0406", "01"))];
+    let budget = json!({ "coupons": 2 });
+    let bread = json!({ "scope": of_skus(&["4"]), "push": 1, "budget": budget });
+    offer_with(&service, "bread", bread).await;
+    offer_of(&service, "plain", of_skus(&["1"])).await;
+    let known = async || replica.app.catalogue.current().offer_named("plain").is_some();
+    until("both know", known).await;
+    for customer in 1..=CUSTOMERS {
+        enrol(&tills[0].0, &json!({ "card": card(customer) })).await;
+        let mut first = bought(customer.cast_signed(), &["1", "4"]);
+        first["card"] = card(customer).into();
+        bring(&tills[0].0, &first).await;
+    }
+    let (admin, sql) = (person(&service, Role::Admin).await, service.sql().await);
+    let round = async || {
+        let mut told = Vec::new();
+        for customer in 1..=CUSTOMERS {
+            for (till, place) in &tills {
+                let visit = milk(&visits, customer, *place, &day(0));
+                bring(till, &visit).await;
+                let account = account_text(account_of(&sql, &card(customer)).await);
+                told.push(asked(&admin, &account, &name_of(&visit), "").await);
+            }
+        }
+        assert!(told.iter().all(|it| it["decision"]["agrees"] == true), "{told:?}");
+        told
+    };
+    // By its push bread would have every place, for whoever does not hold it.
+    let plain = "SELECT count(*) FROM coupon JOIN offer USING (offer_no) WHERE offer_id = 'plain'";
+    let beside = |told: &Value| {
+        let verdicts = verdicts(told);
+        verdicts.contains(&("bread", "no-room")) && verdicts.contains(&("plain", "given"))
+    };
+    let mut seen = false;
+    until("everybody has the next best", async || {
+        seen |= round().await.iter().any(beside);
+        service.count(plain).await == CUSTOMERS.cast_signed()
+    })
+    .await;
+    assert!(seen, "and the receipts' decisions say what was held back");
+    assert_eq!(of_bread(&service).await, 2);
+    let no_room = "tillside_offers_held_back_total{why=\"no-room\"}";
+    for app in [&service.replica.app, &replica.app] {
+        assert!(counted(&app.metrics, no_room) >= 1.0);
+    }
+
+    let more = admin.post("/v1/offers/bread/budget", "more", &json!({ "coupons": 4 })).await;
+    assert_eq!(more.status, http::StatusCode::CREATED, "{:?}", more.body);
+    until("what is there again is given", async || {
+        round().await;
+        of_bread(&service).await == 4
+    })
+    .await;
+    audit(&service).await;
+    verified(&service).await;
+}

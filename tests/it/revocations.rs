@@ -255,7 +255,7 @@ async fn issuing_until(
 async fn what_is_being_issued_must_be_stopped_first_and_then_nothing_more_is_issued() {
     let (service, admin) = service().await;
     let service = Arc::new(service);
-    let (tap, working) = issuing_until(&service, &admin, "commit::have_one").await;
+    let (tap, working) = issuing_until(&service, &admin, "commit::lock_free_accounts").await;
     let early = admin.post("/v1/handouts/all/revoke", "", &json!({})).await;
     assert_eq!((early.status, slug(&early)), (StatusCode::CONFLICT, "handout-issuing".into()));
     assert_eq!(look(&admin, "all").await["revocation"], Value::Null);

@@ -107,7 +107,7 @@ impl Desk {
             let state = match settled.get(&it.code) {
                 Some(state) => Some(*state),
                 None if !is_open(&it) => Some(it.state),
-                None => match self.take_one_back(snapshot, it.code, wanted.by, now).await {
+                None => match self.take_one_back(snapshot, it, wanted.by, now).await {
                     Ok(state) => state,
                     Err(error) if done.last.is_none() => return Err(error),
                     Err(_) => return Ok(done),
@@ -146,19 +146,20 @@ impl Desk {
     async fn take_one_back(
         &mut self,
         snapshot: &Snapshot,
-        code: Code,
+        it: &Issued,
         by: Option<i32>,
         now: Timestamp,
     ) -> Result<Option<State>, Error> {
-        match self.order_by(snapshot, &Order::Revoke(code), by, now).await {
+        let account_id = it.account_id;
+        match self.order_by(snapshot, &Order::Revoke(it.code), by, now).await {
             Ok(Ordered::Revoked) => Ok(Some(State::Revoked)),
             Ok(Ordered::Redeemed) => Ok(Some(State::Redeemed)),
             Ok(other) => {
-                tracing::error!(%code, ?other, "a coupon cannot be taken back");
+                tracing::error!(account_id, ?other, "a coupon cannot be taken back");
                 Ok(None)
             }
             Err(error @ Error::Damaged(_)) => {
-                tracing::error!(%code, %error, "a coupon cannot be taken back");
+                tracing::error!(account_id, %error, "a coupon cannot be taken back");
                 Ok(None)
             }
             Err(error) => Err(error),

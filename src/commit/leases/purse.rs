@@ -16,6 +16,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The same for one whose pace allows no more by a business date. Nothing is there again on that
 /// date but what others have leased and not spent; and many offers of a chain may wait so at once.
 const PACED_AGAIN: Duration = Duration::from_secs(30);
+/// The same for coupons of a budget that has nothing left: so seldom somebody loses a place on the
+/// receipt to find out that there is more.
+const SPENT_AGAIN: Duration = Duration::from_secs(5);
 /// Most refusals that are kept in mind; whoever was refused beyond that is asked again.
 const REFUSED_MAX: usize = 4_096;
 
@@ -39,11 +42,20 @@ pub(in crate::commit) struct Purse {
     asked: HashMap<Key, Instant>,
     /// When one last had nothing, and why.
     refused: HashMap<Key, (Instant, Refusal)>,
-    /// Of those, as the batch began, what is for want of pace and not in hand: store, offer, and
-    /// the latest business date for which it holds. Sorted.
-    paced: Vec<(u32, i32, Date)>,
+    /// Of those, as the batch began, coupons that are not in hand: store, offer, and the latest
+    /// business date for which it holds; none where nothing is left for any. Sorted.
+    held_back: Vec<(u32, i32, Option<Date>)>,
     /// Where leases arrive that were asked for ahead of need.
     inbox: Arc<Mutex<Vec<Arrival>>>,
+}
+
+/// Offers that tills leave out for now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in crate::commit) struct HeldBack {
+    /// All of them. Sorted, each once.
+    pub(in crate::commit) offers: Vec<i32>,
+    /// Those of which a budget has nothing left.
+    pub(in crate::commit) spent: Vec<i32>,
 }
 
 /// What became of a lease that was asked for.
@@ -67,7 +79,7 @@ impl Purse {
         for arrival in arrived {
             match arrival {
                 Arrival::Lease(lease) => self.put(lease),
-                Arrival::Refused(key, refusal) => self.refused(key, refusal, now),
+                Arrival::Refused(key, why) => self.was_told(key, why, now),
             }
         }
         for held in self.held.extract_if(.., |it| it.lease.until <= now || it.lease.left == 0) {
@@ -77,19 +89,17 @@ impl Purse {
             (held.planned, held.is_used) = (0, false);
         }
         self.asked.retain(|_, asked| *asked + AGAIN > now);
-        self.refused.retain(|_, (refused, why)| match why {
-            Refusal::Spent => *refused + AGAIN > now,
-            Refusal::Paced(_) => *refused + PACED_AGAIN > now,
-        });
-        self.paced.clear();
+        self.refused.retain(|key, (refused, why)| *refused + again(*key, *why) > now);
+        self.held_back.clear();
         if !self.refused.is_empty() {
             let in_hand: HashSet<Key> = self.held.iter().map(|held| held.lease.key).collect();
-            let paced = self.refused.iter().filter(|(key, _)| !in_hand.contains(key));
-            self.paced.extend(paced.filter_map(|(key, (_, why))| match why {
-                Refusal::Paced(on) => Some((key.store_no, key.offer_no, *on)),
-                Refusal::Spent => None,
+            let coupons = |key: &Key| key.counts == Counts::Coupons && !in_hand.contains(key);
+            let held_back = self.refused.iter().filter(|(key, _)| coupons(key));
+            self.held_back.extend(held_back.map(|(key, (_, why))| match why {
+                Refusal::Paced(on) => (key.store_no, key.offer_no, Some(*on)),
+                Refusal::Spent => (key.store_no, key.offer_no, None),
             }));
-            self.paced.sort_unstable();
+            self.held_back.sort_unstable();
         }
     }
 
@@ -205,33 +215,44 @@ impl Purse {
         wants
     }
 
-    /// Notes that a budget had nothing. What waits for its pace is kept for long, so of that not
-    /// everything is.
+    /// Notes that a budget had nothing, which was asked because something had been given already.
     pub(super) fn refused(&mut self, key: Key, why: Refusal, now: Instant) {
-        let has_room = why == Refusal::Spent || self.refused.len() < REFUSED_MAX;
-        if has_room || self.refused.contains_key(&key) {
+        self.refused.insert(key, (now, why));
+    }
+
+    /// The same where it was asked ahead of need. What comes of that is kept for long, so not
+    /// everything is.
+    fn was_told(&mut self, key: Key, why: Refusal, now: Instant) {
+        if self.refused.len() < REFUSED_MAX || self.refused.contains_key(&key) {
             self.refused.insert(key, (now, why));
         }
     }
 
     /// Whether a budget had nothing a moment ago, so that asking it again is of no use.
-    pub(super) fn was_refused(&self, key: Key) -> bool {
-        self.refused.get(&key).is_some_and(|(_, why)| *why == Refusal::Spent)
+    pub(super) fn was_refused(&self, key: Key, now: Instant) -> bool {
+        let refused = self.refused.get(&key);
+        refused.is_some_and(|(at, why)| *why == Refusal::Spent && *at + AGAIN > now)
     }
 
-    /// Offers of which nothing was to be had a moment ago in a store, since their pace allows no
-    /// more by a business date, and nothing is in hand. Sorted, each once.
-    pub(in crate::commit) fn paced(&self, store_no: u32, business_date: Date) -> Vec<i32> {
+    /// Offers of which no coupon was to be had a moment ago in a store, and none is in hand: since
+    /// nothing is left of a budget, or since their pace allows no more by a business date.
+    pub(in crate::commit) fn held_back(&self, store_no: u32, business_date: Date) -> HeldBack {
         let of_store = |store_no: u32| {
-            let from = self.paced.partition_point(|(store, ..)| *store < store_no);
-            self.paced[from..].iter().take_while(move |(store, ..)| *store == store_no)
+            let from = self.held_back.partition_point(|(store, ..)| *store < store_no);
+            self.held_back[from..].iter().take_while(move |(store, ..)| *store == store_no)
         };
         let both = of_store(0).chain(of_store(store_no));
-        let still = both.filter(|(.., on)| business_date <= *on);
-        let mut offers: Vec<i32> = still.map(|(_, offer_no, _)| *offer_no).collect();
-        offers.sort_unstable();
-        offers.dedup();
-        offers
+        let still = both.filter(|(.., on)| on.is_none_or(|on| business_date <= on));
+        let mut held_back = HeldBack::default();
+        for (_, offer_no, on) in still {
+            held_back.offers.push(*offer_no);
+            if on.is_none() {
+                held_back.spent.push(*offer_no);
+            }
+        }
+        held_back.offers.sort_unstable();
+        held_back.offers.dedup();
+        held_back
     }
 
     /// Where leases may be put from elsewhere.
@@ -246,6 +267,15 @@ impl Purse {
         if ahead && !self.wanted.iter().any(|it| it.key == want.key) {
             self.wanted.push(want);
         }
+    }
+}
+
+/// For how long a budget is not asked again.
+fn again(key: Key, why: Refusal) -> Duration {
+    match (why, key.counts) {
+        (Refusal::Paced(_), _) => PACED_AGAIN,
+        (Refusal::Spent, Counts::Coupons) => SPENT_AGAIN,
+        (Refusal::Spent, Counts::Value) => AGAIN,
     }
 }
 
@@ -274,10 +304,17 @@ mod tests {
         Key { offer_no, store_no, counts: Counts::Coupons }
     }
 
+    /// Which offers are held back on a day in a store, and of which of them nothing is left.
+    fn held_back(purse: &Purse, store_no: u32, on: Date) -> (Vec<i32>, Vec<i32>) {
+        let HeldBack { offers, spent } = purse.held_back(store_no, on);
+        (offers, spent)
+    }
+
     #[test]
-    fn what_its_pace_holds_back_is_left_out_in_its_store_till_it_is_in_hand_or_the_day_is_over() {
+    fn what_is_held_back_is_left_out_in_its_store_till_it_is_in_hand_or_asked_again() {
         let (mut purse, now) = (Purse::default(), Instant::now());
         let tomorrow = date(2026, 3, 15);
+        let value = Key { counts: Counts::Value, ..key(6, 0) };
         for (key, why) in [
             (key(1, 0), Refusal::Paced(TODAY)),
             (key(2, STORE), Refusal::Paced(TODAY)),
@@ -285,27 +322,32 @@ mod tests {
             (key(3, STORE + 1), Refusal::Paced(TODAY)),
             (key(4, 0), Refusal::Spent),
             (key(5, 0), Refusal::Paced(TODAY)),
+            (key(7, STORE), Refusal::Spent),
+            (value, Refusal::Spent),
         ] {
-            purse.refused(key, why, now);
+            purse.was_told(key, why, now);
         }
         let until = now + PACED_AGAIN * 2;
         purse.put(Lease { lease_no: 1, key: key(5, 0), amount: 1, left: 1, until });
-        assert!(purse.paced(STORE, TODAY).is_empty(), "it is looked at as a batch begins");
+        assert_eq!(held_back(&purse, STORE, TODAY).0, [0; 0], "it is looked at as a batch begins");
         purse.begin(now);
-        assert_eq!(purse.paced(STORE, TODAY), [1, 2], "5 is in hand");
-        assert_eq!(purse.paced(STORE + 1, TODAY), [1, 2, 3]);
-        assert_eq!(purse.paced(STORE, date(2026, 3, 13)), [1, 2], "nor on a day before");
-        assert!(purse.paced(STORE, tomorrow).is_empty());
-        assert!(purse.was_refused(key(4, 0)) && !purse.was_refused(key(1, 0)));
-        // What was refused for the day is asked again after a while, as others have given back.
+        let yesterday = date(2026, 3, 13);
+        assert_eq!(held_back(&purse, STORE, TODAY), (vec![1, 2, 4, 7], vec![4, 7]), "5 is in hand");
+        assert_eq!(held_back(&purse, STORE + 1, TODAY), (vec![1, 2, 3, 4], vec![4]));
+        assert_eq!(held_back(&purse, STORE, yesterday).0, [1, 2, 4, 7], "nor on a day before");
+        assert_eq!(held_back(&purse, STORE, tomorrow).0, [4, 7], "nothing is left for any day");
+        // What a till has given money for is asked about again after a moment.
+        assert!(purse.was_refused(key(4, 0), now) && !purse.was_refused(key(1, 0), now));
+        assert!(purse.was_refused(value, now) && !purse.was_refused(value, now + AGAIN));
+        assert!(!purse.was_refused(key(4, 0), now + AGAIN));
+        // There may be more of what was spent soon, and of what was paced when others give back.
+        purse.begin(now + SPENT_AGAIN);
+        assert_eq!(held_back(&purse, STORE, TODAY).0, [1, 2]);
         purse.begin(now + PACED_AGAIN);
-        assert!(purse.paced(STORE, TODAY).is_empty());
-        for offer_no in 0.. {
-            purse.refused(key(offer_no, 0), Refusal::Paced(TODAY), now);
-            if purse.refused.len() < usize::try_from(offer_no).expect("positive") + 1 {
-                break;
-            }
+        assert_eq!(held_back(&purse, STORE, TODAY).0, [0; 0]);
+        for (why, offers) in [(Refusal::Paced(TODAY), 0..9_000), (Refusal::Spent, 9_000..18_000)] {
+            offers.for_each(|offer_no| purse.was_told(key(offer_no, 0), why, now));
+            assert_eq!(purse.refused.len(), REFUSED_MAX, "it is bounded");
         }
-        assert_eq!(purse.refused.len(), REFUSED_MAX, "it is bounded");
     }
 }

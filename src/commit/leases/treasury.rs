@@ -54,7 +54,8 @@ impl Treasury {
         let deadline = Instant::now() + WAIT_MAX;
         for want in wants {
             // What takes back is always to be had.
-            if !purse.lacks(want) || want.at_least > 0 && purse.was_refused(want.key) {
+            let was_refused = purse.was_refused(want.key, Instant::now());
+            if !purse.lacks(want) || want.at_least > 0 && was_refused {
                 continue;
             }
             purse.put_away(want.key);
@@ -85,8 +86,8 @@ impl Treasury {
             for want in wants {
                 let arrival = match shared.treasury.take(&want, &[]).await {
                     Some(Ok(lease)) => Arrival::Lease(lease),
-                    Some(Err(why @ Refusal::Paced(_))) => Arrival::Refused(want.key, why),
-                    _ => continue,
+                    Some(Err(why)) => Arrival::Refused(want.key, why),
+                    None => continue,
                 };
                 inbox.lock().expect("nothing panics with it").push(arrival);
             }

@@ -405,8 +405,10 @@ proptest! {
             true => chosen.iter().map(|choice| choice.offer.offer_no).collect(),
             false => Vec::new(),
         };
-        // Of those that their pace holds back only those are noted that had a part in it.
-        let noted = Noted { held_out, withheld, paced: held_back, ..noted.clone() };
+        // Of those that are held back only those are noted that had a part in it: every second one
+        // since nothing is left of it, the others for their pace.
+        let no_room = held_back.iter().copied().filter(|offer_no| offer_no % 2 == 0).collect();
+        let noted = Noted { held_out, withheld, no_room, paced: held_back, ..noted.clone() };
         let moment = noted.moment(&basket, a_lot(sequence));
         let (again, judged) = showcase.judge(&profile, &moment, &noted, &mut used);
         prop_assert_eq!(&again, &chosen);
@@ -415,7 +417,10 @@ proptest! {
         for it in &judged {
             let offer_no = it.offer.offer_no;
             let choice = chosen.iter().find(|choice| choice.offer.offer_no == offer_no);
-            prop_assert_eq!(it.verdict == Verdict::Paced, noted.paced.contains(&offer_no));
+            let is_held_back = noted.paced.contains(&offer_no);
+            let (is_paced, is_spent) = (offer_no % 2 == 1, offer_no % 2 == 0);
+            prop_assert_eq!(it.verdict == Verdict::Paced, is_held_back && is_paced);
+            prop_assert_eq!(it.verdict == Verdict::NoRoom, is_held_back && is_spent);
             let expected = if held_out { Verdict::HeldOut } else { Verdict::Given };
             prop_assert_eq!(choice.is_some(), it.verdict == expected, "{:?}", it.verdict);
             if let Some(choice) = choice {

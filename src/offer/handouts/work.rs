@@ -1,6 +1,6 @@
-//! Works at handouts: looks for their accounts, has their coupons issued, and taken back. A step at a time, so
-//! that tills come first and whatever happens costs no more than the step. An account that
-//! somebody holds locked is waited for, and holds up its handout and no other.
+//! Works at handouts: looks for their accounts, has their coupons issued, and taken back. A step
+//! at a time, so that tills come first and whatever happens costs no more than the step. An account
+//! that somebody holds locked is waited for, and holds up its handout and no other.
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -66,11 +66,12 @@ pub struct Noted {
     pub held: Vec<i32>,
     /// Offers that the customer has ignored too often; types, too, as negative numbers.
     pub tired: Vec<i32>,
-    /// Offers that were chosen and whose budgets had no room.
+    /// Offers that were chosen and whose budgets had no room; and those that stand in `paced` as
+    /// well, since nothing was left of a budget.
     pub no_room: Vec<i32>,
     /// Offers that were chosen and not given, since the account was held out.
     pub withheld: Vec<i32>,
-    /// Offers that would have been looked at, but for their pace.
+    /// Offers that would have been looked at, but for their pace, or for a budget that was spent.
     pub paced: Vec<i32>,
 }
 

@@ -16,7 +16,8 @@ use super::{Choice, Moment, Showcase, ShowcaseRoom, Shown};
 pub enum Verdict {
     /// A coupon of it was given.
     Given,
-    /// It was chosen, but its budgets had no room, or none that the till had in hand.
+    /// It was chosen, but its budgets had no room, or none that the till had in hand; or it was
+    /// left out, since a budget was known to have nothing.
     NoRoom,
     /// It was chosen, but the customer belongs to those who get nothing.
     HeldOut,
@@ -112,7 +113,9 @@ impl Showcase {
                     Verdict::Given
                 }
             } else if let Some(bar) = self.bar(place, profile, moment, &room.in_basket) {
-                bar
+                // It was left out beforehand: a budget of it was known to have nothing.
+                let is_spent = bar == Verdict::Paced && noted.no_room.contains(&offer_no);
+                if is_spent { Verdict::NoRoom } else { bar }
             } else if reason.is_none() {
                 Verdict::NothingInCommon
             } else if moment.most == 0 {

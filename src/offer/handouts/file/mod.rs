@@ -136,7 +136,9 @@ fn worth(reward: &Reward) -> String {
         Reward::CheapestFree { of } => format!("1 of {of} free"),
         Reward::PointsBonus { points } => format!("{points} points"),
         Reward::PointsMultiplier { times_percent } => {
-            format!("{} x points", money(times_percent.into()).trim_end_matches(['0', '.']))
+            let times = money(times_percent.into());
+            let times = times.strip_suffix(".00").unwrap_or(times.trim_end_matches('0'));
+            format!("{times} x points")
         }
     }
 }
