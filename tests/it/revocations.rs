@@ -285,8 +285,9 @@ async fn who_stops_a_handout_waits_for_the_coupons_at_hand_and_all_of_them_are_t
                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
     until("somebody waits", async || service.count(waits).await > 0).await;
     tap.let_go();
-    let stopped = stopping.await.expect("no panic");
-    assert_eq!(body(&stopped)["state"], "stopped", "{:?}", stopped.body);
+    // Whether they are counted before it is stopped is a race; that they are there is none.
+    let stopped = body(&stopping.await.expect("no panic"));
+    assert!(stopped["state"] == "stopped" || stopped["state"] == "done", "{stopped}");
     assert!(working.await.expect("no panic"));
     assert_eq!(service.count("SELECT count(*) FROM coupon").await, 6, "the handful at hand");
     revoke(&admin, "all").await;
