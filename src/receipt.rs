@@ -175,7 +175,7 @@ pub struct Barcode {
 #[schema(as = CouponReason)]
 pub struct ReasonOut {
     /// For programs: `given`, `due-again`, `favourite`, `bought-before`, `win-back`,
-    /// `brand-you-buy`, `kind-you-buy`, `brand-you-like` or `recommended`.
+    /// `brand-you-buy`, `kind-you-buy`, `brand-you-like`, `larger-pack` or `recommended`.
     #[schema(example = "due-again")]
     pub code: &'static str,
     /// For the customer: neutral, without the numbers behind it.

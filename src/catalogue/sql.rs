@@ -13,6 +13,7 @@ use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::bucket;
 use crate::domain::offer::{Definition, Offer, SharedCode};
+use crate::domain::pack::Pack;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::programme::{Programme, Rules};
 use crate::domain::selection::offers::SIGNS_VERSION;
@@ -83,7 +84,7 @@ ORDER BY offer_no, since_reference DESC";
 const PRODUCTS: &str = "
 -- catalogue::products
 SELECT p.sku, v.product_no, v.since_epoch, v.department_no, v.category_no, v.type_no, v.brand_no,
-       v.no_points, v.sensitive, v.no_discount
+       v.no_points, v.sensitive, v.no_discount, v.package_size, v.price_minor
 FROM product_version v JOIN product p USING (product_no)
 ORDER BY v.product_no, v.since_epoch";
 
@@ -215,6 +216,11 @@ async fn load_with(
                 no_discount: row.get("no_discount"),
                 // Depends on the programme: see `Snapshot::product`.
                 age_restricted: false,
+                pack: row.get::<_, Option<&str>>("package_size").and_then(Pack::read),
+                price_minor: row
+                    .get::<_, Option<i64>>("price_minor")
+                    .and_then(|price| u32::try_from(price).ok())
+                    .unwrap_or_default(),
             };
             products.entry(row.get("sku")).or_default().push((row.get("since_epoch"), product));
         }

@@ -281,6 +281,7 @@ impl Fold<'_> {
             explore_ppm: self.limits.explore_ppm(),
             held_out: self.limits.hold_out().holds(account_id),
             unprofiled: !hot.profiling.is_allowed(self.limits.profiling),
+            knows_packs: true,
             held: self.held(hot, date, version),
             tired,
             ..Noted::default()

@@ -90,7 +90,7 @@ pub struct OfferDecision {
     pub beside: Option<String>,
     /// The code of the coupon that was given.
     pub coupon: Option<String>,
-    /// What it was there for: `push`, `win-back`, `repeat` or `explore`.
+    /// What it was there for: `push`, `win-back`, `repeat`, `explore` or `up-sell`.
     pub slot: Option<&'static str>,
     /// With which probability it was this one, given what stands before it on the receipt.
     pub propensity: Option<f64>,
@@ -107,10 +107,11 @@ pub struct OfferDecision {
 }
 
 /// The numbers behind a choice.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = CouponNumbers)]
 pub struct Numbers {
-    /// Baskets that held each of the offer's articles, added up.
+    /// Baskets that held each of the offer's articles, added up. For a `larger-pack` this and the
+    /// two next are about the articles of the usual size instead.
     pub bought: u16,
     /// The usual gap between them in days; null when none is known.
     pub usual_gap_days: Option<u16>,
@@ -122,11 +123,17 @@ pub struct Numbers {
     pub rank: u16,
     /// Its score: the logarithm of the odds that it is redeemed.
     pub score: f64,
+    /// For a `larger-pack` the size that is bought; null otherwise.
+    #[schema(example = "500 g")]
+    pub usual_pack: Option<String>,
+    /// And the smallest that the offer is for.
+    #[schema(example = "1 kg")]
+    pub offered_pack: Option<String>,
 }
 
 impl From<Evidence> for Numbers {
     fn from(evidence: Evidence) -> Self {
-        let Evidence { bought, gap_days, days_since, kin, rank, score } = evidence;
+        let Evidence { bought, gap_days, days_since, kin, rank, score, sizes } = evidence;
         Self {
             bought,
             usual_gap_days: (gap_days > 0).then_some(gap_days),
@@ -134,6 +141,8 @@ impl From<Evidence> for Numbers {
             kin: f64::from(kin) / 10.0,
             rank,
             score: f64::from(score) / 100.0,
+            usual_pack: sizes.map(|it| it.usual.to_string()),
+            offered_pack: sizes.map(|it| it.offered.to_string()),
         }
     }
 }

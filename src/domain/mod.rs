@@ -2,9 +2,9 @@
 //!
 //! Nothing in here may import anything of this crate but `domain` itself. In reading order:
 //! what a till says ([`name`], [`card`], [`quantity`], [`basket`]), what the retailer says
-//! ([`programme`], [`product`], [`offer`], [`budget`], [`target`]), what we remember ([`account`],
-//! [`ledger`], [`tally`], [`profile`], [`coupon`], [`consent`]), and what follows from the three
-//! ([`swipe`], [`selection`]); and whom people mean ([`segment`]).
+//! ([`programme`], [`product`], [`pack`], [`offer`], [`budget`], [`target`]), what we remember
+//! ([`account`], [`ledger`], [`tally`], [`profile`], [`coupon`], [`consent`]), and what follows
+//! from the three ([`swipe`], [`selection`]); and whom people mean ([`segment`]).
 //! [`estimate`] says what can be concluded from it afterwards.
 //! [`content`], [`record`] and [`codec`] turn it into bytes; [`payment_card`] keeps out what
 //! must never be stored.
@@ -24,6 +24,7 @@ pub mod estimate;
 pub mod ledger;
 pub mod name;
 pub mod offer;
+pub mod pack;
 pub mod payment_card;
 pub mod product;
 pub mod profile;

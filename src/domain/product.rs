@@ -1,6 +1,8 @@
 //! What is known of an article when it is sold: where it stands in the hierarchy, and what
 //! the retailer has said about it.
 
+use super::pack::Pack;
+
 /// Places in the merchandise hierarchy by number; 0 where the catalogue has none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Taxa {
@@ -29,6 +31,10 @@ pub struct Product {
     pub no_discount: bool,
     /// Stands in a department whose articles are not for everybody, by the programme in force.
     pub age_restricted: bool,
+    /// How much it holds, where the catalogue says so in words that can be read. Not recorded.
+    pub pack: Option<Pack>,
+    /// Shelf price in minor units; 0 where the catalogue has none. Not recorded.
+    pub price_minor: u32,
 }
 
 impl Product {

@@ -351,6 +351,7 @@ fn decode_line(from: &mut Reader<'_>) -> Result<RecordedLine, DecodeError> {
         sensitive: flags & SENSITIVE != 0,
         no_discount: flags & NO_DISCOUNT != 0,
         age_restricted: flags & AGE_RESTRICTED != 0,
+        ..Product::default()
     };
     Ok(RecordedLine {
         line,
@@ -431,6 +432,7 @@ mod tests {
             sensitive: true,
             no_discount: true,
             age_restricted: true,
+            ..Product::default()
         };
         let decided = [(known, 3), (Product::default(), 2), (known, 0)];
         let (products, line_points): (Vec<_>, Vec<_>) = decided.into_iter().unzip();

@@ -15,7 +15,7 @@ pub const COLUMNS: &[Column] = &[
     Column { name: "category", required: false, meaning: "second level" },
     Column { name: "type", required: false, meaning: "third level" },
     Column { name: "brand", required: false, meaning: "whose it is" },
-    Column { name: "package_size", required: false, meaning: "for people, such as 16 OZ" },
+    Column { name: "package_size", required: false, meaning: "how much it holds, such as 16 OZ" },
     Column { name: "price_minor", required: false, meaning: "shelf price in minor units" },
     Column { name: "cost_minor", required: false, meaning: "purchase price in minor units" },
     Column { name: "no_points", required: false, meaning: "true: earns nothing" },
@@ -42,7 +42,7 @@ pub struct ProductRecord {
     pub kind: Option<String>,
     /// Whose it is.
     pub brand: Option<String>,
-    /// For people.
+    /// How much it holds, as people write it.
     pub package_size: Option<String>,
     /// Shelf price in minor units.
     pub price_minor: Option<i64>,

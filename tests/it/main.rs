@@ -72,5 +72,6 @@ mod stock;
 mod swipe;
 mod tiers;
 mod till_coupons;
+mod upsell;
 mod verify;
 mod voids;

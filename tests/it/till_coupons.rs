@@ -32,13 +32,18 @@ pub(crate) fn certain() -> Coupons {
 
 /// With a catalogue: yoghurts 1 and 2, milk 3, bread 4, a test kit 5 which is sensitive.
 pub(crate) async fn service_with(change: impl FnOnce(&mut Coupons)) -> TestService {
-    let service = TestService::start_with(|config| change(&mut config.coupons)).await;
     let csv = "sku,name,department,category,type,brand,sensitive\n\
                1,Plain yoghurt,DAIRY,YOGHURT,PLAIN,ALMA,false\n\
                2,Fruit yoghurt,DAIRY,YOGHURT,FRUIT,ALMA,false\n\
                3,Milk,DAIRY,MILK,WHOLE,ALMA,false\n\
                4,Bread,BAKERY,BREAD,RYE,KORN,false\n\
                5,Test kit,HEALTH,TESTS,KIT,MEDO,true\n";
+    stocked(csv, change).await
+}
+
+/// With another catalogue.
+pub(crate) async fn stocked(csv: &str, change: impl FnOnce(&mut Coupons)) -> TestService {
+    let service = TestService::start_with(|config| change(&mut config.coupons)).await;
     let mut file = NamedTempFile::new().expect("a temporary file");
     std::io::Write::write_all(&mut file, csv.as_bytes()).expect("written");
     let read = import::read_catalogue(file.path(), |_| ()).expect("sound");
@@ -46,7 +51,8 @@ pub(crate) async fn service_with(change: impl FnOnce(&mut Coupons)) -> TestServi
     let mut importer = Importer::connect(&service.config.database, now).await.expect("it is up");
     importer.catalogue(&read, today(), "test", |_| ()).await.expect("imported");
     let catalogue = &service.replica.app.catalogue;
-    until("the catalogue is known", async || catalogue.current().skus().count() == 5).await;
+    let articles = csv.lines().count() - 1;
+    until("the catalogue is known", async || catalogue.current().skus().count() == articles).await;
     service
 }
 

@@ -12,6 +12,7 @@ mod encodings;
 mod ledger;
 mod member_prices;
 mod offer;
+mod pack;
 mod profile;
 mod programme;
 mod selection;
@@ -19,6 +20,7 @@ mod showcase;
 mod spending;
 mod swipe;
 mod tiers;
+mod upsell;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -159,6 +161,7 @@ fn a_product() -> impl Strategy<Value = Product> {
         sensitive: flags.1 == 0,
         no_discount: flags.2 == 0,
         age_restricted: flags.3 == 0,
+        ..Product::default()
     })
 }
 

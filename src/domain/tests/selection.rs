@@ -5,6 +5,7 @@ use jiff::civil::date;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::pack::{Pack, Unit};
 use super::super::product::{Product, Taxa};
 use super::super::profile::{Level, Profile, Visit};
 use super::super::selection::offers::{
@@ -25,9 +26,18 @@ pub(super) fn catalogue() -> Vec<Product> {
             brand_no: product_no % 5,
         },
         sensitive: product_no % 17 == 3,
+        pack: a_pack(product_no),
+        price_minor: product_no * 37 % 11 * 20,
         ..Product::default()
     };
     std::iter::once(Product::default()).chain((1..=ARTICLES).map(product)).collect()
+}
+
+/// Packs of one type differ in size, and one in seven has none that is known.
+fn a_pack(product_no: u32) -> Option<Pack> {
+    let amount = u16::try_from(100 * (1 + product_no / 12) + product_no % 3).expect("small");
+    let unit = if product_no % 11 == 5 { Unit::Millilitre } else { Unit::Gram };
+    (!product_no.is_multiple_of(7)).then_some(Pack { unit, amount })
 }
 
 pub(super) fn popularity() -> Vec<f32> {
@@ -98,7 +108,7 @@ pub(super) fn a_profile() -> impl Strategy<Value = Profile> {
 }
 
 /// Whether a target is found by the articles that it names, or by places alone.
-fn names_articles(target: &Target) -> bool {
+pub(super) fn names_articles(target: &Target) -> bool {
     let Some(scope) = &target.scope else { return target.except != Numbers::default() };
     let levels = [&scope.departments, &scope.categories, &scope.types, &scope.brands];
     let named = levels.iter().filter(|numbers| !numbers.is_empty()).count();

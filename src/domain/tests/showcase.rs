@@ -10,21 +10,26 @@ use proptest::prelude::*;
 use super::super::basket::{Line, LineKind};
 use super::super::name::SwipeName;
 use super::super::offer::{Articles, Basket, Definition, Offer};
+use super::super::pack::{Pack, Unit};
 use super::super::product::{Product, Taxa};
 use super::super::profile::{Level, Profile, Visit};
 use super::super::quantity::Quantity;
 use super::super::selection::offers::BUILT_IN;
 use super::super::selection::showcase::{
     Bound, CERTAIN_PPM, EVIDENCE_BYTES, Evidence, HoldOut, Lot, Moment, Noted, Reason, Showcase,
-    ShowcaseRoom, Slot, Verdict, Why,
+    ShowcaseRoom, Sizes, Slot, Verdict, Why,
 };
 use super::super::target::{Numbers, Target};
 use super::selection::{a_profile, a_target, catalogue, popularity};
 
-const TODAY: Date = date(2026, 7, 1);
+pub(super) const TODAY: Date = date(2026, 7, 1);
 
 /// An offer for a target; everything is called by its number.
-fn offer(offer_no: i32, target: &Target, change: impl FnOnce(&mut Definition)) -> Arc<Offer> {
+pub(super) fn offer(
+    offer_no: i32,
+    target: &Target,
+    change: impl FnOnce(&mut Definition),
+) -> Arc<Offer> {
     let named = |numbers: &Numbers| {
         let names = |numbers: &[u32]| numbers.iter().map(u32::to_string).collect();
         Articles {
@@ -53,7 +58,7 @@ fn of_article(product_no: u32) -> Target {
     Target { scope: Some(scope), ..Target::default() }
 }
 
-fn a_lot(sequence_number: i64) -> Lot {
+pub(super) fn a_lot(sequence_number: i64) -> Lot {
     Lot::of(&SwipeName {
         store_id: "0367".to_owned(),
         workstation_id: "03".to_owned(),
@@ -62,14 +67,15 @@ fn a_lot(sequence_number: i64) -> Lot {
     })
 }
 
-fn empty() -> Basket<'static> {
+pub(super) fn empty() -> Basket<'static> {
     Basket { business_date: TODAY, store_no: 1, lines: &[], products: &[] }
 }
 
-fn moment<'a>(basket: &'a Basket<'a>, most: usize, lot: Lot) -> Moment<'a> {
+pub(super) fn moment<'a>(basket: &'a Basket<'a>, most: usize, lot: Lot) -> Moment<'a> {
     Moment {
         basket,
         unprofiled: false,
+        knows_packs: true,
         held: &[],
         tired: &[],
         paced: &[],
@@ -133,7 +139,7 @@ fn each_place_of_a_receipt_goes_to_whom_it_is_offered_first() {
         (&[Repeat], &[Repeat]),
         (&[], &[]),
     ] {
-        let mut nth = [0_u32; 5];
+        let mut nth = [0_u32; 6];
         let offers: Vec<Arc<Offer>> = (1..)
             .zip(there)
             .map(|(offer_no, slot)| {
@@ -332,14 +338,14 @@ proptest! {
     #[test]
     fn what_is_noted_reads_back_as_it_was_written_and_damage_is_noticed(
         (reference_version, epoch, most) in (0..i64::MAX, 0..i32::MAX, any::<u8>()),
-        (explore_ppm, held_out, unprofiled) in any::<(u32, bool, bool)>(),
+        (explore_ppm, held_out, unprofiled, knows_packs) in any::<(u32, bool, bool, bool)>(),
         (held, tired, no_room, withheld) in (numbers(), numbers(), numbers(), numbers()),
         paced in prop_oneof![Just(Vec::new()), numbers()],
         bound in prop::sample::select(vec![Bound::Receipt, Bound::Open, Bound::Week]),
     ) {
         let noted = Noted {
-            reference_version, epoch, most, bound, explore_ppm, held_out, unprofiled, held, tired,
-            no_room, withheld, paced,
+            reference_version, epoch, most, bound, explore_ppm, held_out, unprofiled, knows_packs,
+            held, tired, no_room, withheld, paced,
         };
         let bytes = noted.encode();
         prop_assert_eq!(Noted::decode(&bytes).expect("just written"), noted);
@@ -353,8 +359,16 @@ proptest! {
         (bought, gap_days, days_since) in any::<(u16, u16, u16)>(),
         (kin, rank, score) in any::<(u16, u16, i16)>(),
         reason in prop::sample::select(Reason::ALL.to_vec()),
+        unit in prop::option::of((0..5_u8).prop_map(|code| Unit::from_code(code).expect("one"))),
     ) {
-        let evidence = Evidence { bought, gap_days, days_since, kin, rank, score };
+        let plain = Evidence { bought, gap_days, days_since, kin, rank, score, sizes: None };
+        let evidence = unit.map_or(plain, |unit| {
+            let pack = |amount| Pack { unit, amount };
+            let sizes = Some(Sizes { usual: pack(kin), offered: pack(gap_days) });
+            // Of what is bought regularly the days are few, and it is no kin of itself.
+            let (gap_days, days_since) = (gap_days % 92, days_since % 256);
+            Evidence { gap_days, days_since, kin: 0, sizes, ..plain }
+        });
         let bytes = evidence.encode();
         prop_assert_eq!(Evidence::decode(&bytes), Some(evidence));
         prop_assert_eq!(Evidence::decode(&bytes[..EVIDENCE_BYTES - 1]), None);
@@ -372,7 +386,7 @@ proptest! {
         (held, tired, paced) in
             (vec(1..30_i32, 0..6), vec(1..30_i32, 0..4), vec(1..30_i32, 0..12)),
         bought in vec(1..=60_u32, 0..6),
-        held_out in any::<bool>(),
+        (held_out, knows_packs) in any::<(bool, bool)>(),
     ) {
         let offers = || (1..).zip(&targets).map(|(offer_no, (target, push))| {
             offer(offer_no, target, |it| it.push = *push)
@@ -390,7 +404,9 @@ proptest! {
         let (mut held, mut tired, mut paced) = (held, tired, paced);
         [&mut held, &mut tired, &mut paced].into_iter().for_each(|list| list.sort_unstable());
         let most_stored = u8::try_from(most).expect("small");
-        let noted = Noted { most: most_stored, explore_ppm, held, tired, ..Noted::default() };
+        let noted = Noted {
+            most: most_stored, explore_ppm, knows_packs, held, tired, ..Noted::default()
+        };
         let moment = Moment { paced: &paced, ..noted.moment(&basket, a_lot(sequence)) };
         let (mut used, mut fresh) = (ShowcaseRoom::default(), ShowcaseRoom::default());
         let chosen = showcase.choose(&profile, &moment, &mut fresh);

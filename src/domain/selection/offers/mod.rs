@@ -5,6 +5,7 @@
 //! Must never learn, and must never say what a coupon *causes*: a likely redemption may be a
 //! purchase that was coming anyway.
 
+mod packs;
 mod ranking;
 mod signs;
 mod targets;
@@ -13,6 +14,7 @@ use super::super::product::Product;
 use super::super::profile::{Level, Profile};
 use super::super::target::Target;
 
+pub use self::packs::{Larger, PackRoom};
 pub use self::signs::{
     BUILT_IN, Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, SIGNS_VERSION,
     score, with_popularity,
@@ -34,6 +36,8 @@ pub struct Live {
 pub struct OfferRoom {
     /// Articles of the account that targets ask for: their places in the profile, and their marks.
     found: Vec<(u32, u32)>,
+    /// How many of them count.
+    found_count: usize,
     common: Columns,
     /// Targets of whose articles something was bought, each once.
     owned: Vec<u32>,
@@ -182,7 +186,7 @@ impl Live {
     /// Finds what the account's purchases have in common with each target.
     fn look_at(&self, profile: &Profile, room: &mut OfferRoom) {
         let targets = &self.targets;
-        let OfferRoom { found, common, owned, brands, kinds, places, .. } = room;
+        let OfferRoom { found, found_count, common, owned, brands, kinds, places, .. } = room;
         common.forget(targets.known.len());
         owned.clear();
         brands.forget(targets.by_brand.numbers().max(1));
@@ -199,6 +203,7 @@ impl Live {
             found[count] = (place, *mark);
             count += usize::from(*mark > 0 || is_for_all);
         }
+        *found_count = count;
         for (place, mark_no) in &found[..count] {
             let item = profile.held(Level::Product, *place as usize);
             let mark = &targets.marks[*mark_no as usize];

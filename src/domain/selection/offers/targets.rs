@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::super::super::product::{Product, Taxa};
 use super::super::super::target::{Numbers, Target};
 use super::super::logarithm::{ln, ln_1p};
+use super::packs::Packs;
 use super::signs::Known;
 
 /// Below this share of baskets a coupon's popularity tells nothing.
@@ -57,6 +58,8 @@ pub(super) struct Mark {
     pub(super) brand: u16,
     /// Its brand and type, where articles of both are named.
     pub(super) kind: u16,
+    /// Its type, where its size is known and a target may be for a larger pack of that type.
+    pub(super) sized_type: u16,
 }
 
 /// What live coupons are for.
@@ -76,6 +79,7 @@ pub(super) struct Targets {
     pub(super) by_type: Postings<(u32, f32)>,
     pub(super) by_brand: Postings<u32>,
     pub(super) by_kind: Postings<u32>,
+    pub(super) packs: Packs,
     /// By article: where its mark stands.
     pub(super) mark_of: Vec<u32>,
     /// First that of all for which no target asks; then those of articles that are named, one for
@@ -137,6 +141,7 @@ impl Targets {
         let mut marks = vec![Mark::default(); catalogue.len()];
         targets.arrange_articles(&ways, catalogue, &mut marks);
         targets.arrange_places(&ways, catalogue, &mut marks);
+        targets.packs = Packs::new(ways.len(), &listed(&ways), catalogue, &mut marks);
         targets.keep(&marks, &ways);
         targets.measure(&ways, catalogue, popularity);
         targets
@@ -268,7 +273,7 @@ fn listed(ways: &[Way]) -> Vec<(u32, &Vec<u32>)> {
     listed
 }
 
-fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
+pub(super) fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
     let mut values: Vec<T> = values.collect();
     values.sort_unstable();
     values.dedup();
@@ -276,6 +281,6 @@ fn distinct<T: Ord>(values: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// The place among sorted values, from 1; 0 when it is not there, or beyond what fits.
-fn number<T: Ord>(values: &[T], value: &T) -> u16 {
+pub(super) fn number<T: Ord>(values: &[T], value: &T) -> u16 {
     values.binary_search(value).ok().and_then(|at| u16::try_from(at + 1).ok()).unwrap_or(0)
 }

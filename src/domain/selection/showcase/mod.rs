@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use self::reasons::is_given_up;
+use self::reasons::{is_bought_regularly, is_given_up};
 use self::seats::{DRAWN_AMONG, PLACES};
 use self::types::{TypesByPlace, are_apart, ignored_types};
 use super::super::basket::LineKind;
@@ -25,11 +25,11 @@ use super::super::offer::{Basket, Definition, Offer, is_within};
 use super::super::product::Product;
 use super::super::profile::{Level, Profile};
 use super::super::target::Target;
-use super::offers::{Customer, Live, Occasion, OfferRoom, OfferWeights};
+use super::offers::{Common, Customer, Larger, Live, Occasion, OfferRoom, OfferWeights, PackRoom};
 
 pub use self::hold_out::HoldOut;
 pub use self::noted::{Bound, Noted};
-pub use self::reasons::{EVIDENCE_BYTES, Evidence, Reason, Why};
+pub use self::reasons::{EVIDENCE_BYTES, Evidence, Reason, Sizes, Why};
 pub use self::seats::{CERTAIN_PPM, Lot, Slot};
 pub use self::verdicts::{Judged, Verdict};
 
@@ -84,6 +84,8 @@ pub struct Moment<'a> {
     pub basket: &'a Basket<'a>,
     /// Whether nothing that is bought may have a part in it, with this basket either.
     pub unprofiled: bool,
+    /// Whether larger packs have a place of their own, as in every choice but those of long ago.
+    pub knows_packs: bool,
     /// Offers of which the customer holds a coupon, sorted.
     pub held: &'a [i32],
     /// Offers that the customer has ignored too often, and, as [`tired_of_type`] writes them,
@@ -103,6 +105,7 @@ pub struct Moment<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct ShowcaseRoom {
     offers: OfferRoom,
+    packs: PackRoom,
     candidates: Candidates,
     in_basket: InBasket,
     paced: Vec<i32>,
@@ -149,7 +152,7 @@ impl InBasket {
 
 /// The likeliest of each kind, best first.
 #[derive(Clone, Debug, Default)]
-struct Candidates([Vec<(u32, f32)>; 5]);
+struct Candidates([Vec<(u32, f32)>; 6]);
 
 impl Candidates {
     fn of(&mut self, slot: Slot) -> &mut Vec<(u32, f32)> {
@@ -259,7 +262,7 @@ impl Showcase {
             return Vec::new();
         }
         self.gather(profile, moment, room);
-        let ShowcaseRoom { offers: room, candidates, .. } = room;
+        let ShowcaseRoom { offers: room, packs, candidates, .. } = room;
         for (nth, order) in PLACES.iter().enumerate().take(moment.most) {
             let taken = order.iter().find_map(|slot| {
                 let free = candidates.of(*slot);
@@ -280,7 +283,7 @@ impl Showcase {
             let shown = &self.offers[place as usize];
             let validity = shown.offer.validity(moment.basket.business_date);
             let Some((valid_from, valid_until)) = validity else { continue };
-            let (reason, evidence) = self.weigh(place, profile, room);
+            let (reason, evidence) = self.weigh(place, profile, moment, room, packs);
             let reason = if slot == Slot::Push { Some(Reason::Recommended) } else { reason };
             let Some(reason) = reason else { continue };
             let why = Why { reason, slot, propensity_ppm, evidence };
@@ -295,8 +298,9 @@ impl Showcase {
     fn gather(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
         let occasion = occasion_of(profile);
         let customer = Customer::of(profile, &occasion);
-        let ShowcaseRoom { offers: room, candidates, in_basket, paced } = room;
+        let ShowcaseRoom { offers: room, packs, candidates, in_basket, paced } = room;
         self.live.weigh_all(profile, &occasion, room);
+        packs.forget();
         in_basket.fill(moment, &self.live);
         candidates.0.iter_mut().for_each(Vec::clear);
         let most = (moment.most * CANDIDATES).max(DRAWN_AMONG);
@@ -333,6 +337,8 @@ impl Showcase {
             let own = self.live.own(place, room);
             let might = if own.count == 0.0 {
                 wants_new
+                    || candidates.wants(Slot::UpSell, most, score)
+                        && self.live.may_be_larger(place, room)
             } else {
                 wants_own
                     || candidates.wants(Slot::WinBack, most, score)
@@ -341,12 +347,11 @@ impl Showcase {
             if !might || self.push_of(place).is_some() {
                 continue;
             }
-            let common = self.live.common(place, room);
-            let days_since = days_since(profile, common.own.last_day);
-            let Some(reason) = Reason::of(&common, customer.overdue(&common.own), days_since)
-            else {
-                continue;
+            let reason = match self.larger(place, profile, moment, room, packs) {
+                Some(_) => Some(Reason::LargerPack),
+                None => reason_of(&self.live.common(place, room), profile, &customer),
             };
+            let Some(reason) = reason else { continue };
             let slot = reason.slot();
             if candidates.wants(slot, most, score) && may(place) {
                 candidates.take(slot, most, place, score);
@@ -360,14 +365,43 @@ impl Showcase {
 
     /// The reason for an offer, if there is one, and the numbers behind it, for the account that
     /// was looked at last.
-    fn weigh(&self, place: u32, profile: &Profile, room: &OfferRoom) -> (Option<Reason>, Evidence) {
-        let customer = Customer::of(profile, &occasion_of(profile));
-        let common = self.live.common(place, room);
-        let days_since = days_since(profile, common.own.last_day);
-        let reason = Reason::of(&common, customer.overdue(&common.own), days_since);
+    fn weigh(
+        &self,
+        place: u32,
+        profile: &Profile,
+        moment: &Moment<'_>,
+        room: &OfferRoom,
+        packs: &mut PackRoom,
+    ) -> (Option<Reason>, Evidence) {
         let score = self.live.score_of(place, room);
         let rank = self.live.rank_of(place, room);
+        if let Some((larger, days_since)) = self.larger(place, profile, moment, room, packs) {
+            let evidence = Evidence::of_larger(&larger, days_since, rank, score);
+            return (Some(Reason::LargerPack), evidence);
+        }
+        let customer = Customer::of(profile, &occasion_of(profile));
+        let common = self.live.common(place, room);
+        let reason = reason_of(&common, profile, &customer);
+        let days_since = days_since(profile, common.own.last_day);
         (reason, Evidence::new(reason, &common, days_since, rank, score))
+    }
+
+    /// Where an offer is for a larger pack of what the customer buys regularly: what that is, and
+    /// how many days ago it was last bought. What is pushed is so for no other reason.
+    fn larger(
+        &self,
+        place: u32,
+        profile: &Profile,
+        moment: &Moment<'_>,
+        room: &OfferRoom,
+        packs: &mut PackRoom,
+    ) -> Option<(Larger, f32)> {
+        if !moment.knows_packs || self.push_of(place).is_some() {
+            return None;
+        }
+        let larger = self.live.larger(place, profile, room, packs)?;
+        let days_since = days_since(profile, larger.own.last_day);
+        is_bought_regularly(&larger.own, days_since).then_some((larger, days_since))
     }
 
     /// What keeps an offer from being chosen now, whatever its score.
@@ -412,6 +446,11 @@ fn tired_of_type(type_no: u32) -> i32 {
 
 fn occasion_of(profile: &Profile) -> Occasion {
     Occasion { redeemed: profile.redemptions(), ..Occasion::default() }
+}
+
+fn reason_of(common: &Common, profile: &Profile, customer: &Customer) -> Option<Reason> {
+    let days_since = days_since(profile, common.own.last_day);
+    Reason::of(common, customer.overdue(&common.own), days_since)
 }
 
 fn days_since(profile: &Profile, last_day: u16) -> f32 {

@@ -16,6 +16,8 @@ const ENCODING: u8 = 1;
 const ENCODING_PACED: u8 = 2;
 const HELD_OUT: u8 = 1;
 const UNPROFILED: u8 = 2;
+/// Older replicas do not know it and read the rest.
+const KNOWS_PACKS: u8 = 4;
 
 /// What kept a receipt from carrying more coupons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct Noted {
     pub held_out: bool,
     /// Whether nothing that the customer buys had a part in it, since that was refused.
     pub unprofiled: bool,
+    /// Whether larger packs had a place of their own: not before programs knew of packs.
+    pub knows_packs: bool,
     /// Offers of which the customer held a coupon, or used one with this very basket.
     pub held: Vec<i32>,
     /// Offers that the customer has ignored too often; types, too, as negative numbers.
@@ -81,6 +85,7 @@ impl Noted {
         Moment {
             basket,
             unprofiled: self.unprofiled,
+            knows_packs: self.knows_packs,
             held: &self.held,
             tired: &self.tired,
             paced: &self.paced,
@@ -99,8 +104,12 @@ impl Noted {
         };
         let numbers: usize = lists.iter().map(|list| list.len()).sum();
         let mut out = Writer::with_room_for(20 + 2 * numbers, encoding);
-        let held_out = if self.held_out { HELD_OUT } else { 0 };
-        out.byte(held_out | if self.unprofiled { UNPROFILED } else { 0 });
+        let flags = [
+            (self.held_out, HELD_OUT),
+            (self.unprofiled, UNPROFILED),
+            (self.knows_packs, KNOWS_PACKS),
+        ];
+        out.byte(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
         out.unsigned(self.reference_version.unsigned_abs());
         out.unsigned(self.epoch.unsigned_abs().into());
         out.byte(self.most);
@@ -129,6 +138,7 @@ impl Noted {
         let mut noted = Self {
             held_out: flags & HELD_OUT != 0,
             unprofiled: flags & UNPROFILED != 0,
+            knows_packs: flags & KNOWS_PACKS != 0,
             reference_version: from.small()?,
             epoch: from.small()?,
             most: from.byte()?,

@@ -3,7 +3,8 @@
 //! Customers read a neutral sentence, people of the back office an exact one. Neither names an
 //! article, so neither can name a sensitive one; and no offer holds one.
 
-use super::super::offers::{Common, Own};
+use super::super::super::pack::{Pack, Unit};
+use super::super::offers::{Common, Larger, Own};
 use super::seats::Slot;
 
 /// A gap of this share of the usual one is due again.
@@ -14,6 +15,8 @@ const FAVOURITE: f32 = 5.0;
 const REGULAR: f32 = 3.0;
 /// After so many of its usual gaps it was given up.
 const GIVEN_UP: f32 = 2.0;
+/// What is bought once in so many days is not bought regularly enough to buy more of it at once.
+const QUARTER_DAYS: f32 = 91.0;
 
 /// Why a customer gets a coupon. The numbers are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +40,13 @@ pub enum Reason {
     WinBack = 7,
     /// A manager wants it given.
     Recommended = 8,
+    /// A larger pack than those of its type that are bought regularly.
+    LargerPack = 9,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Given,
         Self::DueAgain,
         Self::Favourite,
@@ -51,6 +56,7 @@ impl Reason {
         Self::BrandYouLike,
         Self::WinBack,
         Self::Recommended,
+        Self::LargerPack,
     ];
 
     /// The reason that a stored number stands for.
@@ -70,6 +76,7 @@ impl Reason {
             Self::BrandYouLike => "brand-you-like",
             Self::WinBack => "win-back",
             Self::Recommended => "recommended",
+            Self::LargerPack => "larger-pack",
         }
     }
 
@@ -83,6 +90,7 @@ impl Reason {
             Self::BrandYouBuy | Self::BrandYouLike => "From a brand that you like.",
             Self::KindYouBuy => "Something new that may suit you.",
             Self::Recommended => "An offer that we recommend.",
+            Self::LargerPack => "A larger pack that may suit you.",
         }
     }
 
@@ -114,6 +122,7 @@ impl Reason {
             Self::Given => Slot::None,
             Self::Recommended => Slot::Push,
             Self::WinBack => Slot::WinBack,
+            Self::LargerPack => Slot::UpSell,
             Self::DueAgain | Self::Favourite | Self::BoughtBefore => Slot::Repeat,
             Self::BrandYouBuy | Self::KindYouBuy | Self::BrandYouLike => Slot::Explore,
         }
@@ -125,14 +134,32 @@ pub(super) fn is_given_up(own: &Own, days_since: f32) -> bool {
     own.count >= REGULAR && own.gap_days > 0.0 && days_since > GIVEN_UP * own.gap_days.max(1.0)
 }
 
+/// Whether what is smaller is bought regularly, and still is.
+pub(super) fn is_bought_regularly(own: &Own, days_since: f32) -> bool {
+    let has_gap = own.gap_days > 0.0 && own.gap_days <= QUARTER_DAYS;
+    own.count >= REGULAR && has_gap && !is_given_up(own, days_since)
+}
+
 /// How many bytes [`Evidence::encode`] writes.
 pub const EVIDENCE_BYTES: usize = 13;
 const ENCODING: u8 = 1;
+/// The first of those with sizes, one for each unit.
+const ENCODING_SIZES: u8 = 2;
+
+/// Sizes of packs, in the same unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// What is bought.
+    pub usual: Pack,
+    /// The smallest that the offer is for.
+    pub offered: Pack,
+}
 
 /// The numbers behind a choice, as they were at that moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// Baskets that held each of the offer's articles, added up.
+    /// Baskets that held each of the offer's articles, added up. With [`Evidence::sizes`] this
+    /// and the two next are about the articles of the usual size instead.
     pub bought: u16,
     /// The usual gap between them in days; 0 when none is known.
     pub gap_days: u16,
@@ -145,6 +172,8 @@ pub struct Evidence {
     pub rank: u16,
     /// Its score in hundredths: the logarithm of the odds that it is redeemed.
     pub score: i16,
+    /// Of an offer for a larger pack.
+    pub sizes: Option<Sizes>,
 }
 
 impl Evidence {
@@ -169,14 +198,33 @@ impl Evidence {
             kin: whole(kin * 10.0),
             rank: u16::try_from(rank).unwrap_or(u16::MAX),
             score: hundredths(score),
+            sizes: None,
         }
+    }
+
+    /// Of an offer for a larger pack.
+    pub(super) fn of_larger(larger: &Larger, days_since: f32, rank: usize, score: f32) -> Self {
+        let Larger { own, usual, offered } = *larger;
+        let sizes = Some(Sizes { usual, offered });
+        let own = Common { own, ..Common::default() };
+        Self { sizes, ..Self::new(None, &own, days_since, rank, score) }
     }
 
     /// As it is stored, always as long.
     pub fn encode(&self) -> [u8; EVIDENCE_BYTES] {
-        let Self { bought, gap_days, days_since, kin, rank, score } = *self;
-        let mut bytes = [ENCODING; EVIDENCE_BYTES];
-        let numbers = [bought, gap_days, days_since, kin, rank, score.cast_unsigned()];
+        let Self { bought, gap_days, days_since, kin, rank, score, sizes } = *self;
+        let score = score.cast_unsigned();
+        let (encoding, numbers) = match sizes {
+            None => (ENCODING, [bought, gap_days, days_since, kin, rank, score]),
+            // What is bought regularly is so within the days that a byte holds.
+            Some(Sizes { usual, offered }) => {
+                let byte = |days: u16| u8::try_from(days).unwrap_or(u8::MAX);
+                let days = u16::from_be_bytes([byte(gap_days), byte(days_since)]);
+                let encoding = ENCODING_SIZES + usual.unit as u8;
+                (encoding, [bought, days, usual.amount, offered.amount, rank, score])
+            }
+        };
+        let mut bytes = [encoding; EVIDENCE_BYTES];
         for (place, number) in bytes[1..].chunks_exact_mut(2).zip(numbers) {
             place.copy_from_slice(&number.to_be_bytes());
         }
@@ -187,14 +235,16 @@ impl Evidence {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; EVIDENCE_BYTES] = bytes.try_into().ok()?;
         let at = |nth: usize| u16::from_be_bytes([bytes[1 + 2 * nth], bytes[2 + 2 * nth]]);
-        (bytes[0] == ENCODING).then(|| Self {
-            bought: at(0),
-            gap_days: at(1),
-            days_since: at(2),
-            kin: at(3),
-            rank: at(4),
-            score: at(5).cast_signed(),
-        })
+        let (bought, rank, score) = (at(0), at(4), at(5).cast_signed());
+        if bytes[0] == ENCODING {
+            let (gap_days, days_since, kin) = (at(1), at(2), at(3));
+            return Some(Self { bought, gap_days, days_since, kin, rank, score, sizes: None });
+        }
+        let unit = Unit::from_code(bytes[0].checked_sub(ENCODING_SIZES)?)?;
+        let pack = |amount| Pack { unit, amount };
+        let sizes = Some(Sizes { usual: pack(at(2)), offered: pack(at(3)) });
+        let [gap_days, days_since] = at(1).to_be_bytes().map(u16::from);
+        Some(Self { bought, gap_days, days_since, kin: 0, rank, score, sizes })
     }
 }
 
@@ -229,7 +279,15 @@ impl Why {
         reason: Reason::Given,
         slot: Slot::None,
         propensity_ppm: 0,
-        evidence: Evidence { bought: 0, gap_days: 0, days_since: 0, kin: 0, rank: 0, score: 0 },
+        evidence: Evidence {
+            bought: 0,
+            gap_days: 0,
+            days_since: 0,
+            kin: 0,
+            rank: 0,
+            score: 0,
+            sizes: None,
+        },
     };
 
     /// What is stored of a coupon, read back; none when it is not that. Without evidence nothing
@@ -251,7 +309,7 @@ impl Why {
     /// One exact sentence for the back office.
     pub fn sentence(&self) -> String {
         let Self { reason, evidence, .. } = self;
-        let Evidence { bought, gap_days, days_since, kin, rank, score } = evidence;
+        let Evidence { bought, gap_days, days_since, kin, rank, score, sizes } = evidence;
         let times = match bought {
             1 => "bought once".to_owned(),
             bought => format!("bought {bought} times"),
@@ -269,6 +327,12 @@ impl Why {
             Reason::Favourite => format!("A favourite: {last}"),
             Reason::BoughtBefore => format!("Bought before: {last}"),
             Reason::WinBack => format!("Bought regularly and given up: {last}"),
+            Reason::LargerPack => match sizes {
+                Some(Sizes { usual, offered }) => {
+                    format!("A larger pack: with {usual} {last}; the offer has {offered}")
+                }
+                None => "A larger pack".to_owned(),
+            },
             Reason::BrandYouBuy => {
                 format!("Never bought, but {kin} baskets weigh for its brand in its type")
             }

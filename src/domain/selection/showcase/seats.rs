@@ -20,11 +20,14 @@ pub enum Slot {
     Repeat = 3,
     /// Never bought, but kin to what is.
     Explore = 4,
+    /// Never bought, but smaller packs of the same type are, regularly.
+    UpSell = 5,
 }
 
 impl Slot {
     /// Those that the till fills.
-    pub const CHOSEN: [Self; 4] = [Self::Push, Self::WinBack, Self::Repeat, Self::Explore];
+    pub const CHOSEN: [Self; 5] =
+        [Self::Push, Self::WinBack, Self::Repeat, Self::Explore, Self::UpSell];
 
     /// The slot that a stored number stands for.
     pub fn from_code(code: i16) -> Option<Self> {
@@ -39,6 +42,7 @@ impl Slot {
             Self::WinBack => "win-back",
             Self::Repeat => "repeat",
             Self::Explore => "explore",
+            Self::UpSell => "up-sell",
         }
     }
 }
@@ -46,21 +50,24 @@ impl Slot {
 /// The places of a receipt in their order, and for each whom it is offered to first: the first
 /// kind that has somebody takes it.
 ///
-/// | place | first | then | then | last |
-/// |---|---|---|---|---|
-/// | 1 | push | win-back | repeat | explore |
-/// | 2 | explore | repeat | win-back | push |
-/// | 3 | repeat | win-back | explore | push |
-/// | 4 | repeat | explore | win-back | push |
+/// | place | first | then | then | then | last |
+/// |---|---|---|---|---|---|
+/// | 1 | push | win-back | repeat | up-sell | explore |
+/// | 2 | up-sell | explore | repeat | win-back | push |
+/// | 3 | repeat | win-back | up-sell | explore | push |
+/// | 4 | repeat | explore | up-sell | win-back | push |
 ///
 /// So what managers push comes first, once; one thing that was given up is called back where
 /// nothing is pushed; from two coupons on one is for something new, since by their scores alone
-/// nearly all would be for what is bought anyway; and the rest is what is likeliest used.
-pub(super) const PLACES: [[Slot; 4]; 4] = [
-    [Slot::Push, Slot::WinBack, Slot::Repeat, Slot::Explore],
-    [Slot::Explore, Slot::Repeat, Slot::WinBack, Slot::Push],
-    [Slot::Repeat, Slot::WinBack, Slot::Explore, Slot::Push],
-    [Slot::Repeat, Slot::Explore, Slot::WinBack, Slot::Push],
+/// nearly all would be for what is bought anyway; and the rest is what is likeliest used. Of what
+/// is new a larger pack goes before the others: few offers are one for a customer, and of those
+/// few each rests while it is held, so that the others get their turns. One is enough, so it comes
+/// late everywhere else.
+pub(super) const PLACES: [[Slot; 5]; 4] = [
+    [Slot::Push, Slot::WinBack, Slot::Repeat, Slot::UpSell, Slot::Explore],
+    [Slot::UpSell, Slot::Explore, Slot::Repeat, Slot::WinBack, Slot::Push],
+    [Slot::Repeat, Slot::WinBack, Slot::UpSell, Slot::Explore, Slot::Push],
+    [Slot::Repeat, Slot::Explore, Slot::UpSell, Slot::WinBack, Slot::Push],
 ];
 
 /// Certainty, in millionths.

@@ -98,7 +98,8 @@ impl Showcase {
             self.offers.iter().filter(|shown| is_chosen(shown.offer.offer_no)).collect();
         let mut judged = Vec::with_capacity(self.offers.len());
         for (place, shown) in (0_u32..).zip(&self.offers) {
-            let (reason, evidence) = self.weigh(place, profile, &room.offers);
+            let (reason, evidence) =
+                self.weigh(place, profile, moment, &room.offers, &mut room.packs);
             let offer_no = shown.offer.offer_no;
             let reason =
                 if self.push_of(place).is_some() { Some(Reason::Recommended) } else { reason };

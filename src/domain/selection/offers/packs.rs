@@ -1,0 +1,238 @@
+//! Coupons for a larger pack of what an account buys anyway.
+//!
+//! Such a coupon names articles of one type, all of known size. It is for a larger pack where the
+//! account has bought of that type only what is clearly smaller than the smallest of them, though
+//! not many times so, and where nobody pays more for as much. Which coupons it may be is worked
+//! out once, so that an account is asked only about types that it buys. Must never guess a size or
+//! a price, and never look at what is sensitive.
+
+use super::super::super::pack::Pack;
+use super::super::super::product::Product;
+use super::super::super::profile::{Level, Profile};
+use super::targets::{Mark, distinct, number};
+use super::{Live, OfferRoom, Own};
+
+/// A pack is clearly larger from five quarters of the other on.
+const LARGER: (u32, u32) = (5, 4);
+/// One that holds more than so many times as much is for somebody else.
+const TIMES_MAX: u32 = 4;
+/// So much must be bought of the type, in baskets, older ones weighing less.
+const LATELY: f32 = 1.0;
+
+/// What an account buys of the type of a coupon for a larger pack.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Larger {
+    /// What it bought of the size that it buys most.
+    pub own: Own,
+    /// That size.
+    pub usual: Pack,
+    /// The smallest that the coupon is for.
+    pub offered: Pack,
+}
+
+/// What an amount costs.
+#[derive(Clone, Copy, Debug)]
+struct Price {
+    minor: u32,
+    amount: u16,
+}
+
+impl Price {
+    /// None where the catalogue has no price.
+    fn of(product: &Product, pack: Pack) -> Option<Self> {
+        let minor = product.price_minor;
+        (minor > 0).then_some(Self { minor, amount: pack.amount })
+    }
+
+    /// Whether as much costs more than at the other.
+    fn is_above(self, other: Self) -> bool {
+        let for_all = |one: Self, other: Self| u64::from(one.minor) * u64::from(other.amount);
+        for_all(self, other) > for_all(other, self)
+    }
+}
+
+/// What a coupon is for.
+#[derive(Clone, Copy, Debug)]
+struct Offered {
+    type_no: u32,
+    /// The smallest.
+    pack: Pack,
+    /// Where as much costs most; none where one of the prices is not known.
+    dearest: Option<Price>,
+}
+
+impl Offered {
+    /// None where the articles are not of one type, or not all of a size in one unit.
+    fn of<'a>(mut articles: impl Iterator<Item = &'a Product>) -> Option<Self> {
+        let one = |product: &Product| {
+            let pack = product.pack?;
+            let dearest = Price::of(product, pack);
+            Some(Self { type_no: product.taxa.type_no, pack, dearest })
+        };
+        let first = one(articles.next()?).filter(|it| it.type_no > 0)?;
+        articles.try_fold(first, |all, product| {
+            let it = one(product)?;
+            let is_alike = (it.type_no, it.pack.unit) == (all.type_no, all.pack.unit);
+            let dearest = match (all.dearest, it.dearest) {
+                (Some(one), Some(other)) if other.is_above(one) => Some(other),
+                (Some(one), Some(_)) => Some(one),
+                _ => None,
+            };
+            is_alike.then_some(Self { pack: all.pack.min(it.pack), dearest, ..all })
+        })
+    }
+}
+
+/// What is known of sizes, for all accounts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Packs {
+    /// By target: what it is for, and its type as it is numbered in marks. None where it is not
+    /// for a larger pack of anything.
+    offered: Vec<Option<(Offered, u16)>>,
+    /// By article; empty where no target asks for it.
+    sizes: Vec<Option<(Pack, Option<Price>)>>,
+    /// One more than the largest number of a type.
+    types: usize,
+}
+
+impl Packs {
+    /// Of so many targets, of which those that are listed name articles. Marks the articles whose
+    /// sizes are asked for.
+    pub(super) fn new(
+        targets: usize,
+        listed: &[(u32, &Vec<u32>)],
+        catalogue: &[Product],
+        marks: &mut [Mark],
+    ) -> Self {
+        let mut offered = vec![None; targets];
+        for (at, articles) in listed {
+            let articles = articles.iter().map(|no| &catalogue[*no as usize]);
+            offered[*at as usize] = Offered::of(articles);
+        }
+        let types = distinct(offered.iter().flatten().map(|it| it.type_no));
+        if types.is_empty() {
+            return Self::default();
+        }
+        let numbered = |it: Offered| (it, number(&types, &it.type_no));
+        let offered = offered.into_iter().map(|it| it.map(numbered)).collect();
+        let size = |(mark, product): (&mut Mark, &Product)| {
+            let pack = product.pack.filter(|_| !product.sensitive)?;
+            mark.sized_type = number(&types, &product.taxa.type_no);
+            (mark.sized_type > 0).then(|| (pack, Price::of(product, pack)))
+        };
+        let sizes = marks.iter_mut().zip(catalogue).map(size).collect();
+        Self { offered, sizes, types: types.len() + 1 }
+    }
+}
+
+/// Working memory of [`Live::larger`], for one account; used again for the next one.
+#[derive(Clone, Debug, Default)]
+pub struct PackRoom {
+    is_lined_up: bool,
+    /// By type: the last article of it that was bought, as its place among those found, from 1.
+    last: Vec<u32>,
+    /// By place: the one of the same type before it.
+    before: Vec<u32>,
+    bought: Vec<Bought>,
+}
+
+/// What was bought of one size.
+#[derive(Clone, Copy, Debug)]
+struct Bought {
+    pack: Pack,
+    own: Own,
+    cheapest: Option<Price>,
+}
+
+impl PackRoom {
+    /// Another account is looked at.
+    pub fn forget(&mut self) {
+        self.is_lined_up = false;
+    }
+
+    /// Finds the articles of each type, once for an account.
+    fn line_up(&mut self, live: &Live, room: &OfferRoom) {
+        if std::mem::replace(&mut self.is_lined_up, true) {
+            return;
+        }
+        self.last.clear();
+        self.last.resize(live.targets.packs.types, 0);
+        self.before.clear();
+        let found = &room.found[..room.found_count];
+        self.before.extend((1..).zip(found).map(|(place, (_, mark))| {
+            let of_type =
+                &mut self.last[usize::from(live.targets.marks[*mark as usize].sized_type)];
+            std::mem::replace(of_type, place)
+        }));
+    }
+}
+
+impl Live {
+    /// Whether a coupon may be for a larger pack: of a type that the account that was looked at
+    /// last buys, and none of whose articles it has.
+    pub fn may_be_larger(&self, coupon: u32, room: &OfferRoom) -> bool {
+        let target = self.target_of(coupon);
+        let common = &room.common;
+        let is_wanted = common.most_of_a_type[target] >= LATELY && common.own[target].count == 0.0;
+        is_wanted && self.targets.packs.offered.get(target).is_some_and(Option::is_some)
+    }
+
+    /// Where a coupon is for a larger pack of what the account buys that was looked at last: what
+    /// that is.
+    pub fn larger(
+        &self,
+        coupon: u32,
+        profile: &Profile,
+        room: &OfferRoom,
+        packs: &mut PackRoom,
+    ) -> Option<Larger> {
+        let target = self.target_of(coupon);
+        let (offered, type_at) = (*self.targets.packs.offered.get(target)?)?;
+        if !self.may_be_larger(coupon, room) {
+            return None;
+        }
+        packs.line_up(self, room);
+        let PackRoom { last, before, bought, .. } = packs;
+        bought.clear();
+        let mut next = last[usize::from(type_at)];
+        while let Some(place) = next.checked_sub(1) {
+            next = before[place as usize];
+            let item = profile.held(Level::Product, room.found[place as usize].0 as usize);
+            let known = self.targets.packs.sizes[item.id() as usize];
+            let Some((pack, price)) = known.filter(|(pack, _)| pack.unit == offered.pack.unit)
+            else {
+                continue;
+            };
+            if !is_larger(offered.pack, pack) {
+                return None;
+            }
+            let at = bought.iter().position(|it| it.pack == pack).unwrap_or_else(|| {
+                bought.push(Bought { pack, own: Own::default(), cheapest: None });
+                bought.len() - 1
+            });
+            let same = &mut bought[at];
+            same.own.add(&item.affinity());
+            same.cheapest = match (same.cheapest, price) {
+                (Some(one), Some(other)) if one.is_above(other) => Some(other),
+                (one, other) => one.or(other),
+            };
+        }
+        let most = |one: &&Bought, other: &&Bought| {
+            one.own.slow.total_cmp(&other.own.slow).then(other.pack.cmp(&one.pack))
+        };
+        let usual = bought.iter().max_by(most)?;
+        let times = u32::from(offered.pack.amount).div_ceil(usual.pack.amount.into());
+        let is_dearer = match (offered.dearest, usual.cheapest) {
+            (Some(offered), Some(usual)) => offered.is_above(usual),
+            _ => false,
+        };
+        let Bought { pack, own, .. } = *usual;
+        let larger = Larger { own, usual: pack, offered: offered.pack };
+        (times <= TIMES_MAX && !is_dearer).then_some(larger)
+    }
+}
+
+fn is_larger(one: Pack, other: Pack) -> bool {
+    let (times, parts) = LARGER;
+    u32::from(one.amount) * parts >= u32::from(other.amount) * times
+}
