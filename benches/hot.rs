@@ -296,7 +296,13 @@ fn choose_coupons(bencher: Bencher<'_, '_>) {
     let (swipe, products, mut room) = (swipe(), products(1), ShowcaseRoom::default());
     let lines = &swipe.lines;
     let basket = Basket { business_date: TODAY, store_no: 367, lines, products: &products };
-    let noted = Noted { most: 2, explore_ppm: 50_000, held: vec![3, 70], ..Noted::default() };
+    let noted = Noted {
+        most: 2,
+        explore_ppm: 50_000,
+        knows_packs: true,
+        held: vec![3, 70],
+        ..Noted::default()
+    };
     bencher.bench_local(|| {
         let moment = noted.moment(&basket, Lot::of(&swipe.name));
         showcase.choose(black_box(&profile), &moment, &mut room)

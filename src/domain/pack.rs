@@ -103,7 +103,7 @@ impl Pack {
     fn of(count: u64, size: u64, by: u64, words: &[Part<'_>]) -> Option<Self> {
         let (unit, thousandths) = unit_of(words)?;
         let (exact, by) = (count.checked_mul(size)?.checked_mul(thousandths)?, by * ONE * ONE);
-        let amount = (exact + by / 2) / by;
+        let amount = exact.checked_add(by / 2)? / by;
         // What rounding would change by more than a hundredth is too little to be told.
         let is_told = (amount * by).abs_diff(exact) <= exact / 100;
         let amount = u16::try_from(amount).ok().filter(|amount| *amount > 0 && is_told)?;

@@ -424,10 +424,9 @@ mod tests {
             points_spent: 30,
             points_value_minor: 25,
         };
-        let taxa = Taxa { department_no: 1, category_no: 200, type_no: 3_000, brand_no: 2 };
         let known = Product {
             product_no: 70_000,
-            taxa,
+            taxa: Taxa { department_no: 1, category_no: 200, type_no: 3_000, brand_no: 2 },
             no_points: true,
             sensitive: true,
             no_discount: true,
