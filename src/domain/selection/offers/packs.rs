@@ -165,6 +165,30 @@ impl PackRoom {
             std::mem::replace(of_type, place)
         }));
     }
+
+    /// Whether something of a type was bought in this unit, and all of it in clearly smaller packs.
+    /// Asked first, since it decides most, and to count what was bought costs more.
+    fn are_all_smaller(
+        &self,
+        live: &Live,
+        than: Pack,
+        type_at: u16,
+        profile: &Profile,
+        room: &OfferRoom,
+    ) -> bool {
+        let (mut next, mut is_any) = (self.last[usize::from(type_at)], false);
+        while let Some(place) = next.checked_sub(1) {
+            next = self.before[place as usize];
+            let item = profile.held(Level::Product, room.found[place as usize].0 as usize);
+            let known = live.targets.packs.sizes[item.id() as usize];
+            match known.filter(|(pack, _)| pack.unit == than.unit) {
+                Some((pack, _)) if !is_larger(than, pack) => return false,
+                Some(_) => is_any = true,
+                None => {}
+            }
+        }
+        is_any
+    }
 }
 
 impl Live {
@@ -192,6 +216,9 @@ impl Live {
             return None;
         }
         packs.line_up(self, room);
+        if !packs.are_all_smaller(self, offered.pack, type_at, profile, room) {
+            return None;
+        }
         let PackRoom { last, before, bought, .. } = packs;
         bought.clear();
         let mut next = last[usize::from(type_at)];
@@ -203,9 +230,6 @@ impl Live {
             else {
                 continue;
             };
-            if !is_larger(offered.pack, pack) {
-                return None;
-            }
             let at = bought.iter().position(|it| it.pack == pack).unwrap_or_else(|| {
                 bought.push(Bought { pack, own: Own::default(), cheapest: None });
                 bought.len() - 1
