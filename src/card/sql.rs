@@ -21,11 +21,19 @@ const LOAD_ACCOUNT: &str = "
 SELECT version, state, clock, lots, sales_minor, baskets, tally
 FROM account WHERE bucket = $1 AND account_id = $2";
 
+/// Those of accounts that were merged into this one as well: they are its heir's to redeem.
 const OPEN_COUPONS: &str = "
 -- card::open_coupons
-SELECT code, offer_no, valid_from, valid_until, reason FROM coupon
-WHERE account_id = $2 AND bucket = $1 AND state = 0 AND valid_until >= $3
-ORDER BY valid_until, code
+WITH RECURSIVE theirs (account_id) AS (
+    SELECT $1::bigint
+    UNION
+    SELECT a.account_id FROM theirs AS t JOIN account AS a ON a.merged_into = t.account_id
+)
+SELECT c.code, c.offer_no, c.valid_from, c.valid_until, c.reason
+FROM theirs AS t JOIN coupon AS c
+     ON c.account_id = t.account_id AND c.bucket = (t.account_id & 255)
+WHERE c.state = 0 AND c.valid_until >= $2
+ORDER BY c.valid_until, c.code
 LIMIT 100";
 
 /// How a card stands.
@@ -74,7 +82,7 @@ async fn try_standing_of(pool: &Pool, card: &str, today: Date) -> Result<Option<
             let bucket = i16::from(bucket::of_account(account_id));
             let row = client.query_one(&statement, &[&bucket, &account_id]).await?;
             let statement = client.prepare_cached(OPEN_COUPONS).await?;
-            let coupons = client.query(&statement, &[&bucket, &account_id, &today]).await?;
+            let coupons = client.query(&statement, &[&account_id, &today]).await?;
             Ok::<_, DbError>(Some((account_id, row, coupons)))
         })
     });
@@ -92,15 +100,14 @@ async fn try_standing_of(pool: &Pool, card: &str, today: Date) -> Result<Option<
         tally: Tally::decode(row.get("tally")).map_err(|error| damaged(error.to_string()))?,
     };
     let coupons = coupons.iter().map(|row| {
-        let code: i16 = row.get("reason");
-        Ok(OpenCoupon {
+        OpenCoupon {
             code: Code::from_number(row.get("code")),
             offer_no: row.get("offer_no"),
             valid_from: row.get("valid_from"),
             valid_until: row.get("valid_until"),
-            reason: Reason::from_code(code).ok_or_else(|| damaged(format!("reason {code}")))?,
-        })
+            // A newer program may know further reasons; the coupon counts all the same.
+            reason: Reason::from_code(row.get("reason")).unwrap_or(Reason::Given),
+        }
     });
-    let coupons = coupons.collect::<Result<Vec<OpenCoupon>, Error>>()?;
-    Ok(Some(Standing { account, coupons }))
+    Ok(Some(Standing { account, coupons: coupons.collect() }))
 }

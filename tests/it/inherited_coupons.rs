@@ -14,9 +14,9 @@ use tokio::sync::Barrier;
 use crate::coupons::{issued, offer as offered, outcomes, plain, took, with};
 use crate::desk::{desk, verified};
 use crate::support::caches::{ALL, replicas};
-use crate::support::flow::{audit, enrol, name, until, void};
+use crate::support::flow::{audit, enrol, look_up, name, until, void};
 use crate::support::gate::answers;
-use crate::support::service::{TestService, card, post, swipe};
+use crate::support::service::{TestService, body, card, post, swipe};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coupon_of_an_account_that_was_merged_is_redeemed_by_its_heir_and_by_nobody_else() {
@@ -36,6 +36,13 @@ async fn a_coupon_of_an_account_that_was_merged_is_redeemed_by_its_heir_and_by_n
     assert_eq!(took(&till, 11, 1, &[late]).await, ["not-yours"], "before they are one");
     let link = json!({ "card": card(2), "link_to": card(1) });
     assert_eq!(enrol(&till, &link).await.status, StatusCode::CREATED);
+    let told = body(&look_up(&till, &card(1)).await);
+    let told = told["coupons"].as_array().expect("a list").iter();
+    let mut shown: Vec<&str> = told.map(|it| it["coupon"].as_str().expect("a code")).collect();
+    let mut open = [late, back];
+    shown.sort_unstable();
+    open.sort_unstable();
+    assert_eq!(shown, open, "what can be redeemed is shown");
 
     assert_eq!(took(&till, 12, 3, &[late]).await, ["not-yours"]);
     assert_eq!(took(&till, 13, 1, &[early, late]).await, ["already-redeemed", "redeemed"]);

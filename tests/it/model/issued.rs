@@ -204,7 +204,7 @@ impl Issued {
         let shown = told["coupons"].as_array().expect("a list").iter();
         let mut shown: Vec<&str> = shown.map(|it| it["coupon"].as_str().expect("a text")).collect();
         let mut wanted: Vec<String> = (0..self.codes.len())
-            .filter(|coupon| chain.coupons.account_of(*coupon) == account)
+            .filter(|coupon| chain.heir_of(chain.coupons.account_of(*coupon)) == account)
             .filter(|coupon| chain.coupons.state_of(*coupon) == State::Open)
             .filter(|coupon| chain.coupons.days_of(*coupon).1 >= chain.today)
             .map(|coupon| self.codes[coupon].to_string())
