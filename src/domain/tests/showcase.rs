@@ -334,6 +334,27 @@ fn numbers() -> impl Strategy<Value = Vec<i32>> {
     })
 }
 
+#[test]
+fn decisions_of_before_packs_are_read_as_such() {
+    // As it was written: held out, reference data 300, epoch 3, at most 2, by the week.
+    let stored = [1, 1, 172, 2, 3, 2, 2, 5, 1, 14, 0, 0, 0];
+    let noted = Noted::decode(&stored).expect("a decision");
+    let expected = Noted {
+        held_out: true,
+        reference_version: 300,
+        epoch: 3,
+        most: 2,
+        bound: Bound::Week,
+        explore_ppm: 5,
+        held: vec![7],
+        ..Noted::default()
+    };
+    assert_eq!(noted, expected);
+    assert!(!noted.knows_packs);
+    let flagged = Noted { knows_packs: true, ..expected };
+    assert_eq!(flagged.encode()[1], 1 | 4);
+}
+
 proptest! {
     #[test]
     fn what_is_noted_reads_back_as_it_was_written_and_damage_is_noticed(

@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::offer::Offer;
-use super::super::pack::Pack;
+use super::super::pack::{Pack, Unit};
 use super::super::product::{Product, Taxa};
 use super::super::profile::{Level, Profile, Visit};
 use super::super::selection::offers::BUILT_IN;
@@ -144,6 +144,8 @@ fn only_who_buys_the_smaller_pack_regularly_and_none_as_large_is_offered_the_lar
         (&[(48, &[1, 5]), (33, &[1]), (18, &[1])], false),
         // Mostly a small one, of which it is just four times as much.
         (&[(48, &[4]), (33, &[4]), (18, &[4, 1])], false),
+        // Two kinds at once are no further visit.
+        (&[(33, &[1, 13]), (18, &[1, 13])], false),
         // Given up, or bought too seldom.
         (&[(80, &[1]), (70, &[1]), (60, &[1])], false),
         (&[(200, &[1]), (107, &[1]), (10, &[1])], false),
@@ -212,7 +214,7 @@ fn a_larger_pack_takes_the_second_place_once_and_what_is_new_the_others() {
     for (there, seated) in [
         (&[1_u32, 5, 9][..], &[Repeat, UpSell, Explore][..]),
         (&[1, 5, 6], &[Repeat, UpSell, UpSell]),
-        (&[8, 6], &[UpSell, Explore]),
+        (&[8, 6], &[Explore, UpSell]),
         (&[4], &[UpSell]),
     ] {
         let offers: Vec<Arc<Offer>> =
@@ -241,6 +243,9 @@ fn plainly(target: &Target, profile: &Profile) -> Option<(Pack, Pack)> {
         return None;
     }
     let offered = articles.iter().filter_map(|it| it.pack).min()?;
+    if articles.iter().any(|it| it.pack.is_some_and(|pack| pack.unit == Unit::Pack)) {
+        return None;
+    }
     let is_bought = |it: &&&Product| profile.affinity(Level::Product, it.product_no).is_some();
     let of_type = profile.affinity(Level::Type, type_no)?;
     if articles.iter().any(|it| is_bought(&it)) || of_type.slow < 1.0 {
@@ -249,7 +254,8 @@ fn plainly(target: &Target, profile: &Profile) -> Option<(Pack, Pack)> {
     let bought: Vec<&Product> = catalogue
         .iter()
         .rev()
-        .filter(|it| it.product_no > 0 && it.taxa.type_no == type_no && !it.sensitive)
+        .filter(|it| it.product_no > 0 && it.taxa.type_no == type_no)
+        .filter(|it| !it.sensitive && !it.age_restricted)
         .filter(|it| it.pack.is_some_and(|pack| pack.unit == offered.unit))
         .filter(|it| profile.affinity(Level::Product, it.product_no).is_some())
         .collect();
@@ -269,7 +275,8 @@ fn plainly(target: &Target, profile: &Profile) -> Option<(Pack, Pack)> {
     let latest = same(usual).map(affinity).filter(|it| it.last_day == last_day);
     let gap = latest.filter_map(|it| it.usual_gap_days).fold(0.0, f32::max);
     let since = f32::from(profile.last_day() - last_day);
-    let is_regular = count >= 3 && gap > 0.0 && gap <= 91.0 && since <= 2.0 * gap.max(1.0);
+    let is_regular =
+        count >= 3 && of_type.count >= 3 && gap > 0.0 && gap <= 91.0 && since <= 2.0 * gap.max(1.0);
     let for_one = |it: &Product| f64::from(it.price_minor) / f64::from(amount(it));
     let prices = |all: Vec<&Product>| all.into_iter().map(for_one).collect::<Vec<f64>>();
     let is_priced = |it: &&Product| it.price_minor > 0;

@@ -210,6 +210,10 @@ impl Live {
             let is_placed = mark.places != [0; 4];
             let is_named = (*mark_no as usize) < targets.by_product.numbers();
             let is_for_some = is_named || is_placed || is_for_all;
+            // Marked for its size alone.
+            if !is_for_some && mark.brand == 0 && mark.kind == 0 {
+                continue;
+            }
             let affinity = is_for_some.then(|| item.affinity());
             let slow = affinity.as_ref().map_or_else(|| item.slow(), |affinity| affinity.slow);
             // Under number 0 no target is found.

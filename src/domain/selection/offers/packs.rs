@@ -6,7 +6,7 @@
 //! out once, so that an account is asked only about types that it buys. Must never guess a size or
 //! a price, and never look at what is sensitive.
 
-use super::super::super::pack::Pack;
+use super::super::super::pack::{Pack, Unit};
 use super::super::super::product::Product;
 use super::super::super::profile::{Level, Profile};
 use super::targets::{Mark, distinct, number};
@@ -15,7 +15,7 @@ use super::{Live, OfferRoom, Own};
 /// A pack is clearly larger from five quarters of the other on.
 const LARGER: (u32, u32) = (5, 4);
 /// One that holds more than so many times as much is for somebody else.
-const TIMES_MAX: u32 = 4;
+const TIMES_MAX: u16 = 4;
 /// So much must be bought of the type, in baskets, older ones weighing less.
 const LATELY: f32 = 1.0;
 
@@ -28,6 +28,8 @@ pub struct Larger {
     pub usual: Pack,
     /// The smallest that the coupon is for.
     pub offered: Pack,
+    /// Baskets that held anything of the type.
+    pub baskets: u16,
 }
 
 /// What an amount costs.
@@ -65,7 +67,8 @@ impl Offered {
     /// None where the articles are not of one type, or not all of a size in one unit.
     fn of<'a>(mut articles: impl Iterator<Item = &'a Product>) -> Option<Self> {
         let one = |product: &Product| {
-            let pack = product.pack?;
+            // How much one of so many packs holds is not known.
+            let pack = product.pack.filter(|it| it.unit != Unit::Pack)?;
             let dearest = Price::of(product, pack);
             Some(Self { type_no: product.taxa.type_no, pack, dearest })
         };
@@ -79,6 +82,32 @@ impl Offered {
                 _ => None,
             };
             is_alike.then_some(Self { pack: all.pack.min(it.pack), dearest, ..all })
+        })
+    }
+}
+
+/// All articles of known size, by type and size. What none of them is smaller than is for nobody.
+struct Smaller(Vec<(u32, Pack, Option<Price>)>);
+
+impl Smaller {
+    fn of(catalogue: &[Product]) -> Self {
+        let known = catalogue.iter().filter(|it| is_shown(it) && it.taxa.type_no > 0);
+        let sized =
+            known.filter_map(|it| it.pack.map(|pack| (it.taxa.type_no, pack, Price::of(it, pack))));
+        let mut all: Vec<_> = sized.collect();
+        all.sort_unstable_by_key(|(type_no, pack, _)| (*type_no, *pack));
+        Self(all)
+    }
+
+    /// Whether somebody who buys one of them could be offered these.
+    fn has_one_for(&self, offered: &Offered) -> bool {
+        let from = self.0.partition_point(|(type_no, ..)| *type_no < offered.type_no);
+        let mut of_type = self.0[from..].iter().take_while(|(it, ..)| *it == offered.type_no);
+        of_type.any(|(_, pack, price)| {
+            pack.unit == offered.pack.unit
+                && is_larger(offered.pack, *pack)
+                && offered.pack.amount.div_ceil(pack.amount) <= TIMES_MAX
+                && !is_dearer(offered.dearest, *price)
         })
     }
 }
@@ -104,10 +133,11 @@ impl Packs {
         catalogue: &[Product],
         marks: &mut [Mark],
     ) -> Self {
+        let smaller = Smaller::of(catalogue);
         let mut offered = vec![None; targets];
         for (at, articles) in listed {
             let articles = articles.iter().map(|no| &catalogue[*no as usize]);
-            offered[*at as usize] = Offered::of(articles);
+            offered[*at as usize] = Offered::of(articles).filter(|it| smaller.has_one_for(it));
         }
         let types = distinct(offered.iter().flatten().map(|it| it.type_no));
         if types.is_empty() {
@@ -116,7 +146,7 @@ impl Packs {
         let numbered = |it: Offered| (it, number(&types, &it.type_no));
         let offered = offered.into_iter().map(|it| it.map(numbered)).collect();
         let size = |(mark, product): (&mut Mark, &Product)| {
-            let pack = product.pack.filter(|_| !product.sensitive)?;
+            let pack = product.pack.filter(|_| is_shown(product))?;
             mark.sized_type = number(&types, &product.taxa.type_no);
             (mark.sized_type > 0).then(|| (pack, Price::of(product, pack)))
         };
@@ -245,13 +275,11 @@ impl Live {
             one.own.slow.total_cmp(&other.own.slow).then(other.pack.cmp(&one.pack))
         };
         let usual = bought.iter().max_by(most)?;
-        let times = u32::from(offered.pack.amount).div_ceil(usual.pack.amount.into());
-        let is_dearer = match (offered.dearest, usual.cheapest) {
-            (Some(offered), Some(usual)) => offered.is_above(usual),
-            _ => false,
-        };
+        let times = offered.pack.amount.div_ceil(usual.pack.amount);
+        let is_dearer = is_dearer(offered.dearest, usual.cheapest);
         let Bought { pack, own, .. } = *usual;
-        let larger = Larger { own, usual: pack, offered: offered.pack };
+        let baskets = profile.affinity(Level::Type, offered.type_no).map_or(0, |it| it.count);
+        let larger = Larger { own, usual: pack, offered: offered.pack, baskets };
         (times <= TIMES_MAX && !is_dearer).then_some(larger)
     }
 }
@@ -259,4 +287,14 @@ impl Live {
 fn is_larger(one: Pack, other: Pack) -> bool {
     let (times, parts) = LARGER;
     u32::from(one.amount) * parts >= u32::from(other.amount) * times
+}
+
+/// Whether as much costs more, as far as both prices are known.
+fn is_dearer(one: Option<Price>, other: Option<Price>) -> bool {
+    matches!((one, other), (Some(one), Some(other)) if one.is_above(other))
+}
+
+/// Whether what is bought of it may have a part in what is offered.
+fn is_shown(product: &Product) -> bool {
+    product.product_no > 0 && !product.sensitive && !product.age_restricted
 }

@@ -335,10 +335,13 @@ impl Showcase {
             let wants_new = candidates.wants(Slot::Explore, most, score);
             let wants_own = candidates.wants(Slot::Repeat, most, score);
             let own = self.live.own(place, room);
-            let might = if own.count == 0.0 {
-                wants_new
-                    || candidates.wants(Slot::UpSell, most, score)
-                        && self.live.may_be_larger(place, room)
+            let is_new = own.count == 0.0;
+            let might_be_larger = is_new
+                && moment.knows_packs
+                && candidates.wants(Slot::UpSell, most, score)
+                && self.live.may_be_larger(place, room);
+            let might = if is_new {
+                wants_new || might_be_larger
             } else {
                 wants_own
                     || candidates.wants(Slot::WinBack, most, score)
@@ -347,9 +350,15 @@ impl Showcase {
             if !might || self.push_of(place).is_some() {
                 continue;
             }
-            let reason = match self.larger(place, profile, moment, room, packs) {
-                Some(_) => Some(Reason::LargerPack),
-                None => reason_of(&self.live.common(place, room), profile, &customer),
+            let is_larger =
+                might_be_larger && self.larger(place, profile, moment, room, packs).is_some();
+            let reason = if is_larger {
+                Some(Reason::LargerPack)
+            } else if is_new && !wants_new {
+                // Whatever it is, what is new has better ones.
+                None
+            } else {
+                reason_of(&self.live.common(place, room), profile, &customer)
             };
             let Some(reason) = reason else { continue };
             let slot = reason.slot();
@@ -401,7 +410,7 @@ impl Showcase {
         }
         let larger = self.live.larger(place, profile, room, packs)?;
         let days_since = days_since(profile, larger.own.last_day);
-        is_bought_regularly(&larger.own, days_since).then_some((larger, days_since))
+        is_bought_regularly(&larger, days_since).then_some((larger, days_since))
     }
 
     /// What keeps an offer from being chosen now, whatever its score.

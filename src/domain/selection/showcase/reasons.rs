@@ -134,10 +134,13 @@ pub(super) fn is_given_up(own: &Own, days_since: f32) -> bool {
     own.count >= REGULAR && own.gap_days > 0.0 && days_since > GIVEN_UP * own.gap_days.max(1.0)
 }
 
-/// Whether what is smaller is bought regularly, and still is.
-pub(super) fn is_bought_regularly(own: &Own, days_since: f32) -> bool {
+/// Whether what is smaller is bought regularly, and still is. Three kinds in one basket are no
+/// regular purchase of their type.
+pub(super) fn is_bought_regularly(larger: &Larger, days_since: f32) -> bool {
+    let own = &larger.own;
     let has_gap = own.gap_days > 0.0 && own.gap_days <= QUARTER_DAYS;
-    own.count >= REGULAR && has_gap && !is_given_up(own, days_since)
+    let is_regular = own.count >= REGULAR && f32::from(larger.baskets) >= REGULAR;
+    is_regular && has_gap && !is_given_up(own, days_since)
 }
 
 /// How many bytes [`Evidence::encode`] writes.
@@ -204,7 +207,7 @@ impl Evidence {
 
     /// Of an offer for a larger pack.
     pub(super) fn of_larger(larger: &Larger, days_since: f32, rank: usize, score: f32) -> Self {
-        let Larger { own, usual, offered } = *larger;
+        let Larger { own, usual, offered, .. } = *larger;
         let sizes = Some(Sizes { usual, offered });
         let own = Common { own, ..Common::default() };
         Self { sizes, ..Self::new(None, &own, days_since, rank, score) }

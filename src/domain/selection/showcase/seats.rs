@@ -52,9 +52,9 @@ impl Slot {
 ///
 /// | place | first | then | then | then | last |
 /// |---|---|---|---|---|---|
-/// | 1 | push | win-back | repeat | up-sell | explore |
+/// | 1 | push | win-back | repeat | explore | up-sell |
 /// | 2 | up-sell | explore | repeat | win-back | push |
-/// | 3 | repeat | win-back | up-sell | explore | push |
+/// | 3 | repeat | win-back | explore | up-sell | push |
 /// | 4 | repeat | explore | up-sell | win-back | push |
 ///
 /// So what managers push comes first, once; one thing that was given up is called back where
@@ -64,9 +64,9 @@ impl Slot {
 /// few each rests while it is held, so that the others get their turns. One is enough, so it comes
 /// late everywhere else.
 pub(super) const PLACES: [[Slot; 5]; 4] = [
-    [Slot::Push, Slot::WinBack, Slot::Repeat, Slot::UpSell, Slot::Explore],
+    [Slot::Push, Slot::WinBack, Slot::Repeat, Slot::Explore, Slot::UpSell],
     [Slot::UpSell, Slot::Explore, Slot::Repeat, Slot::WinBack, Slot::Push],
-    [Slot::Repeat, Slot::WinBack, Slot::UpSell, Slot::Explore, Slot::Push],
+    [Slot::Repeat, Slot::WinBack, Slot::Explore, Slot::UpSell, Slot::Push],
     [Slot::Repeat, Slot::Explore, Slot::UpSell, Slot::WinBack, Slot::Push],
 ];
 
