@@ -1,11 +1,5 @@
 -- Handouts whose coupons are written to a file or taken back.
 
--- The coupons of handouts in the order in which both go through them; nobody else's are in it. Its
--- columns never change, so updates of coupons stay as cheap as they were. Whoever wants it used
--- says both that the actor is a handout and which one.
-CREATE INDEX IF NOT EXISTS coupon_handout ON coupon (actor, bucket, code)
-    WHERE actor LIKE 'handout:%';
-
 ALTER TABLE handout
     -- When people asked last that its coupons be taken back; NULL: never. Then it is done (5), also
     -- for replicas that do not know these columns, and stays so.
@@ -22,3 +16,9 @@ ALTER TABLE handout
     ADD COLUMN revoked      integer NOT NULL DEFAULT 0,
     ADD COLUMN redeemed     integer NOT NULL DEFAULT 0,
     ADD COLUMN expired      integer NOT NULL DEFAULT 0;
+
+-- The coupons of handouts in the order in which both go through them; nobody else's are in it. Its
+-- columns never change, so updates of coupons stay as cheap as they were. Whoever wants it used
+-- says both that the actor is a handout and which one.
+CREATE INDEX IF NOT EXISTS coupon_handout ON coupon (actor, bucket, code)
+    WHERE actor LIKE 'handout:%';

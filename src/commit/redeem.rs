@@ -296,7 +296,7 @@ impl Fold<'_> {
         let chosen = showcase.choose(profile, &moment, room);
         let mut gifts = Gifts::default();
         noted.paced = room.paced().to_vec();
-        let is_spent = |offer_no: &&i32| held_back.spent.contains(offer_no);
+        let is_spent = |offer_no: &&i32| held_back.spent.binary_search(offer_no).is_ok();
         noted.no_room.extend(noted.paced.iter().filter(is_spent));
         gifts.counted.paced = (noted.paced.len() - noted.no_room.len()) as u64;
         let bucket = bucket::of_account(account_id);

@@ -78,7 +78,7 @@ pub struct OfferDecision {
     #[schema(example = "yoghurt-50")]
     pub offer: String,
     /// `given`. Or why not, the first that holds: `held-out`, chosen but for the hold-out;
-    /// `no-room`, chosen but its budget had no room, or none that the till had in hand;
+    /// `no-room`, chosen or left out since its budget had no room, or none that was in hand;
     /// `not-live` on that day; `other-store`; `held` already, or used with this basket;
     /// `just-bought`; `tired`, ignored too often; `tired-of-type`, as all that was for its type;
     /// `pacing`, as many were issued as its pace allows by that day; `nothing-in-common` with what

@@ -16,9 +16,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// The same for one whose pace allows no more by a business date. Nothing is there again on that
 /// date but what others have leased and not spent; and many offers of a chain may wait so at once.
 const PACED_AGAIN: Duration = Duration::from_secs(30);
-/// The same for coupons of a budget that has nothing left: so seldom somebody loses a place on the
-/// receipt to find out that there is more.
-const SPENT_AGAIN: Duration = Duration::from_secs(5);
+/// The same for coupons of a budget that has nothing left. Whoever comes next loses that place on
+/// the receipt to find out whether there is more, and so do those of the same batch.
+const SPENT_AGAIN: Duration = Duration::from_secs(10);
 /// Most refusals that are kept in mind; whoever was refused beyond that is asked again.
 const REFUSED_MAX: usize = 4_096;
 
@@ -54,7 +54,7 @@ pub(in crate::commit) struct Purse {
 pub(in crate::commit) struct HeldBack {
     /// All of them. Sorted, each once.
     pub(in crate::commit) offers: Vec<i32>,
-    /// Those of which a budget has nothing left.
+    /// Those of which a budget has nothing left. Sorted.
     pub(in crate::commit) spent: Vec<i32>,
 }
 
@@ -252,6 +252,7 @@ impl Purse {
         }
         held_back.offers.sort_unstable();
         held_back.offers.dedup();
+        held_back.spent.sort_unstable();
         held_back
     }
 

@@ -28,7 +28,8 @@ LEFT JOIN LATERAL (
 ) AS u ON true";
 
 /// What accounts have redeemed of offers that are everybody's, each use a coupon of its own. Those
-/// of automatic offers lie on `domain::coupon::USE_DAY` and have an index of their own.
+/// of shared codes and automatic offers lie on `domain::coupon::USE_DAY` and have an index of their
+/// own; older ones of shared codes do not.
 pub(in crate::commit) const FIND_USES: &str = "
 -- commit::find_uses
 SELECT i.account_id, i.offer_no, o.code, o.redeemed_on

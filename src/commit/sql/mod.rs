@@ -294,10 +294,11 @@ INSERT INTO adjustment (bucket, account_id, version, adjustment_id, reason, acto
                         business_date, made_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
 
-/// One user's adjustments are made one after another, so that what they add up to holds.
+/// One user's adjustments are made one after another, so that what they add up to holds. Lines of
+/// the audit trail that name the user do not wait for it.
 pub(super) const LOCK_USER: &str = "
 -- commit::lock_user
-SELECT 1 FROM app_user WHERE user_no = $1 FOR UPDATE";
+SELECT 1 FROM app_user WHERE user_no = $1 FOR NO KEY UPDATE";
 
 pub(super) const POINTS_ADJUSTED: &str = "
 -- commit::points_adjusted

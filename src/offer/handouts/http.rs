@@ -216,8 +216,8 @@ pub async fn issue(
 
 /// Stop a handout
 ///
-/// No coupon of it is issued from now on, but for those at hand; what was issued stays. Issued
-/// again, it goes on.
+/// No coupon of it is issued from now on; what was issued until then stays. Issued again, it goes
+/// on.
 #[utoipa::path(
     post, path = "/v1/handouts/{handout}/stop", operation_id = "stop_handout", tag = "office",
     params(("handout" = String, Path, example = "spring-yoghurt")),

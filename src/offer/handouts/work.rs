@@ -26,6 +26,8 @@ use crate::segment::{AsOf, Detail, Snapshot};
 const LOOK: i64 = 200;
 /// Accounts that are written, and locked, at a time.
 const HANDFUL: usize = 64;
+/// For so long a handout is issued, or taken back, before others get their turn.
+pub(super) const TURN: Duration = Duration::from_secs(10);
 /// A claim is renewed at least so often while accounts are looked for and none is found.
 const RENEW: Duration = Duration::from_secs(15);
 /// After a fault somebody goes on so much later.
@@ -87,8 +89,10 @@ impl Worker {
     }
 
     /// Claims a handout, this one or any, and works at it for as long as there is something to do
-    /// and nobody stops it. `catalogue` says what is known of offers at each moment; `progress`
-    /// hears of every step. Whether there was a handout to work at.
+    /// and nobody stops it, or for its turn: whoever looks again takes the one that has waited
+    /// longest, so that a large one holds up none that is urgent. `catalogue` says what is known of
+    /// offers at each moment; `progress` hears of every step. Whether there was a handout to work
+    /// at.
     ///
     /// # Errors
     /// What the database says; what was done until then stays done.
@@ -192,6 +196,7 @@ impl Worker {
         let damaged = || Error::Damaged(format!("handout {}", handout.handout));
         let consent = handout.segment.as_ref().and_then(|segment| segment.consent.clone());
         let mut page: Option<(usize, Vec<i64>)> = None;
+        let began = Instant::now();
         loop {
             let done = usize::try_from(handout.done).map_err(|_| damaged())?;
             let (page_no, place) = (done / PAGE, done % PAGE);
@@ -236,6 +241,9 @@ impl Worker {
             if stopped_why.is_some() || handout.done == handout.accounts {
                 let Handout { handout, done, issued, .. } = &handout;
                 tracing::info!(handout, done, issued, stopped_why, "coupons were handed out");
+                return Ok(());
+            }
+            if began.elapsed() > TURN {
                 return Ok(());
             }
         }

@@ -20,7 +20,8 @@ use crate::office::http::{own_stores, query};
 ///
 /// For whoever prints or mails its coupons: a line for each that it has issued so far, with the
 /// account that has it now, its code, the offer's headline, what it is worth, its days, and whether
-/// it is `issued`, `redeemed`, `revoked` or `expired`. Streamed from one snapshot; a file that is
+/// it is `issued`, `redeemed`, `revoked` or `expired`. Consents were asked when they were issued,
+/// and are not asked again. Streamed from one snapshot; a file that is
 /// cut ends as a broken answer. In CSV a text that a spreadsheet would take for a formula begins
 /// with an apostrophe. Codes are as good as money, so a manager fetches those of offers that count
 /// in the manager's own stores only, and each file leaves a line in the audit trail.

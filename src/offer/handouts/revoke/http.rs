@@ -21,11 +21,11 @@ use crate::receipt::to_bytes;
 ///
 /// All that are still open: from then on they count at no till. In the background; whatever is cut
 /// off goes on by itself, on any replica, and `revocation` of the handout says how far it has
-/// come. What a till has taken stays redeemed, what has expired stays as it is, and budgets get
-/// nothing back, as with a single coupon. It ends the handout for good, so one that is being
-/// issued is stopped first. Asked again when it is done, the coupons are gone through once more:
-/// a void may have opened some since. A manager takes back those of offers that count in the
-/// manager's own stores only.
+/// come. What a till has taken stays redeemed, and budgets get nothing back, as with a single
+/// coupon. What has expired stays as it is: a sale of its last days that comes late redeems it.
+/// It ends the handout for good, so one that is being issued is stopped first. Asked again when it
+/// is done, the coupons are gone through once more: a void may have opened some since. A manager
+/// takes back those of offers that count in the manager's own stores only.
 #[utoipa::path(
     post, path = "/v1/handouts/{handout}/revoke", operation_id = "revoke_handout", tag = "office",
     params(("handout" = String, Path, example = "spring-yoghurt")),

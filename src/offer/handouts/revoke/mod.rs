@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::work::Worker;
+use super::work::{TURN, Worker};
 use super::{Handout, State};
 use crate::catalogue;
 use crate::commit::{TakeBack, give_way};
@@ -73,7 +74,7 @@ impl Worker {
         catalogue: impl Fn() -> Arc<catalogue::Snapshot>,
         progress: &mut impl FnMut(&Handout),
     ) -> Result<(), Error> {
-        let name = handout.actor();
+        let (name, began) = (handout.actor(), Instant::now());
         while let Some(revocation) = handout.revocation.as_mut().filter(|it| !it.done) {
             give_way(&self.metrics).await;
             let now = Timestamp::now();
@@ -96,6 +97,9 @@ impl Worker {
                 tracing::info!(handout, revoked, redeemed, expired, "coupons were taken back");
             }
             progress(&handout);
+            if began.elapsed() > TURN {
+                break;
+            }
         }
         Ok(())
     }
