@@ -214,7 +214,7 @@ fn a_larger_pack_takes_the_second_place_once_and_what_is_new_the_others() {
     for (there, seated) in [
         (&[1_u32, 5, 9][..], &[Repeat, UpSell, Explore][..]),
         (&[1, 5, 6], &[Repeat, UpSell, UpSell]),
-        (&[8, 6], &[Explore, UpSell]),
+        (&[8, 6], &[UpSell, Explore]),
         (&[4], &[UpSell]),
     ] {
         let offers: Vec<Arc<Offer>> =

@@ -52,7 +52,7 @@ impl Slot {
 ///
 /// | place | first | then | then | then | last |
 /// |---|---|---|---|---|---|
-/// | 1 | push | win-back | repeat | explore | up-sell |
+/// | 1 | push | win-back | repeat | up-sell | explore |
 /// | 2 | up-sell | explore | repeat | win-back | push |
 /// | 3 | repeat | win-back | explore | up-sell | push |
 /// | 4 | repeat | explore | up-sell | win-back | push |
@@ -60,11 +60,11 @@ impl Slot {
 /// So what managers push comes first, once; one thing that was given up is called back where
 /// nothing is pushed; from two coupons on one is for something new, since by their scores alone
 /// nearly all would be for what is bought anyway; and the rest is what is likeliest used. Of what
-/// is new a larger pack goes before the others: few offers are one for a customer, and of those
-/// few each rests while it is held, so that the others get their turns. One is enough, so it comes
-/// late everywhere else.
+/// is new a larger pack goes first where there is one place for it: few offers are one for a
+/// customer, and of those few each rests while it is held, so that the others get their turns.
+/// From the third place on the others go first.
 pub(super) const PLACES: [[Slot; 5]; 4] = [
-    [Slot::Push, Slot::WinBack, Slot::Repeat, Slot::Explore, Slot::UpSell],
+    [Slot::Push, Slot::WinBack, Slot::Repeat, Slot::UpSell, Slot::Explore],
     [Slot::UpSell, Slot::Explore, Slot::Repeat, Slot::WinBack, Slot::Push],
     [Slot::Repeat, Slot::WinBack, Slot::Explore, Slot::UpSell, Slot::Push],
     [Slot::Repeat, Slot::Explore, Slot::UpSell, Slot::WinBack, Slot::Push],
