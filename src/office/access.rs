@@ -15,8 +15,8 @@ pub enum Stores {
     /// It answers what belongs to stores; a manager sees those that are the manager's.
     Filtered,
     /// It changes what counts in stores that its body or what it is about names, or hands out what
-    /// is as good as money there. Which they are
-    /// is known to the handler, which asks [`super::http::own_stores`].
+    /// is as good as money there. Which they are is known to the handler, which asks
+    /// [`super::http::own_stores`].
     Own,
 }
 

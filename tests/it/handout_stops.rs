@@ -2,16 +2,17 @@
 //! nobody else is kept waiting.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use tillside::domain::offer::Offer;
 use tillside::metrics::Metrics;
 use tillside::offer::handouts::Worker;
 
-use crate::handouts::{is, issue, look, order, ready, service, works};
+use crate::handouts::{forget_claims, is, issue, look, order, ready, service, works};
 use crate::offers_api::{forty, made};
 use crate::support::flow::{slug, until};
-use crate::support::service::TestService;
+use crate::support::service::{TestService, card, post, swipe};
 
 const COUPONS: &str = "SELECT count(*) FROM coupon";
 
@@ -129,4 +130,35 @@ async fn an_account_that_is_damaged_is_left_out_of_a_question() {
                   WHERE account_id = (SELECT min(account_id) FROM account WHERE state = 0)";
     service.sql().await.batch_execute(damage).await.expect(damage);
     assert_eq!(ready(&admin, "all", json!({})).await["accounts"], 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_handout_gives_its_turn_to_what_is_taken_back() {
+    let (service, admin) = service().await;
+    let work = works(&service.replica);
+    ready(&admin, "mistake", json!({ "enrolled": true })).await;
+    issue(&admin, "mistake").await;
+    is(&admin, "mistake", "done").await;
+    // More than are taken in hand at once.
+    for number in 10..=100_u64 {
+        let sequence = i64::try_from(number).expect("small");
+        post(&service.till(), &swipe(sequence, Some(&card(number)), 100)).await;
+    }
+    ready(&admin, "large", json!({})).await;
+    work.abort();
+    forget_claims(&service).await;
+    issue(&admin, "large").await;
+    let (mut worker, catalogue) = (worker(&service), &service.replica.app.catalogue);
+    worker.turn = Duration::ZERO;
+    let mut turn = async || worker.work(None, || catalogue.current(), |_| ()).await;
+    assert!(turn().await.expect("a handful is issued"));
+    let large = look(&admin, "large").await;
+    assert_eq!((&large["state"], &large["done"]), (&json!("issuing"), &json!(64)));
+    admin.post("/v1/handouts/mistake/revoke", "", &json!({})).await;
+    assert!(turn().await.expect("some are taken back"));
+    assert_eq!(look(&admin, "mistake").await["revocation"]["revoked"], 3);
+    assert_eq!(look(&admin, "large").await["done"], 64, "it waits meanwhile");
+    while turn().await.expect("nothing failed") {}
+    assert_eq!(look(&admin, "mistake").await["revocation"]["done"], true);
+    assert_eq!(look(&admin, "large").await["state"], "done");
 }

@@ -27,7 +27,7 @@ const LOOK: i64 = 200;
 /// Accounts that are written, and locked, at a time.
 const HANDFUL: usize = 64;
 /// For so long a handout is issued, or taken back, before others get their turn.
-pub(super) const TURN: Duration = Duration::from_secs(10);
+const TURN: Duration = Duration::from_secs(10);
 /// A claim is renewed at least so often while accounts are looked for and none is found.
 const RENEW: Duration = Duration::from_secs(15);
 /// After a fault somebody goes on so much later.
@@ -54,6 +54,8 @@ pub struct Worker {
     pub(super) metrics: Arc<Metrics>,
     /// Drawn at random: stands in the claims.
     pub(super) number: i64,
+    /// After so long others get their turn.
+    pub turn: Duration,
 }
 
 /// Works at whatever waits, for as long as the service runs.
@@ -85,6 +87,7 @@ impl Worker {
             desk: Desk::new(&config.commit, &config.database),
             metrics,
             number: i64::from_be_bytes(number),
+            turn: TURN,
         }
     }
 
@@ -243,7 +246,7 @@ impl Worker {
                 tracing::info!(handout, done, issued, stopped_why, "coupons were handed out");
                 return Ok(());
             }
-            if began.elapsed() > TURN {
+            if began.elapsed() > self.turn {
                 return Ok(());
             }
         }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::work::{TURN, Worker};
+use super::work::Worker;
 use super::{Handout, State};
 use crate::catalogue;
 use crate::commit::{TakeBack, give_way};
@@ -97,7 +97,7 @@ impl Worker {
                 tracing::info!(handout, revoked, redeemed, expired, "coupons were taken back");
             }
             progress(&handout);
-            if began.elapsed() > TURN {
+            if began.elapsed() > self.turn {
                 break;
             }
         }
