@@ -101,5 +101,6 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(learn::http::list))
         .routes(routes!(learn::http::roll_back))
         .routes(routes!(export::http::accounts))
+        .routes(routes!(offer::report::http::costs))
         .routes(routes!(response::http::responses))
 }

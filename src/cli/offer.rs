@@ -14,6 +14,7 @@ use crate::db::DbError;
 use crate::db::pool::connect_pool;
 use crate::domain::offer::Definition;
 use crate::offer;
+use crate::offer::report::Wanted as Costs;
 use crate::response::{self, By, DAYS, DAYS_MAX, Wanted};
 
 /// Define offers, look at them, and end them.
@@ -77,11 +78,23 @@ Scope: departments, categories, types, brands, skus; without one it is for every
         /// What it is called.
         offer: String,
     },
-    /// Print what offers have cost, and who pays. Reads all coupons.
+    /// Print what offers have cost, and who pays.
     #[command(after_help = "\
-Money is in minor units, and is what tills gave. What did not fit into the budgets of
-an offer had been given, so it was booked and is part of the sums.")]
+Money is in minor units, and is what tills gave on the business dates that are asked for. What did
+not fit into the budgets of an offer had been given, so it was booked and is part of the sums. The
+reports of the months add up to that of the year; what a void took back is gone from its sale's day.
+Reads the coupons that could be used on these days, and the uses of codes and member prices that
+were recorded since.")]
     Report {
+        /// The first business date; without it four weeks up to the last one.
+        #[arg(long, value_name = "DATE")]
+        from: Option<Date>,
+        /// The last one; without it today, by chain.time_zone.
+        #[arg(long, value_name = "DATE")]
+        until: Option<Date>,
+        /// Only this offer.
+        #[arg(long)]
+        offer: Option<String>,
         /// Print JSON.
         #[arg(long)]
         json: bool,
@@ -133,6 +146,12 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
     let today = config.time_zone().to_datetime(now).date();
     let pool = connect_pool(&config.database)?;
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
+    let days = |from: Option<Date>, until: Option<Date>| {
+        let until = until.unwrap_or(today);
+        let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
+        let is_range = (0..DAYS_MAX).contains(&(until - from).get_days());
+        if is_range { Ok((from, until)) } else { Err(RANGE) }
+    };
     match args.action {
         Action::Add { file } => {
             let text = std::fs::read_to_string(&file)
@@ -168,31 +187,19 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             }
             print(&serde_json::to_string_pretty(&shown)?);
         }
-        Action::Report { json: true } => {
-            print(&json!({ "offers": offer::report(&pool, &snapshot).await? }));
-        }
-        Action::Report { json: false } => {
-            for it in offer::report(&pool, &snapshot).await? {
-                let offer::Report { offer, party, share_percent, issued, redeemed, .. } = &it;
-                print(&format_args!(
-                    "{offer}: {redeemed} of {issued} redeemed for {}; {party} pays {share_percent} % \
-                     = {}, the chain {}; over budget {} for {}, over limit {} for {}",
-                    it.value_minor,
-                    it.party_minor,
-                    it.chain_minor,
-                    it.over_budget,
-                    it.over_budget_minor,
-                    it.over_limit,
-                    it.over_limit_minor
-                ));
+        Action::Report { from, until, offer, json } => {
+            let (from, until) = days(from, until)?;
+            let find = |name: &String| snapshot.offer_named(name).ok_or_else(|| no_offer(name));
+            let only = offer.as_ref().map(find).transpose()?;
+            let wanted = Costs { from, until, offer: only, today, hurry: false };
+            let report = offer::report::report(config, &snapshot, &wanted).await?;
+            match json {
+                true => print(&serde_json::to_string(&report)?),
+                false => print(&report),
             }
         }
         Action::Response { from, until, by, json } => {
-            let until = until.unwrap_or(today);
-            let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
-            if !(0..DAYS_MAX).contains(&(until - from).get_days()) {
-                return Err(RANGE.into());
-            }
+            let (from, until) = days(from, until)?;
             let hold_out = config.coupons.hold_out();
             let wanted = Wanted { from, until, by, today, hold_out, patience: None };
             let report = response::report(&config.database, &snapshot, &wanted).await?;

@@ -2,11 +2,12 @@
 //! checked against the catalogue before it is stored; replicas hear of it by the reference
 //! version. Must never touch an account or change a coupon: `commit` does that.
 
+mod budgets;
 pub mod codes;
 pub mod coupons;
 pub mod handouts;
 pub mod http;
-mod report;
+pub mod report;
 mod sql;
 
 use std::collections::BTreeMap;
@@ -23,7 +24,7 @@ use crate::domain::coupon::Code;
 use crate::domain::offer::{Definition, OfferError};
 use crate::error::Error;
 use crate::office::{Settle, Trace};
-pub use report::{Report, Standing, budgets, report};
+pub use budgets::{Standing, budgets};
 
 /// Why an offer that names such articles is not chosen at the till.
 const RESTRICTED: &str = "at_the_till must be left out: the scope names articles of a department \

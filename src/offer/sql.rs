@@ -2,13 +2,11 @@
 //! transaction with its line in the audit trail, and raises the reference version, so that every
 //! replica hears of it.
 
-use std::collections::HashMap;
-
 use jiff::Timestamp;
 use jiff::civil::Date;
 use tokio_postgres::Row;
 
-use super::{BudgetError, Life, Report, Standing, State, Stored};
+use super::{BudgetError, Life, Standing, State, Stored};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::budget::{Counts, Key};
@@ -71,20 +69,6 @@ SELECT CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account EN
           AND s.version = c.changed_version AND s.business_date = c.redeemed_on) AS redeemed_by
 FROM coupon AS c JOIN offer AS o USING (offer_no)
 WHERE c.bucket = $1 AND c.code = $2";
-
-/// What coupons have cost, by offer.
-const COUNT: &str = "
--- offer::count
-SELECT offer_no, count(*) AS issued, count(*) FILTER (WHERE state = 1) AS redeemed,
-       coalesce(sum(value_minor) FILTER (WHERE state = 1), 0)::bigint AS value_minor,
-       count(*) FILTER (WHERE state = 1 AND over_value) AS over_value,
-       count(*) FILTER (WHERE state = 1 AND over_budget) AS over_budget,
-       count(*) FILTER (WHERE state = 1 AND over_limit) AS over_limit,
-       coalesce(sum(value_minor) FILTER (WHERE state = 1 AND over_limit), 0)::bigint
-           AS over_limit_minor,
-       coalesce(sum(value_minor) FILTER (WHERE state = 1 AND over_budget), 0)::bigint
-           AS over_budget_minor
-FROM coupon GROUP BY offer_no";
 
 /// The budgets of an offer with what is held of them.
 const BUDGETS: &str = "
@@ -263,28 +247,6 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         reason: why.reason.name(),
         why: why.sentence(),
     }))
-}
-
-/// See [`COUNT`]. What offers say themselves is left empty. All coupons are read, which takes as
-/// long as it takes.
-pub(super) async fn count(pool: &Pool) -> Result<HashMap<i32, Report>, DbError> {
-    let mut client = pool.get().await?;
-    let transaction = client.build_transaction().read_only(true).start().await?;
-    transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
-    let rows = transaction.query(COUNT, &[]).await?;
-    transaction.commit().await?;
-    let report = |row: &tokio_postgres::Row| Report {
-        issued: row.get("issued"),
-        redeemed: row.get("redeemed"),
-        value_minor: row.get("value_minor"),
-        over_value: row.get("over_value"),
-        over_budget: row.get("over_budget"),
-        over_budget_minor: row.get("over_budget_minor"),
-        over_limit: row.get("over_limit"),
-        over_limit_minor: row.get("over_limit_minor"),
-        ..Report::default()
-    };
-    Ok(rows.iter().map(|row| (row.get("offer_no"), report(row))).collect())
 }
 
 /// See [`BUDGETS`].

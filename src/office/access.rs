@@ -120,6 +120,7 @@ pub const TABLE: &[Access] = &[
     row(Verb::Get, "/v1/models", EVERYBODY, Stores::Chain),
     row(Verb::Post, "/v1/models/roll-back", &[Admin, Marketing], Stores::Chain),
     row(Verb::Get, "/v1/exports/accounts", &[Admin, Marketing], Stores::Chain),
+    row(Verb::Get, "/v1/reports/offers", &[Admin, Marketing, Auditor], Stores::Chain),
     row(Verb::Get, "/v1/reports/responses", &[Admin, Marketing, Auditor], Stores::Chain),
 ];
 

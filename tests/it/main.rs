@@ -42,6 +42,7 @@ mod learn;
 mod lost_answers;
 mod member_prices;
 mod model;
+mod offer_costs;
 mod offer_limits;
 mod offers_api;
 mod office;

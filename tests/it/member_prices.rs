@@ -19,6 +19,7 @@ use tillside::verify::{ALL_BUCKETS, Audit};
 
 use crate::coupons::{issued, offer as offered, outcomes, plain, with};
 use crate::desk::verified;
+use crate::offer_costs::costs;
 use crate::offer_limits::{programmes, stocked, stocked_with};
 use crate::openapi;
 use crate::support::flow::{
@@ -231,8 +232,7 @@ async fn what_is_beyond_limits_and_budgets_was_given_and_is_booked_marked_and_re
     // 500 are spent: over the limit is money all the same. The next does not fit.
     assert_eq!(used(&till, 7, 2).await, "redeemed");
     let report = async || {
-        let snapshot = service.replica.app.catalogue.current();
-        let report = offer::report(&service.pool, &snapshot).await.expect("counted").remove(0);
+        let report = costs(&service).await.remove(0);
         let over = (report.over_limit, report.over_budget, report.over_budget_minor);
         (report.redeemed, report.value_minor, report.party_minor, over)
     };

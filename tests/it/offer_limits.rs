@@ -16,6 +16,7 @@ use tillside::programme::{Programmes, Start};
 
 use crate::coupons::{issued, offer as offered, outcomes, plain, took, with};
 use crate::desk::verified;
+use crate::offer_costs::costs;
 use crate::support::flow::{audit, basket, name, on, points_of, returned_from, sold, until, void};
 use crate::support::service::{TestService, body, card, post, swipe, today};
 
@@ -60,8 +61,7 @@ async fn what_is_beyond_a_limit_was_given_so_it_is_booked_marked_and_reported() 
 
     assert!(is_over_limit(&service, coupons[1]).await);
     assert!(!is_over_limit(&service, coupons[0]).await);
-    let snapshot = service.replica.app.catalogue.current();
-    let report = offer::report(&service.pool, &snapshot).await.expect("counted").remove(0);
+    let report = costs(&service).await.remove(0);
     assert_eq!((report.redeemed, report.value_minor), (6, 6 * 40), "all of it was given");
     assert_eq!((report.over_limit, report.over_limit_minor), (3, 3 * 40));
     assert_eq!(service.replica.app.metrics.redeemed_over_limit.get(), 3);

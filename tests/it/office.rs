@@ -57,6 +57,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("POST /v1/programme/check", "ak"),
     ("POST /v1/programme/drafts", "ak"),
     ("POST /v1/programme/roll-back", "a"),
+    ("GET /v1/reports/offers", "aku"),
     ("GET /v1/reports/responses", "aku"),
     ("GET /v1/models", "amku"),
     ("POST /v1/models/roll-back", "ak"),

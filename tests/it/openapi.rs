@@ -77,6 +77,7 @@ const PATHS: &[&str] = &[
     "/v1/programme/drafts",
     "/v1/programme/roll-back",
     "/v1/programme/{programme}",
+    "/v1/reports/offers",
     "/v1/reports/responses",
     "/v1/stores",
     "/v1/swipes",
