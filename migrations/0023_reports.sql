@@ -4,3 +4,6 @@
 -- coupons stay as cheap as they were. Where there are many, make it CONCURRENTLY beforehand.
 CREATE INDEX IF NOT EXISTS coupon_issued_at ON coupon
 USING brin (issued_at) WITH (autosummarize = on);
+
+-- Lines about one thing: who took a coupon back, and when, stands nowhere else.
+CREATE INDEX IF NOT EXISTS audit_object ON audit (object);

@@ -86,7 +86,8 @@ pub struct AccountMember {
 #[derive(Serialize, ToSchema)]
 #[schema(as = Timeline)]
 pub struct TimelineOut {
-    /// Swipes, voids and adjustments. A manager sees swipes of the manager's stores.
+    /// Swipes, voids and adjustments, coupons that people issued and took back, and what people did
+    /// to its cards. A manager sees swipes of the manager's stores.
     pub events: Vec<EventOut>,
     /// What `after` takes for the next page; null on the last one.
     pub next: Option<String>,
@@ -96,7 +97,9 @@ pub struct TimelineOut {
 #[derive(Serialize, ToSchema)]
 #[schema(as = TimelineEvent)]
 pub struct EventOut {
-    /// `swipe`, `training`, `void` or `adjustment`.
+    /// `swipe`, `training`, `void`, `adjustment`, `coupons-issued`, `coupon-revoked`,
+    /// `card-blocked`, `card-replaced` or `card-added`: unblocked, or the other card in place of one
+    /// that was blocked before.
     #[schema(example = "swipe")]
     pub kind: &'static str,
     /// The version that it made of the account.
@@ -121,9 +124,14 @@ pub struct EventOut {
     /// Why it was adjusted.
     #[schema(example = "goodwill")]
     pub reason: Option<String>,
-    /// Who adjusted it.
+    /// Who adjusted it, issued the coupons or took one back; null where the command line did.
     #[schema(example = "user:3")]
     pub actor: Option<String>,
+    /// What the offer of the coupons is called.
+    #[schema(example = "yoghurt-50")]
+    pub offer: Option<String>,
+    /// How many coupons people issued or took back.
+    pub coupons: Option<i64>,
 }
 
 /// Points given or taken.
@@ -262,8 +270,9 @@ pub(super) async fn show(app: &App, actor: &Actor, account_id: i64) -> Result<Re
 
 /// See what happened to an account
 ///
-/// Swipes, voids and adjustments, the newest first. What happened before a merge stays with the
-/// account that was merged.
+/// The newest first: swipes, voids, adjustments, coupons that people issued and took back, and what
+/// people did to its cards. Not what tills enrolled or linked; and what happened before a merge
+/// stays with the account that was merged.
 #[utoipa::path(
     get, path = "/v1/accounts/{account}/timeline", operation_id = "get_timeline", tag = "office",
     params(("account" = String, Path, example = "acc_000000000A1KV"), PageIn),
@@ -288,12 +297,14 @@ pub async fn timeline(
     let stores = actor.stores.as_deref();
     let events = sql::timeline(&app.pool, account_id, &page, stores).await.map_err(Error::from)?;
     let (events, next) = page.cut(events, |event| event.version);
-    let events = events.into_iter().map(event_out).collect();
+    let day_of = |at: Timestamp| app.config.time_zone().to_datetime(at).date();
+    let events = events.into_iter().map(|event| event_out(event, day_of)).collect();
     Ok(json(StatusCode::OK, to_bytes(&TimelineOut { events, next })))
 }
 
-fn event_out(event: Event) -> EventOut {
+fn event_out(event: Event, day_of: impl Fn(Timestamp) -> Date) -> EventOut {
     let Event { version, business_date, at, what } = event;
+    let business_date = business_date.unwrap_or_else(|| day_of(at));
     let nothing = EventOut {
         kind: "adjustment",
         version,
@@ -306,8 +317,25 @@ fn event_out(event: Event) -> EventOut {
         spent: 0,
         reason: None,
         actor: None,
+        offer: None,
+        coupons: None,
     };
     match what {
+        What::Cards { more } => EventOut {
+            kind: match more {
+                ..0 => "card-blocked",
+                0 => "card-replaced",
+                1.. => "card-added",
+            },
+            ..nothing
+        },
+        What::Coupons { count, offer, actor } => EventOut {
+            kind: if count < 0 { "coupon-revoked" } else { "coupons-issued" },
+            offer: Some(offer),
+            coupons: Some(count.abs()),
+            actor,
+            ..nothing
+        },
         What::Adjustment { points, reason, actor } => EventOut {
             earned: points.max(0),
             reversed: (-points).max(0),

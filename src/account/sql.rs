@@ -8,6 +8,7 @@ use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
+use crate::domain::coupon::Code;
 use crate::domain::ledger::Lots;
 use crate::domain::tally::Tally;
 use crate::error::Error;
@@ -37,21 +38,58 @@ SELECT joined_on, consents,
                           CASE WHEN phone IS NOT NULL THEN 'phone' END], NULL) AS known
 FROM member WHERE bucket = $1 AND account_id = $2 ORDER BY member_no LIMIT 20";
 
-/// The newest changes below a version. A version is a swipe, a void or an adjustment; changes of
-/// other kinds have no row here. Workstations tell the store, so that a manager's view is cut.
+/// What was taken back of an account: the audit trail names coupons by their texts.
+const REVOKED: &str = "
+-- account::revoked
+SELECT code FROM coupon WHERE account_id = $1 AND state = 2 AND valid_until > '1970-01-01'
+UNION
+SELECT code FROM coupon WHERE changed_account = $1 AND state = 2";
+
+/// The newest changes below a version. A version is a swipe, a void, an adjustment, coupons that
+/// people have issued or one that they took back, or what they did to a card; what tills enrol and
+/// link has no row here. Workstations tell the store, so that a manager's view is cut. When a coupon
+/// was taken back, and by whom, the audit trail says; not of what a void took back, which is part
+/// of the void. The coupons of the account are read, hundreds at most; no till waits for this.
 const TIMELINE: &str = "
 -- account::timeline
 (SELECT s.version, s.kind, w.store_id, w.workstation_id, s.business_date, s.sequence_number,
         s.recorded_at AS at, s.total_minor, s.earned_points, s.reversed_points, s.spent_points,
-        NULL::bigint AS adjusted, NULL::text AS reason, NULL::text AS actor
+        NULL::bigint AS adjusted, NULL::text AS reason, NULL::text AS actor,
+        NULL::text AS offer, NULL::bigint AS coupons, NULL::smallint AS cards
  FROM swipe AS s JOIN workstation AS w USING (workstation_no)
  WHERE s.bucket = $1 AND s.account_id = $2 AND s.version < $3
    AND ($5::text[] IS NULL OR w.store_id = ANY($5))
  ORDER BY s.version DESC LIMIT $4)
 UNION ALL
 (SELECT version, NULL, NULL, NULL, business_date, NULL, made_at, NULL, NULL, NULL, NULL,
-        points, reason, actor
+        points, reason, actor, NULL, NULL, NULL
  FROM adjustment WHERE bucket = $1 AND account_id = $2 AND version < $3
+ ORDER BY version DESC LIMIT $4)
+UNION ALL
+(SELECT c.issued_version, NULL, NULL, NULL, NULL, NULL, min(c.issued_at), NULL, NULL, NULL, NULL,
+        NULL, NULL, min(c.actor), min(o.offer_id), count(*), NULL
+ FROM coupon AS c JOIN offer AS o USING (offer_no)
+ WHERE c.account_id = $2 AND c.bucket = $1 AND c.issued_version < $3
+   AND c.valid_until > '1970-01-01' AND c.actor NOT IN ('till', 'shared-code')
+ GROUP BY c.issued_version
+ ORDER BY 1 DESC LIMIT $4)
+UNION ALL
+(SELECT c.changed_version, NULL, NULL, NULL, NULL, NULL, a.at, NULL, NULL, NULL, NULL, NULL, NULL,
+        'user:' || a.user_no, o.offer_id, -1, NULL
+ FROM unnest($6::bigint[], $7::text[]) AS i (code, object)
+ JOIN coupon AS c ON c.bucket = (i.code >> 56 & 255)::smallint AND c.code = i.code
+ JOIN offer AS o USING (offer_no)
+ CROSS JOIN LATERAL (
+     SELECT a.at, a.user_no FROM audit AS a
+     WHERE a.object = i.object AND a.action = 'coupon.revoke'
+     ORDER BY a.at DESC LIMIT 1
+ ) AS a
+ WHERE coalesce(c.changed_account, c.account_id) = $2 AND c.changed_version < $3
+ ORDER BY 1 DESC LIMIT $4)
+UNION ALL
+(SELECT version, NULL, NULL, NULL, NULL, NULL, changed_at, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+        NULL, NULL, cards
+ FROM card_change WHERE bucket = $1 AND account_id = $2 AND version < $3
  ORDER BY version DESC LIMIT $4)
 ORDER BY version DESC LIMIT $4";
 
@@ -73,7 +111,8 @@ pub(super) struct Member {
 /// One change of an account.
 pub(super) struct Event {
     pub(super) version: i64,
-    pub(super) business_date: Date,
+    /// None: the day on which it was recorded.
+    pub(super) business_date: Option<Date>,
     pub(super) at: Timestamp,
     pub(super) what: What,
 }
@@ -94,6 +133,16 @@ pub(super) enum What {
         points: i64,
         reason: String,
         actor: String,
+    },
+    Coupons {
+        /// Negative: they were taken back.
+        count: i64,
+        offer: String,
+        actor: Option<String>,
+    },
+    Cards {
+        /// How many more the account had then.
+        more: i16,
     },
 }
 
@@ -147,15 +196,30 @@ pub(super) async fn timeline(
 ) -> Result<Vec<Event>, DbError> {
     let client = pool.get().await?;
     let bucket = i16::from(bucket::of_account(account_id));
+    let revoked = client.query(REVOKED, &[&account_id]).await?;
+    let codes: Vec<i64> = revoked.iter().map(|row| row.get("code")).collect();
+    let object = |code: &i64| format!("coupon:{}", Code::from_number(*code));
+    let objects: Vec<String> = codes.iter().map(object).collect();
     let rows = client
-        .query(TIMELINE, &[&bucket, &account_id, &page.before, &page.wanted(), &stores])
+        .query(
+            TIMELINE,
+            &[
+                &bucket,        // $1
+                &account_id,    // $2
+                &page.before,   // $3
+                &page.wanted(), // $4
+                &stores,        // $5
+                &codes,         // $6
+                &objects,       // $7
+            ],
+        )
         .await?;
     let event = |row: &Row| Event {
         version: row.get("version"),
         business_date: row.get("business_date"),
         at: row.get("at"),
-        what: match row.get::<_, Option<i16>>("kind") {
-            Some(kind) => What::Swipe {
+        what: match (row.get::<_, Option<i16>>("kind"), row.get("cards"), row.get("coupons")) {
+            (Some(kind), ..) => What::Swipe {
                 kind,
                 store_id: row.get("store_id"),
                 workstation_id: row.get("workstation_id"),
@@ -165,7 +229,11 @@ pub(super) async fn timeline(
                 reversed: row.get("reversed_points"),
                 spent: row.get("spent_points"),
             },
-            None => What::Adjustment {
+            (_, Some(more), _) => What::Cards { more },
+            (_, _, Some(count)) => {
+                What::Coupons { count, offer: row.get("offer"), actor: row.get("actor") }
+            }
+            _ => What::Adjustment {
                 points: row.get("adjusted"),
                 reason: row.get("reason"),
                 actor: row.get("actor"),

@@ -170,7 +170,9 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
     let (order, as_json) = match args.action {
         Action::Show { code, json } => {
             let life = offer::life(&pool, parse(&code)?).await?;
-            show(&life.ok_or("no such coupon was issued")?, json)?;
+            let life = life.ok_or("no such coupon was issued")?;
+            let today = config.time_zone().to_datetime(Timestamp::now()).date();
+            show(&life.on(today), json)?;
             return Ok(());
         }
         Action::File { name, out, ndjson } => {

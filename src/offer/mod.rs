@@ -20,11 +20,12 @@ use utoipa::ToSchema;
 use crate::catalogue::Snapshot;
 use crate::db::pool::Pool;
 use crate::domain::budget::{Budget, Counts, Key};
-use crate::domain::coupon::Code;
+use crate::domain::coupon::{self, Code};
 use crate::domain::offer::{Definition, OfferError};
 use crate::error::Error;
 use crate::office::{Settle, Trace};
 pub use budgets::{Standing, budgets};
+pub use sql::life_in;
 
 /// Why an offer that names such articles is not chosen at the till.
 const RESTRICTED: &str = "at_the_till must be left out: the scope names articles of a department \
@@ -77,7 +78,7 @@ pub struct Life {
     pub account: Option<String>,
     /// What people call its offer.
     pub offer: String,
-    /// `issued`, `redeemed` or `revoked`.
+    /// `issued`; `expired`: nobody has used it, and its last day is over; `redeemed` or `revoked`.
     pub state: &'static str,
     /// When it was issued.
     #[schema(value_type = String, format = DateTime)]
@@ -101,8 +102,21 @@ pub struct Life {
     /// Why it was given, as receipts name it.
     #[schema(example = "due-again")]
     pub reason: &'static str,
-    /// The same in one exact sentence, with the numbers behind it.
+    /// What it was there for; `none` where people gave it.
+    #[schema(example = "repeat")]
+    pub slot: &'static str,
+    /// The reason in one exact sentence, with the numbers behind it.
     pub why: String,
+}
+
+impl Life {
+    /// As it stands on a day: what nobody has used by its last one has expired.
+    pub fn on(mut self, today: Date) -> Self {
+        if self.state == coupon::State::Issued.name() && self.valid_until < today {
+            self.state = "expired";
+        }
+        self
+    }
 }
 
 /// An offer as it is stored.

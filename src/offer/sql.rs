@@ -57,7 +57,7 @@ ORDER BY offer_no DESC LIMIT $2";
 
 const LIFE: &str = "
 -- offer::life
-SELECT CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account END AS account_id,
+SELECT c.code, CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account END AS account_id,
        o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
        c.over_value, c.over_budget, c.over_limit,
        c.reason, c.slot, c.propensity, c.evidence,
@@ -225,13 +225,21 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
     let client = pool.get().await.map_err(DbError::from)?;
     let bucket = i16::from(code.bucket());
     let row = client.query_opt(LIFE, &[&bucket, &code.number()]).await.map_err(DbError::from)?;
-    let Some(row) = row else { return Ok(None) };
+    row.as_ref().map(life_in).transpose()
+}
+
+/// A coupon as [`LIFE`] and the list of an account's coupons select it.
+///
+/// # Errors
+/// When the row holds what cannot be.
+pub fn life_in(row: &Row) -> Result<Life, Error> {
+    let code = Code::from_number(row.get("code"));
     let state = coupon::State::from_code(row.get("state"))
         .ok_or_else(|| Error::Damaged(format!("the state of coupon {code}")))?;
     let (propensity, evidence) = (row.get("propensity"), row.get("evidence"));
     let why = Why::of_stored(row.get("reason"), row.get("slot"), propensity, evidence)
         .ok_or_else(|| Error::Damaged(format!("the reason of coupon {code}")))?;
-    Ok(Some(Life {
+    Ok(Life {
         coupon: code.to_string(),
         account: row.get::<_, Option<i64>>("account_id").map(account_text),
         offer: row.get("offer_id"),
@@ -245,8 +253,9 @@ pub(super) async fn life(pool: &Pool, code: Code) -> Result<Option<Life>, Error>
         over_budget: row.get("over_budget"),
         over_limit: row.get("over_limit"),
         reason: why.reason.name(),
+        slot: why.slot.name(),
         why: why.sentence(),
-    }))
+    })
 }
 
 /// See [`BUDGETS`].

@@ -50,6 +50,7 @@ const EVERYBODY: &[Role] = &[Admin, Manager, Marketing, Auditor];
 pub const TABLE: &[Access] = &[
     row(Verb::Get, "/v1/accounts", EVERYBODY, Stores::Chain),
     row(Verb::Get, "/v1/accounts/{account}", EVERYBODY, Stores::Chain),
+    row(Verb::Get, "/v1/accounts/{account}/coupons", EVERYBODY, Stores::Chain),
     row(Verb::Get, "/v1/accounts/{account}/timeline", EVERYBODY, Stores::Filtered),
     row(
         Verb::Get,

@@ -34,6 +34,15 @@ pub struct Page {
     pub before: i64,
 }
 
+/// The same of a list whose order needs two numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct PairPage {
+    /// Most items.
+    pub limit: i64,
+    /// Pairs from here on stood on earlier pages.
+    pub before: (i64, i64),
+}
+
 impl PageIn {
     /// What a query of a list says that has further parameters.
     pub fn new(limit: Option<i64>, after: Option<String>) -> Self {
@@ -45,16 +54,56 @@ impl PageIn {
     /// # Errors
     /// `validation-failed`.
     pub fn read(&self) -> Result<Page, Problem> {
-        let limit = self.limit.unwrap_or(DEFAULT);
         let before = match &self.after {
             None => Some(i64::MAX),
-            Some(cursor) => number_in(cursor),
+            Some(cursor) => numbers_in(cursor).map(|[before]| before),
         };
-        match before {
-            Some(before) if (1..=MAX).contains(&limit) => Ok(Page { limit, before }),
-            _ => Err(Problem::new(Slug::ValidationFailed)
-                .detail("limit must be 1 to 200, and after what next said on the page before.")),
-        }
+        let (limit, before) = self.checked(before)?;
+        Ok(Page { limit, before })
+    }
+
+    /// Reads what was asked for of a list whose order needs two numbers.
+    ///
+    /// # Errors
+    /// `validation-failed`.
+    pub fn read_pair(&self) -> Result<PairPage, Problem> {
+        let before = match &self.after {
+            None => Some((i64::MAX, i64::MAX)),
+            Some(cursor) => numbers_in(cursor).map(|[first, second]| (first, second)),
+        };
+        let (limit, before) = self.checked(before)?;
+        Ok(PairPage { limit, before })
+    }
+
+    fn checked<T>(&self, before: Option<T>) -> Result<(i64, T), Problem> {
+        let limit = self.limit.unwrap_or(DEFAULT);
+        before.filter(|_| (1..=MAX).contains(&limit)).map(|before| (limit, before)).ok_or_else(
+            || {
+                Problem::new(Slug::ValidationFailed)
+                    .detail("limit must be 1 to 200, and after what next said on the page before.")
+            },
+        )
+    }
+}
+
+impl PairPage {
+    /// As [`Page::cut`].
+    pub fn cut<T>(
+        &self,
+        mut items: Vec<T>,
+        pair: impl Fn(&T) -> (i64, i64),
+    ) -> (Vec<T>, Option<String>) {
+        let limit = usize::try_from(self.limit).expect("1 to 200");
+        let goes_on = items.len() > limit;
+        items.truncate(limit);
+        let last = items.last().filter(|_| goes_on).map(pair);
+        let bytes = |(first, second): (i64, i64)| [first.to_be_bytes(), second.to_be_bytes()];
+        (items, last.map(|last| URL_SAFE_NO_PAD.encode(bytes(last).as_flattened())))
+    }
+
+    /// How many items to ask for.
+    pub fn wanted(&self) -> i64 {
+        self.limit + 1
     }
 }
 
@@ -84,9 +133,11 @@ impl Page {
     }
 }
 
-fn number_in(cursor: &str) -> Option<i64> {
+fn numbers_in<const N: usize>(cursor: &str) -> Option<[i64; N]> {
     let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-    Some(i64::from_be_bytes(bytes.try_into().ok()?))
+    let (numbers, rest) = bytes.as_chunks::<8>();
+    let numbers: [[u8; 8]; N] = numbers.try_into().ok().filter(|_| rest.is_empty())?;
+    Some(numbers.map(i64::from_be_bytes))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod account_coupons;
 mod account_views;
 mod bad_bodies;
 mod batches;

@@ -20,6 +20,7 @@ use crate::support::service::{TestService, body, card, post, swipe};
 const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/accounts", "amku"),
     ("GET /v1/accounts/{account}", "amku"),
+    ("GET /v1/accounts/{account}/coupons", "amku"),
     ("GET /v1/accounts/{account}/timeline", "amku"),
     ("POST /v1/accounts/{account}/adjustments", "am"),
     (

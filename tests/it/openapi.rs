@@ -47,6 +47,7 @@ const PATHS: &[&str] = &[
     "/v1/accounts/{account}/cards/{card}/block",
     "/v1/accounts/{account}/cards/{card}/replace",
     "/v1/accounts/{account}/cards/{card}/unblock",
+    "/v1/accounts/{account}/coupons",
     "/v1/accounts/{account}/timeline",
     "/v1/audit",
     "/v1/cards",

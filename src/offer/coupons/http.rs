@@ -262,7 +262,8 @@ async fn life_of(
 ) -> Result<(Code, Life), Problem> {
     let Path(code) = code.map_err(|_| Slug::NotFound)?;
     let code = Code::parse(&code).ok_or(Slug::NotFound)?;
-    Ok((code, offer::life(&app.pool, code).await?.ok_or(Slug::NotFound)?))
+    let life = offer::life(&app.pool, code).await?.ok_or(Slug::NotFound)?;
+    Ok((code, life.on(app.today())))
 }
 
 /// Take a coupon back
