@@ -42,7 +42,9 @@ A file in JSON, or in TOML when its name ends with .toml:
     \"scope\": { \"categories\": [\"YOGHURT\"] },
     \"except\": { \"brands\": [\"National\"] },
     \"minimum_basket_minor\": 1000,
+    \"minimum_quantity\": 2,
     \"stores\": [\"0367\"],
+    \"since\": \"2026-12-01\",
     \"until\": \"2026-12-31\",
     \"at_the_till\": true,
     \"valid_days\": 14,
@@ -62,7 +64,10 @@ the scope names.
 With at_the_till the service chooses it, with a receipt, for customers whom it fits; without it
 only people issue it. Where it has an until, a budget of coupons is then spread evenly over its
 days; \"pacing\": \"none\" of the budget gives them as fast as customers come.
-Scope: departments, categories, types, brands, skus; without one it is for everything.")]
+With at_the_till, push (1 first, 9 last) has tills give it before others, also to customers who
+never bought anything like it, and goodwill (true) also to those who are otherwise held out.
+Scope: departments, categories, types, brands, skus; without one it is for everything.
+docs/offers.md says all of it, the limits, and what cannot be changed later.")]
     Add {
         /// The file.
         file: PathBuf,

@@ -189,10 +189,25 @@ pub(super) async fn run(args: SwipeArgs, config: &Config) -> Outcome {
     }
     if !args.json {
         let replayed = answer.headers.contains_key("idempotent-replayed");
-        let receipt = serde_json::from_slice(&answer.body)?;
-        print(&paper::receipt(&swiped, &receipt, replayed));
+        let receipt: paper::Answer = serde_json::from_slice(&answer.body)?;
+        let held = waiting(&till, &args, &receipt).await;
+        print(&paper::receipt(&swiped, &receipt, &held, replayed));
     }
     Ok(())
+}
+
+/// What the customer holds besides what the receipt brings: receipts carry what is new, and a till
+/// that wants to remind of the rest looks the card up. A till that is told nothing prints nothing.
+async fn waiting(till: &Till, args: &SwipeArgs, receipt: &paper::Answer) -> Vec<paper::Coupon> {
+    let Some(card) = args.card.as_ref().filter(|_| receipt.account.is_some()) else {
+        return Vec::new();
+    };
+    let answer = till.get(&format!("/v1/cards/{card}")).await.ok();
+    let answer = answer.filter(|answer| answer.status.is_success());
+    let held = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
+    let paper::Held { mut coupons } = held.unwrap_or_default();
+    coupons.retain(|held| !receipt.coupons.iter().any(|new| new.coupon == held.coupon));
+    coupons
 }
 
 /// The terminal that was asked for, else the first of the demo.

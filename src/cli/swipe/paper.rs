@@ -12,14 +12,20 @@ const COLUMNS: usize = 42;
 #[derive(Deserialize)]
 pub(super) struct Answer {
     swipe: String,
-    account: Option<String>,
+    pub(super) account: Option<String>,
     points: Points,
     tier: Option<Tier>,
     #[serde(default)]
     redemptions: Vec<Redemption>,
     #[serde(default)]
-    coupons: Vec<Coupon>,
+    pub(super) coupons: Vec<Coupon>,
     messages: Vec<String>,
+}
+
+/// The part of the answer about the card that is printed.
+#[derive(Default, Deserialize)]
+pub(super) struct Held {
+    pub(super) coupons: Vec<Coupon>,
 }
 
 #[derive(Deserialize)]
@@ -30,8 +36,8 @@ struct Redemption {
 }
 
 #[derive(Deserialize)]
-struct Coupon {
-    coupon: String,
+pub(super) struct Coupon {
+    pub(super) coupon: String,
     headline: String,
     valid_until: String,
     reason: Reason,
@@ -67,8 +73,8 @@ struct NextExpiry {
     on: String,
 }
 
-/// The whole receipt, without a line feed at its end.
-pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> String {
+/// The whole receipt, and what the customer holds besides, without a line feed at its end.
+pub(super) fn receipt(swiped: &Swiped, answer: &Answer, held: &[Coupon], replayed: bool) -> String {
     let mut paper = Paper::default();
     let header = format!("STORE {}  TILL {}", swiped.store_id, swiped.workstation_id);
     paper.pair(&header, &swiped.printed_at);
@@ -142,6 +148,14 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, replayed: bool) -> Strin
         paper.text(&reason.text);
         paper.pair("Until", valid_until);
         paper.pair("Coupon", coupon);
+    }
+    if !held.is_empty() {
+        paper.rule();
+        paper.text("Waiting for you");
+    }
+    for Coupon { coupon, headline, valid_until, .. } in held {
+        paper.text(headline);
+        paper.pair(&format!("  until {valid_until}"), coupon);
     }
     if replayed {
         paper.rule();
@@ -265,7 +279,13 @@ mod tests {
                 "messages":["A sentence that does not fit on one line of this paper."]}"#,
         )
         .expect("a receipt");
-        let text = receipt(&swiped, &answer, false);
+        let held: Held = serde_json::from_str(
+            r#"{"coupons":[{"coupon":"015CF65ZNVE5B2","headline":"Half off a yoghurt",
+                            "valid_until":"2026-03-20",
+                            "reason":{"code":"given","text":"A coupon for you."}}]}"#,
+        )
+        .expect("a card");
+        let text = receipt(&swiped, &answer, &held.coupons, false);
         assert!(text.lines().all(|line| line.chars().count() <= COLUMNS), "{text}");
         insta::assert_snapshot!(text, @"
         STORE 101  TILL 01        2026-03-14 11:53
@@ -302,6 +322,10 @@ mod tests {
         A favourite of yours is on offer.
         Until                           2026-03-27
         Coupon                      07K2M9QXA4TRB3
+        ------------------------------------------
+        Waiting for you
+        Half off a yoghurt
+          until 2026-03-20          015CF65ZNVE5B2
         ");
     }
 }
