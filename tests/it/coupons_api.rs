@@ -256,6 +256,7 @@ async fn the_life_of_a_coupon_is_told_and_only_what_no_till_has_taken_is_taken_b
       "over_value": false,
       "reason": "given",
       "redeemed_by": "…",
+      "slot": "none",
       "state": "redeemed",
       "valid_from": "…",
       "valid_until": "…",
