@@ -104,8 +104,7 @@ async fn all_coupons_of_an_account_are_listed_once_the_newest_first_and_people_s
         let these = all(&admin, &id, &format!("&state={state}"), &document).await;
         assert_eq!(texts(&these, "state"), vec![state; count], "{state}");
     }
-    let one = body(&admin.get(&format!("/v1/coupons/{}", codes[2])).await);
-    assert_eq!(one["state"], "expired");
+    assert_eq!(body(&admin.get(&format!("/v1/coupons/{}", codes[2])).await)["state"], "expired");
     let theirs = all(&admin, &left, "", &document).await;
     assert_eq!(texts(&theirs, "coupon"), [inherited]);
     for (path, wanted) in [
