@@ -84,6 +84,7 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(offer::http::change_budget))
         .routes(routes!(offer::codes::http::make_codes))
         .routes(routes!(offer::codes::http::fetch_codes))
+        .routes(routes!(offer::codes::http::revoke_codes))
         .routes(routes!(offer::coupons::http::issue))
         .routes(routes!(offer::coupons::http::look_up))
         .routes(routes!(offer::coupons::http::revoke))

@@ -129,24 +129,32 @@ Example:
         #[arg(long)]
         ndjson: bool,
     },
-    /// Take a coupon back, or all that a handout has issued and that are still open. What a till
-    /// has taken stays redeemed.
+    /// Take a coupon back, or all that a handout has issued and that are still open, or what is
+    /// left of a pool of codes. What a till has taken stays redeemed.
     ///
     /// A handout is ended by it, and must not be being issued. What was cut off is gone on with
-    /// when the same is asked again, or by a service that runs.
+    /// when the same is asked again, or by a service that runs. `tillside coupon codes` says what a
+    /// pool is called, and `tillside coupon show` of any of its codes.
     #[command(after_help = "\
 Examples:
   tillside coupon revoke 0M3Z5K9Q7W2XB4
-  tillside coupon revoke --name spring-yoghurt")]
+  tillside coupon revoke --name spring-yoghurt
+  tillside coupon revoke --offer leaflet-10 --pool c18b2f0c6a5d3e00")]
     Revoke {
         /// Its code.
-        #[arg(required_unless_present = "name", conflicts_with = "name")]
+        #[arg(required_unless_present_any = ["name", "pool"], conflicts_with_all = ["name", "pool"])]
         code: Option<String>,
         /// What the handout is called.
-        #[arg(long)]
+        #[arg(long, conflicts_with = "pool")]
         name: Option<String>,
+        /// What the pool of codes is called.
+        #[arg(long, requires = "offer")]
+        pool: Option<String>,
+        /// What the offer of the codes is called.
+        #[arg(long, requires = "pool")]
+        offer: Option<String>,
         /// Print JSON.
-        #[arg(long, requires = "name")]
+        #[arg(long, conflicts_with = "code")]
         json: bool,
     },
     /// Print how a coupon stands, and how it came to that.
@@ -181,6 +189,15 @@ pub(super) async fn run(args: CouponArgs, config: &Config) -> Outcome {
         }
         Action::Revoke { name: Some(name), json, .. } => {
             return handout::revoke(config, &pool, &name, json, now).await;
+        }
+        Action::Revoke { pool: Some(of), offer: Some(offer), json, .. } => {
+            let revoked = codes::revoke(&pool, &offer, &of, None, now).await?;
+            let revoked = revoked.ok_or("the offer has no such pool of codes")?;
+            match json {
+                true => print(&serde_json::to_string(&revoked)?),
+                false => print(&"revoked"),
+            }
+            return Ok(());
         }
         Action::Revoke { code, .. } => {
             let code = code.ok_or("a code, or --name, is needed")?;
@@ -293,6 +310,8 @@ async fn codes(
     let name = format!("c{:016x}", now.as_nanosecond());
     let wanted = Wanted { pool: &name, offer, codes: count, on, actor, user_no: None };
     let made = codes::make(pool, &snapshot, &wanted, now).await?.map_err(|no| no.to_string())?;
+    // Beside the codes, which may go to the standard output.
+    eprintln!("pool {}", made.pool);
     let desk = Mutex::new(Desk::new(&config.commit, &config.database));
     let writing = async |to| codes::write_file(pool, &made, &desk, &to).await;
     write(file, writing).await
@@ -339,6 +358,9 @@ fn show(life: &Life, as_json: bool) -> Outcome {
     let Life { coupon, account, offer, state, issued_at, actor, .. } = life;
     print(&format_args!("coupon      {coupon}"));
     print(&format_args!("offer       {offer}"));
+    if let Some(pool) = &life.pool {
+        print(&format_args!("pool        {pool}"));
+    }
     let account = account.as_deref().unwrap_or("nobody has used it yet");
     print(&format_args!("account     {account}"));
     print(&format_args!("issued      {issued_at} by {actor}"));

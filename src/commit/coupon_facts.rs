@@ -9,7 +9,7 @@ use tokio_postgres::Row;
 
 use super::Connection;
 use crate::db::DbError;
-use crate::domain::coupon::{self, Code, Coupon, Open, Used};
+use crate::domain::coupon::{self, Code, Coupon, OfPool, Open, Used};
 use crate::error::Error;
 use crate::sabotage;
 
@@ -96,6 +96,9 @@ fn coupon_of(row: &Row) -> Result<Coupon, Error> {
         value_minor: row.get::<_, Option<i64>>("value_minor").unwrap_or(0),
         over_budget: row.get("over_budget"),
         over_limit: row.get("over_limit"),
+        pool: row
+            .get::<_, Option<i32>>("pool_no")
+            .map(|pool_no| OfPool { pool_no, is_revoked: row.get("is_revoked") }),
     }))
 }
 

@@ -408,6 +408,7 @@ async fn revoke(
                 over_budget: false,
                 over_limit: false,
                 was: None,
+                pool_no: None,
                 spending: Spending::default(),
             });
             batch.account(account.version, &after, None, None);

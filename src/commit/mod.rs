@@ -59,7 +59,6 @@ pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose, give_way};
 pub use expiries::{Expiries, Page};
 pub use handout::{Given, HANDOUT_COUPONS_MAX, HandedOut, Handout, Mailing, TakeBack, TakenBack};
 use leases::Treasury;
-pub use pools::PoolOf;
 pub use replace::{Replaced, Replacement};
 
 /// What a terminal wants written.

@@ -121,6 +121,7 @@ impl SampleBatch {
                     over_budget: false,
                     over_limit: false,
                     was: None,
+                    pool_no: None,
                     spending: drawing([Some(1), Some(2)], 40),
                 });
                 batch.issue_coupon(CouponIssue {

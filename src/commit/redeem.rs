@@ -217,6 +217,7 @@ impl Fold<'_> {
                 over_budget,
                 over_limit,
                 was: coupon.is_unbound().then_some(coupon.changed_version),
+                pool_no: coupon.pool.map(|pool| pool.pool_no),
                 spending,
             });
         }
@@ -396,8 +397,10 @@ impl Fold<'_> {
             let used = self.uses.get_mut(&(coupon.changed_by, coupon.offer_no));
             used.into_iter().for_each(|used| used.retain(|it| it.code != coupon.code));
             let Coupon { code, offer_no, valid_from, valid_until, .. } = *coupon;
-            // A use of what is everybody's is gone; what was issued to somebody is there again.
-            if coupon.state == coupon::State::Redeemed && !coupon.is_use() {
+            // A use of what is everybody's is gone, and a code whose pool was taken back; what was
+            // issued to somebody is there again.
+            let is_gone = coupon.is_use() || coupon.pool.is_some_and(|pool| pool.is_revoked);
+            if coupon.state == coupon::State::Redeemed && !is_gone {
                 coupon.state = coupon::State::Issued;
                 // That of a merged account, or of a pool, is looked up by its code only.
                 if coupon.account_id == account_id && !hot.regain(code) {
@@ -420,6 +423,7 @@ impl Fold<'_> {
                 over_budget: false,
                 over_limit: false,
                 was: None,
+                pool_no: None,
                 spending,
             });
         }

@@ -41,6 +41,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0021_revocations", include_str!("../../migrations/0021_revocations.sql")),
     ("0022_inherited", include_str!("../../migrations/0022_inherited.sql")),
     ("0023_reports", include_str!("../../migrations/0023_reports.sql")),
+    ("0024_pool_revocations", include_str!("../../migrations/0024_pool_revocations.sql")),
 ];
 
 /// The oldest PostgreSQL that the schema is made for, as `server_version_num` counts.

@@ -179,6 +179,17 @@ pub struct Coupon {
     pub over_budget: bool,
     /// Whether it was more than its offer allows.
     pub over_limit: bool,
+    /// The pool that it is a code of.
+    pub pool: Option<OfPool>,
+}
+
+/// The pool of codes that a coupon is one of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfPool {
+    /// Its number.
+    pub pool_no: i32,
+    /// Whether people have taken the pool back: then a void opens its codes no more.
+    pub is_revoked: bool,
 }
 
 impl Coupon {
@@ -204,6 +215,7 @@ impl Coupon {
             value_minor: 0,
             over_budget: false,
             over_limit: false,
+            pool: None,
         }
     }
 

@@ -78,6 +78,8 @@ pub struct Life {
     pub account: Option<String>,
     /// What people call its offer.
     pub offer: String,
+    /// The pool that it is a code of; null where it is a coupon of its own.
+    pub pool: Option<String>,
     /// `issued`; `expired`: nobody has used it, and its last day is over; `redeemed` or `revoked`.
     pub state: &'static str,
     /// When it was issued.

@@ -57,8 +57,11 @@ ORDER BY offer_no DESC LIMIT $2";
 
 const LIFE: &str = "
 -- offer::life
-SELECT c.code, CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account END AS account_id,
-       o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
+SELECT c.code, CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account END
+           AS account_id,
+       o.offer_id, p.pool_id, c.issued_at,
+       CASE WHEN c.state = 0 AND p.revoked_at IS NOT NULL THEN 2 ELSE c.state END::smallint
+           AS state, c.actor, c.valid_from, c.valid_until,
        c.over_value, c.over_budget, c.over_limit,
        c.reason, c.slot, c.propensity, c.evidence,
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'
@@ -67,7 +70,10 @@ SELECT c.code, CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_ac
         WHERE s.bucket = (coalesce(c.changed_account, c.account_id) & 255)::smallint
           AND s.account_id = coalesce(c.changed_account, c.account_id)
           AND s.version = c.changed_version AND s.business_date = c.redeemed_on) AS redeemed_by
-FROM coupon AS c JOIN offer AS o USING (offer_no)
+FROM coupon AS c
+JOIN offer AS o USING (offer_no)
+LEFT JOIN code_pool AS p
+     ON c.account_id < 256 AND p.offer_no = c.offer_no AND p.made_at = c.issued_at
 WHERE c.bucket = $1 AND c.code = $2";
 
 /// The budgets of an offer with what is held of them.
@@ -243,6 +249,7 @@ pub fn life_in(row: &Row) -> Result<Life, Error> {
         coupon: code.to_string(),
         account: row.get::<_, Option<i64>>("account_id").map(account_text),
         offer: row.get("offer_id"),
+        pool: row.get("pool_id"),
         state: state.name(),
         issued_at: row.get("issued_at"),
         actor: row.get("actor"),

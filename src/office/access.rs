@@ -100,6 +100,12 @@ pub const TABLE: &[Access] = &[
         &[Admin, Manager, Marketing],
         Stores::Own,
     ),
+    row(
+        Verb::Post,
+        "/v1/offers/{offer}/codes/{pool}/revoke",
+        &[Admin, Manager, Marketing],
+        Stores::Own,
+    ),
     row(Verb::Post, "/v1/coupons", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Get, "/v1/coupons/{code}", EVERYBODY, Stores::Chain),
     row(Verb::Post, "/v1/coupons/{code}/revoke", &[Admin, Manager, Marketing], Stores::Own),

@@ -51,6 +51,7 @@ const EXPECTED: &[(&str, &str)] = &[
     ("GET /v1/offers/{offer}/budgets", "amku"),
     ("POST /v1/offers/{offer}/codes", "amk"),
     ("POST /v1/offers/{offer}/codes/{pool}/file", "amk"),
+    ("POST /v1/offers/{offer}/codes/{pool}/revoke", "amk"),
     ("POST /v1/offers/{offer}/end", "amk"),
     ("GET /v1/programme", "amku"),
     ("POST /v1/programme", "a"),

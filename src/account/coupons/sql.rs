@@ -21,27 +21,31 @@ WITH RECURSIVE theirs (account_id) AS (
     SELECT a.account_id FROM theirs AS t JOIN account AS a ON a.merged_into = t.account_id
 ),
 held AS (
-    SELECT c.* FROM theirs AS t JOIN coupon AS c
+    SELECT c.*, NULL AS pool_id, c.state AS stands
+    FROM theirs AS t JOIN coupon AS c
          ON c.account_id = t.account_id AND c.bucket = (t.account_id & 255)
     WHERE c.valid_until > '1970-01-01'
     UNION ALL
-    SELECT c.* FROM theirs AS t JOIN coupon AS c ON c.changed_account = t.account_id
+    SELECT c.*, p.pool_id,
+           CASE WHEN c.state = 0 AND p.revoked_at IS NOT NULL THEN 2 ELSE c.state END::smallint
+    FROM theirs AS t JOIN coupon AS c ON c.changed_account = t.account_id
+    LEFT JOIN code_pool AS p ON p.offer_no = c.offer_no AND p.made_at = c.issued_at
     WHERE c.account_id < 256
 ),
 page AS (
     SELECT * FROM held
     WHERE (issued_at, code) < ($2::timestamptz, $3::bigint)
       AND CASE $4::text
-          WHEN 'issued' THEN state = 0 AND valid_until >= $5::date
-          WHEN 'expired' THEN state = 0 AND valid_until < $5::date
-          WHEN 'redeemed' THEN state = 1
-          WHEN 'revoked' THEN state = 2
+          WHEN 'issued' THEN stands = 0 AND valid_until >= $5::date
+          WHEN 'expired' THEN stands = 0 AND valid_until < $5::date
+          WHEN 'redeemed' THEN stands = 1
+          WHEN 'revoked' THEN stands = 2
           ELSE true END
     ORDER BY issued_at DESC, code DESC LIMIT $6
 )
 SELECT c.code, CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_account END
            AS account_id,
-       o.offer_id, c.state, c.issued_at, c.actor, c.valid_from, c.valid_until,
+       o.offer_id, c.pool_id, c.stands AS state, c.issued_at, c.actor, c.valid_from, c.valid_until,
        c.over_value, c.over_budget, c.over_limit,
        c.reason, c.slot, c.propensity, c.evidence,
        (SELECT w.store_id || '/' || w.workstation_id || '/' || s.business_date || '/'

@@ -73,6 +73,8 @@ pub(in crate::commit) struct CouponChange {
     pub(in crate::commit) over_limit: bool,
     /// The version that changed it last, where no account proves it: nobody had it yet.
     pub(in crate::commit) was: Option<i64>,
+    /// The pool that must not have been taken back, where one of its codes is redeemed.
+    pub(in crate::commit) pool_no: Option<i32>,
     /// What it draws on the budgets of its offer.
     pub(in crate::commit) spending: Spending,
 }
@@ -123,6 +125,7 @@ impl Batch {
     /// since the statement changes a row once; what is drawn on leases adds up.
     pub(in crate::commit) fn change_coupon(&mut self, row: &CouponChange) {
         self.spends.push(row.spending);
+        self.pools.extend(row.pool_no.filter(|pool_no| !self.pools.contains(pool_no)));
         let columns = &mut self.changes;
         let before = columns.ends.last();
         let again = columns.code[before..].iter().position(|code| *code == row.code.number());

@@ -59,6 +59,8 @@ pub(super) struct Batch {
     changes: ChangeColumns,
     issues: IssueColumns,
     spends: SpendColumns,
+    /// Pools of which codes are redeemed, each once.
+    pools: Vec<i32>,
 }
 
 #[derive(Default)]
@@ -190,8 +192,9 @@ impl Batch {
 
     /// What the statement must have for it.
     pub(super) fn parts(&self) -> Parts {
-        let Self { accounts, changes, issues, spends, .. } = self;
-        let coupons = if !spends.lease_no.is_empty() || changes.was.iter().any(Option::is_some) {
+        let Self { accounts, changes, issues, spends, pools, .. } = self;
+        let is_proven = pools.is_empty() && changes.was.iter().all(Option::is_none);
+        let coupons = if !spends.lease_no.is_empty() || !is_proven {
             Coupons::Guarded
         } else if changes.code.is_empty() && issues.code.is_empty() {
             Coupons::Absent
@@ -285,10 +288,10 @@ impl Batch {
 
     /// The parameters of the whole statement, in its order; [`Parts::parameters`] says how many
     /// of them each form takes.
-    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 80] {
+    pub(super) fn parameters(&self) -> [&(dyn ToSql + Sync); 81] {
         let Self { recorded_at, encoding, accounts: a, claims: c, swipes: s, entries: e, .. } =
             self;
-        let Self { changes, issues, spends, .. } = self;
+        let Self { changes, issues, spends, pools, .. } = self;
         [
             &a.count, // $1
             &a.bucket,
@@ -370,6 +373,7 @@ impl Batch {
             &spends.ends.0, // $78
             &spends.lease_no,
             &spends.amount,
+            pools, // $81
         ]
     }
 }

@@ -217,6 +217,7 @@ async fn take_back_at_once(
                 over_budget: false,
                 over_limit: false,
                 was: None,
+                pool_no: None,
                 spending: Spending::default(),
             });
             settled.insert(coupon.code, State::Revoked);

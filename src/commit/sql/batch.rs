@@ -71,14 +71,16 @@ impl Parts {
     /// draws on. Should one of them be closed by now, or not have as much, the whole statement
     /// fails by dividing by zero (22012, which nothing else here can raise). So it does when a
     /// code that belonged to nobody (`$63` says how it was) has been taken by somebody else
-    /// meanwhile: no account's version proves that.
+    /// meanwhile: no account's version proves that. Nor does one prove that the pools of codes that
+    /// are redeemed (`$81`) have not been taken back: their rows are held until the end, so whoever
+    /// takes one back waits for what is at hand, and after that nothing is redeemed.
     #[must_use]
     pub fn statement(self) -> String {
         let profiles = if self.profiles { LEARNT } else { "" };
         let coupons: &[&str] = match self.coupons {
             Coupons::Absent => &[RETURNED],
             Coupons::Proven => &[CHANGED, ISSUED, RETURNED],
-            Coupons::Guarded => &[CHANGED, ISSUED, SPENT, RETURNED, GUARDED],
+            Coupons::Guarded => &[CHANGED, ISSUED, SPENT, OPEN, RETURNED, GUARDED],
         };
         format!("{MOVED}{profiles}{}", coupons.concat())
     }
@@ -225,6 +227,16 @@ const SPENT: &str = ", drawn AS (
     RETURNING 1
 )";
 
+const OPEN: &str = ", open AS (
+    SELECT 1
+    FROM unnest($81::integer[]) AS g (pool_no)
+    CROSS JOIN LATERAL (
+        SELECT 1 FROM code_pool AS p WHERE p.pool_no = g.pool_no AND p.revoked_at IS NULL
+        LIMIT 1
+        FOR SHARE
+    ) AS held
+)";
+
 const RETURNED: &str = "
 SELECT account_id FROM moved";
 
@@ -233,7 +245,8 @@ WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn)
   AND 1 / (SELECT (count(*) = (SELECT count(*) FROM changed WHERE was IS NOT NULL))::integer
            FROM moved AS m,
                 generate_series(($54::integer[])[m.n] + 1, ($54::integer[])[m.n + 1]) AS g (n)
-           WHERE ($63::bigint[])[g.n] IS NOT NULL) = 1";
+           WHERE ($63::bigint[])[g.n] IS NOT NULL) = 1
+  AND 1 / (SELECT (count(*) = cardinality($81))::integer FROM open) = 1";
 
 #[cfg(test)]
 mod tests {

@@ -43,6 +43,7 @@ pub enum Slug {
     HandoutExists,
     HandoutNotReady,
     HandoutIssuing,
+    CodesRevoked,
     CouponRedeemed,
     ProgrammeUnchanged,
     ModelUnchanged,
@@ -95,7 +96,7 @@ const fn entry(
 }
 
 /// In the order of [`Slug`].
-pub(super) static ENTRIES: [Entry; 43] = [
+pub(super) static ENTRIES: [Entry; 44] = [
     entry(
         Slug::UriTooLong,
         "uri-too-long",
@@ -371,6 +372,13 @@ pub(super) static ENTRIES: [Entry; 43] = [
         "The handout is being issued",
         "Its coupons are taken back when no more are issued: stop it first, then ask again. \
          Nothing was done.",
+    ),
+    entry(
+        Slug::CodesRevoked,
+        "codes-revoked",
+        StatusCode::CONFLICT,
+        "The codes were taken back",
+        "No till takes any of these codes any more, so there is no file of them: make others.",
     ),
     entry(
         Slug::CouponRedeemed,

@@ -6,15 +6,17 @@ use std::time::Duration;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
+use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::{CodePool, NoCodes, Wanted, make, sql, write};
+use super::{CodePool, NoCodes, Wanted, make, revoke, sql, write};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::body::parse;
 use crate::http::file::{Format, streamed};
+use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::offer;
 use crate::office::http::{create, invalid, own_stores};
@@ -92,7 +94,8 @@ pub async fn make_codes(
 /// Fetch the file of codes
 ///
 /// A line for each code, after a first line with the name of the column. The same each time.
-/// Streamed; a file that is cut ends as a broken answer.
+/// Streamed; a file that is cut ends as a broken answer. There is none of codes that were taken
+/// back.
 #[utoipa::path(
     post, path = "/v1/offers/{offer}/codes/{pool}/file", operation_id = "fetch_codes",
     tag = "office",
@@ -103,6 +106,8 @@ pub async fn make_codes(
     security(("bearer" = [])),
     responses(
         (status = 200, description = "The file", body = String, content_type = "text/csv"),
+        (status = 409, description = "The codes were taken back", body = ProblemOut,
+         content_type = "application/problem+json"),
         (status = 503, description = "Two files are under way", body = ProblemOut,
          content_type = "application/problem+json"),
         (status = "4XX", description = "Refused", body = ProblemOut,
@@ -117,6 +122,9 @@ pub async fn fetch_codes(
     let Path((offer, pool)) = places.map_err(|_| Slug::NotFound)?;
     let name = own_offer(&app, &actor, Ok(Path(offer))).await?;
     let found = sql::find(&app.pool, &name, &pool).await?.ok_or(Slug::NotFound)?;
+    if found.shown.revoked_at.is_some() {
+        return Err(Slug::CodesRevoked.into());
+    }
     let busy = Error::Overloaded { retry_after: Duration::from_secs(30) };
     let permit = Arc::clone(&app.exports).try_acquire_owned().map_err(|_| busy)?;
     // Before the first byte: a file without a trace must not exist.
@@ -131,6 +139,39 @@ pub async fn fetch_codes(
         permit,
         |to| async move { write(&found, &app.desk, &to).await },
     ))
+}
+
+/// Take codes back
+///
+/// All of a pool that tills have not taken, fetched or not, at once: when it is answered no till
+/// redeems one any more (`revoked`), and the file is not to be had. It is for good, and asked again
+/// the answer is the same. What a till has taken stays redeemed; when that sale is voided the code
+/// stays taken back. Budgets get nothing back, as with a single coupon. A manager takes back codes
+/// of offers that count in the manager's own stores only.
+#[utoipa::path(
+    post, path = "/v1/offers/{offer}/codes/{pool}/revoke", operation_id = "revoke_codes",
+    tag = "office",
+    params(
+        ("offer" = String, Path, example = "leaflet-10"),
+        ("pool" = String, Path, example = "u7-3f2a90c1d2e4b5a697887766"),
+    ),
+    security(("bearer" = [])),
+    responses(
+        (status = 200, description = "They are taken back", body = CodePool),
+        (status = "4XX", description = "Refused", body = ProblemOut,
+         content_type = "application/problem+json"),
+    ),
+)]
+pub async fn revoke_codes(
+    State(app): State<Arc<App>>,
+    actor: Actor,
+    places: Result<Path<(String, String)>, PathRejection>,
+) -> Result<Response, Problem> {
+    let Path((offer, pool)) = places.map_err(|_| Slug::NotFound)?;
+    let name = own_offer(&app, &actor, Ok(Path(offer))).await?;
+    let (by, now) = (Some(actor.user_no), Timestamp::now());
+    let revoked = revoke(&app.pool, &name, &pool, by, now).await?.ok_or(Slug::NotFound)?;
+    Ok(json(StatusCode::OK, to_bytes(&revoked)))
 }
 
 /// The name of the offer in a path, if the person who asks may change what it is about.

@@ -1,8 +1,9 @@
 //! Codes of an offer for print or mail: a pool is made once, and its file can be fetched as often
 //! as somebody asks. The codes follow from the pool's seed, so that a file that was cut off comes
 //! again as it was; each page of it is stored by `commit` before it leaves. A page is in memory at
-//! a time, however large the pool is. Must never store a code itself, nor tell one that is not
-//! stored.
+//! a time, however large the pool is. A pool can be taken back as a whole: that is one change of its
+//! row, which every redemption of a code of it and every page of its file hold while they last.
+//! Must never store a code itself, nor tell one that is not stored.
 
 pub mod http;
 mod sql;
@@ -17,7 +18,7 @@ use tokio::sync::{Mutex, mpsc};
 use utoipa::ToSchema;
 
 use crate::catalogue::Snapshot;
-use crate::commit::{Desk, PoolOf};
+use crate::commit::Desk;
 use crate::db::pool::Pool;
 use crate::domain::coupon::Code;
 use crate::domain::offer::Delivery;
@@ -48,14 +49,27 @@ pub struct CodePool {
     /// The last one.
     #[schema(value_type = String, format = Date)]
     pub valid_until: Date,
+    /// When people took back what is left of them; null: never. From then on none is redeemed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
 }
 
 /// A pool with what its codes follow from.
 #[derive(Clone, Debug)]
 struct Seeded {
     shown: CodePool,
-    of: PoolOf,
+    pool_no: i32,
     seed: [u8; 32],
+}
+
+/// A pool that is to be stored.
+struct New<'a> {
+    wanted: &'a Wanted<'a>,
+    offer_no: i32,
+    /// First and last day.
+    validity: (Date, Date),
+    seed: [u8; 32],
+    now: Timestamp,
 }
 
 /// Why no pool was made.
@@ -111,40 +125,44 @@ pub async fn make(
     if offer.definition.delivery != Delivery::CodePool {
         return Ok(Err(NoCodes::NoPool));
     }
-    let Some((valid_from, valid_until)) = offer.validity(wanted.on) else {
+    let Some(validity) = offer.validity(wanted.on) else {
         return Ok(Err(NoCodes::NotLive));
     };
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).expect("the kernel gives random bytes once it has booted");
-    let new = Seeded {
-        shown: CodePool {
-            pool: wanted.pool.to_owned(),
-            offer: wanted.offer.to_owned(),
-            codes: wanted.codes,
-            valid_from,
-            valid_until,
-        },
-        of: PoolOf {
-            offer_no: offer.offer_no,
-            made_at: now,
-            valid_from,
-            valid_until,
-            actor: wanted.actor.to_owned(),
-        },
-        seed,
-    };
+    let new = New { wanted, offer_no: offer.offer_no, validity, seed, now };
     let object = format!("offer:{}", wanted.offer);
     let fields = ["codes"];
     let (user_no, action) = (wanted.user_no, "offer.codes");
     let trace = Trace { user_no, action, object: &object, fields: &fields };
-    sql::add(pool, &new, &trace, now).await?;
+    sql::add(pool, &new, &trace).await?;
     // That of an earlier attempt counts.
     let made = sql::find(pool, wanted.offer, wanted.pool).await?.ok_or(Error::OutcomeUnknown)?;
     Ok(Ok(made.shown))
 }
 
+/// Takes back what is left of a pool: from then on none of its codes is redeemed, stored or told.
+/// What tills have taken stays redeemed; a void of that opens the code no more. Asked again,
+/// nothing changes. None when there is no such pool.
+///
+/// # Errors
+/// What the database says.
+pub async fn revoke(
+    pool: &Pool,
+    offer: &str,
+    code_pool: &str,
+    by: Option<i32>,
+    now: Timestamp,
+) -> Result<Option<CodePool>, Error> {
+    let Some(found) = sql::find(pool, offer, code_pool).await? else { return Ok(None) };
+    let object = format!("offer:{offer}");
+    let action = "offer.codes.revoke";
+    let trace = Trace { user_no: by, action, object: &object, fields: &["revoked_at"] };
+    sql::revoke(pool, &found, &trace, now).await.map(Some)
+}
+
 /// Writes the file of a pool page by page, each stored before; whether it is whole. Ends early
-/// when nobody reads (any more), and when the database fails.
+/// when nobody reads (any more), when the database fails, and when the pool is taken back.
 async fn write(pool: &Seeded, desk: &Mutex<Desk>, to: &mpsc::Sender<Bytes>) -> bool {
     let mut head = Some("code\n");
     let mut numbers = 0..pool.shown.codes;
@@ -155,10 +173,13 @@ async fn write(pool: &Seeded, desk: &Mutex<Desk>, to: &mpsc::Sender<Bytes>) -> b
             return true;
         }
         // The desk is free for others between two pages.
-        let stored = desk.lock().await.store_codes(&codes, &pool.of).await;
-        if let Err(error) = stored {
-            tracing::error!(%error, "a file of codes was cut");
-            return false;
+        match desk.lock().await.store_codes(&codes, pool.pool_no).await {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(error) => {
+                tracing::error!(%error, "a file of codes was cut");
+                return false;
+            }
         }
         let lines = codes.iter().map(|code| format!("{code}\n"));
         let page: String = head.take().into_iter().map(str::to_owned).chain(lines).collect();

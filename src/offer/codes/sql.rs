@@ -3,8 +3,7 @@
 use jiff::Timestamp;
 use tokio_postgres::Row;
 
-use super::{CodePool, Seeded};
-use crate::commit::PoolOf;
+use super::{CodePool, New, Seeded};
 use crate::db::DbError;
 use crate::db::pool::Pool;
 use crate::error::Error;
@@ -18,39 +17,39 @@ ON CONFLICT DO NOTHING";
 
 const FIND: &str = "
 -- offer::codes::find
-SELECT p.pool_id, p.made_at, p.offer_no, p.codes, p.valid_from, p.valid_until, p.actor, p.seed,
-       o.offer_id
+SELECT p.pool_no, p.pool_id, p.codes, p.valid_from, p.valid_until, p.seed, p.revoked_at, o.offer_id
 FROM code_pool AS p JOIN offer AS o USING (offer_no)
 WHERE p.pool_id = $2 AND o.offer_id = $1";
 
+/// Waits for what is at hand: redemptions of the pool's codes, and pages of its file, hold the row
+/// until they are committed. None comes after.
+const REVOKE: &str = "
+-- offer::codes::revoke
+UPDATE code_pool SET revoked_at = $2, revoked_by = $3 WHERE pool_no = $1 AND revoked_at IS NULL";
+
 /// Stores a pool with its line in the audit trail, unless it is there.
-pub(super) async fn add(
-    pool: &Pool,
-    new: &Seeded,
-    trace: &Trace<'_>,
-    now: Timestamp,
-) -> Result<(), Error> {
+pub(super) async fn add(pool: &Pool, new: &New<'_>, trace: &Trace<'_>) -> Result<(), Error> {
     let mut client = pool.get().await.map_err(DbError::from)?;
     let change = client.transaction().await.map_err(DbError::from)?;
-    let Seeded { shown, of, seed } = new;
-    let codes = i32::try_from(shown.codes).expect("at most a million");
+    let New { wanted, offer_no, seed, validity, now } = new;
+    let codes = i32::try_from(wanted.codes).expect("at most a million");
     let added = change
         .execute(
             ADD,
             &[
-                &shown.pool,     // $1
-                &of.made_at,     // $2
-                &of.offer_no,    // $3
-                &codes,          // $4
-                &of.valid_from,  // $5
-                &of.valid_until, // $6
-                &of.actor,       // $7
-                &&seed[..],      // $8
+                &wanted.pool,  // $1
+                now,           // $2
+                offer_no,      // $3
+                &codes,        // $4
+                &validity.0,   // $5
+                &validity.1,   // $6
+                &wanted.actor, // $7
+                &&seed[..],    // $8
             ],
         )
         .await;
     if added.map_err(DbError::from)? == 1 {
-        audit_in(&*change, trace, now).await?;
+        audit_in(&*change, trace, *now).await?;
     }
     change.commit().await.map_err(DbError::from)?;
     Ok(())
@@ -67,20 +66,37 @@ pub(super) async fn find(
     row.as_ref().map(seeded).transpose()
 }
 
+/// See [`REVOKE`]. The pool as it is then; what changes nothing leaves no line.
+pub(super) async fn revoke(
+    pool: &Pool,
+    of: &Seeded,
+    trace: &Trace<'_>,
+    now: Timestamp,
+) -> Result<CodePool, Error> {
+    let mut client = pool.get().await.map_err(DbError::from)?;
+    let change = client.transaction().await.map_err(DbError::from)?;
+    let changed = change.execute(REVOKE, &[&of.pool_no, &now, &trace.user_no]).await;
+    if changed.map_err(DbError::from)? > 0 {
+        audit_in(&*change, trace, now).await?;
+    }
+    let row = change.query_one(FIND, &[&of.shown.offer, &of.shown.pool]).await;
+    let after = seeded(&row.map_err(DbError::from)?)?;
+    change.commit().await.map_err(DbError::from)?;
+    Ok(after.shown)
+}
+
 fn seeded(row: &Row) -> Result<Seeded, Error> {
     let pool: String = row.get("pool_id");
     let damaged = || Error::Damaged(format!("pool of codes {pool}"));
     let seed = <[u8; 32]>::try_from(row.get::<_, &[u8]>("seed")).map_err(|_| damaged())?;
     let codes = u32::try_from(row.get::<_, i32>("codes")).map_err(|_| damaged())?;
-    let (valid_from, valid_until) = (row.get("valid_from"), row.get("valid_until"));
-    let of = PoolOf {
-        offer_no: row.get("offer_no"),
-        made_at: row.get("made_at"),
-        valid_from,
-        valid_until,
-        actor: row.get("actor"),
+    let shown = CodePool {
+        pool,
+        offer: row.get("offer_id"),
+        codes,
+        valid_from: row.get("valid_from"),
+        valid_until: row.get("valid_until"),
+        revoked_at: row.get("revoked_at"),
     };
-    let offer = row.get("offer_id");
-    let shown = CodePool { pool, offer, codes, valid_from, valid_until };
-    Ok(Seeded { shown, of, seed })
+    Ok(Seeded { shown, pool_no: row.get("pool_no"), seed })
 }
