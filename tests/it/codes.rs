@@ -32,13 +32,13 @@ fn shared(name: &str, code: &str, max_uses: Option<i64>) -> Value {
     offer
 }
 
-fn of_pool(name: &str) -> Value {
+pub(crate) fn of_pool(name: &str) -> Value {
     let mut offer = plain(name);
     offer["delivery"] = "code-pool".into();
     offer
 }
 
-async fn known(replica: &Replica, offer: &str) {
+pub(crate) async fn known(replica: &Replica, offer: &str) {
     let catalogue = &replica.app.catalogue;
     until("the offer is known", async || catalogue.current().offer_named(offer).is_some()).await;
 }
@@ -155,7 +155,7 @@ async fn of_sixty_four_tills_at_once_as_many_count_as_a_shared_code_may() {
 }
 
 /// Makes so many codes of an offer, and fetches their file.
-async fn made(by: &Person, offer: &str, codes: u32) -> (String, Vec<String>) {
+pub(crate) async fn made(by: &Person, offer: &str, codes: u32) -> (String, Vec<String>) {
     let path = format!("/v1/offers/{offer}/codes");
     let answer = by.post(&path, &format!("make-{codes}"), &json!({ "codes": codes })).await;
     assert_eq!(answer.status, StatusCode::CREATED, "{:?}", answer.body);
@@ -164,7 +164,7 @@ async fn made(by: &Person, offer: &str, codes: u32) -> (String, Vec<String>) {
     (file.clone(), lines(&fetched(by, &file).await))
 }
 
-async fn fetched(by: &Person, file: &str) -> Answer {
+pub(crate) async fn fetched(by: &Person, file: &str) -> Answer {
     by.send(Method::POST, file, None, None).await
 }
 

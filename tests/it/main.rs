@@ -52,6 +52,7 @@ mod operations;
 mod orders;
 mod pacing;
 mod pgbench;
+mod pool_revocations;
 mod private_postgres;
 mod problem_texts;
 mod profiles;

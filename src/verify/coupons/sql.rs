@@ -40,13 +40,17 @@ SELECT b.offer_no, b.store_no, b.counts, b.amount, b.leased,
 FROM budget AS b LEFT JOIN lease AS l USING (budget_no)
 GROUP BY b.budget_no";
 
-/// Offers of which more codes are stored than were made, or that have none.
+/// Offers with a pool of which more codes are stored than were made, or with codes that lead to no
+/// pool: nobody could take those back.
 const ASTRAY: &str = "
 -- verify::sql::astray
-SELECT c.offer_no, c.stored, coalesce(p.made, 0)::bigint AS made
-FROM (SELECT offer_no, count(*) AS stored FROM coupon WHERE account_id < 256 GROUP BY 1) AS c
-LEFT JOIN (SELECT offer_no, sum(codes) AS made FROM code_pool GROUP BY 1) AS p USING (offer_no)
-WHERE c.stored > coalesce(p.made, 0)";
+SELECT c.offer_no, c.stored, coalesce(p.codes, 0)::bigint AS made
+FROM (
+    SELECT offer_no, issued_at AS made_at, count(*) AS stored
+    FROM coupon WHERE account_id < 256 GROUP BY 1, 2
+) AS c
+LEFT JOIN code_pool AS p USING (offer_no, made_at)
+WHERE c.stored > coalesce(p.codes, 0)";
 
 /// Of offers with limits by account or day, accounts for which more counted than that. What was
 /// redeemed while a replica did not know the offer counts for nothing: it is marked otherwise.
