@@ -23,7 +23,7 @@ use tillside::domain::product::{Product, Taxa};
 use tillside::domain::profile::{Profile, Visit};
 use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{EarnRule, Multiplier, Programme, Rules as ProgrammeRules};
-use tillside::domain::selection::offers::{BUILT_IN, Live, Occasion, OfferRoom};
+use tillside::domain::selection::offers::{BUILT_IN, Live, OfferRoom};
 use tillside::domain::selection::showcase::{
     EVIDENCE_BYTES, Evidence, Lot, Noted, Showcase, ShowcaseRoom,
 };
@@ -283,9 +283,8 @@ fn score_coupons(bencher: Bencher<'_, '_>) {
     let (offers, profile) = (offers(), profile());
     let targets: Vec<&Target> = offers.iter().map(|offer| offer.target()).collect();
     let live = Live::new(&targets, &catalogue(), &[], BUILT_IN);
-    let (occasion, mut room) = (Occasion::default(), OfferRoom::default());
-    bencher
-        .bench_local(|| live.choose(black_box(&profile), &occasion, 8, |_| true, &mut room).len());
+    let mut room = OfferRoom::default();
+    bencher.bench_local(|| live.choose(black_box(&profile), 8, |_| true, &mut room).len());
 }
 
 /// Places, kinds, reasons and numbers on top of the scores.

@@ -27,7 +27,7 @@ use crate::domain::product::Product;
 use crate::domain::profile::Visit;
 use crate::domain::programme::earning::Place;
 use crate::domain::programme::{Level, Programme, Rules};
-use crate::domain::selection::offers::{BUILT_IN, OfferWeights};
+use crate::domain::selection::offers::{BUILT_IN, BUILT_IN_AT_FIRST, OfferWeights};
 use crate::domain::selection::showcase::Showcase;
 use crate::error::Error;
 use crate::http::signature::TerminalKey;
@@ -120,6 +120,15 @@ impl Default for Model {
     /// What is built in.
     fn default() -> Self {
         Self { weights: BUILT_IN, popularity: Vec::new() }
+    }
+}
+
+impl Model {
+    /// What was built in before that, as [`Noted::refitted`] tells them apart.
+    ///
+    /// [`Noted::refitted`]: crate::domain::selection::showcase::Noted::refitted
+    fn built_in_at_first() -> Self {
+        Self { weights: BUILT_IN_AT_FIRST, ..Self::default() }
     }
 }
 

@@ -272,21 +272,25 @@ async fn load_offers(
 }
 
 /// The offers that the till chose from in an earlier state of the reference data, of which `last`
-/// was the newest epoch, as the model arranges them by which it chose in the epoch `of`.
+/// was the newest epoch, as the model arranges them by which it chose in the epoch `of`; `refitted`
+/// says which weights were built in.
 pub(crate) async fn showcase_of(
     client: &Client,
     snapshot: &Arc<Snapshot>,
     (reference_version, last): (i64, i32),
     of: i32,
+    refitted: bool,
 ) -> Result<Showcase, Error> {
     let rows = client.query(OFFERS_OF, &[&reference_version]).await.map_err(DbError::from)?;
     let model = match model_then(&snapshot.models_since, last, of) {
-        None => Arc::default(),
+        None => None,
         Some(model_no) => match snapshot.models.get(&model_no) {
-            Some(model) => Arc::clone(model),
+            Some(model) => Some(Arc::clone(model)),
             None => load_model(client, model_no).await?,
         },
     };
+    let built_in = || if refitted { Model::default() } else { Model::built_in_at_first() };
+    let model = model.unwrap_or_else(|| Arc::new(built_in()));
     let snapshot = Arc::clone(snapshot);
     // A chain's whole catalogue is looked through: not on a thread that tills wait for.
     let arranging = tokio::task::spawn_blocking(move || {
@@ -346,11 +350,10 @@ async fn load_models(
     Ok(())
 }
 
-/// A model that is not held, however long ago it counted.
-async fn load_model(client: &Client, model_no: i32) -> Result<Arc<Model>, Error> {
+/// A model that is not held, however long ago it counted; none where tills could not load it.
+async fn load_model(client: &Client, model_no: i32) -> Result<Option<Arc<Model>>, Error> {
     let row = client.query_opt(MODELS, &[&vec![model_no]]).await.map_err(DbError::from)?;
-    let known = row.as_ref().and_then(known_model);
-    Ok(known.map(|(_, model)| model).unwrap_or_default())
+    Ok(row.as_ref().and_then(known_model).map(|(_, model)| model))
 }
 
 /// The model by which a sale of the epoch `of` was chosen for when `last` was the newest epoch:

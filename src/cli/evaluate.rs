@@ -9,7 +9,7 @@ use jiff::civil::Date;
 use super::households::{households_in, read_households};
 use super::progress::Progress;
 use crate::evaluate::data::Data;
-use crate::evaluate::{self, CUTS, OPEN_HOUSEHOLDS, Settings};
+use crate::evaluate::{self, COUPONS_FROM, CUTS, OPEN_HOUSEHOLDS, Settings};
 use crate::journey::{campaigns, products, transactions};
 
 /// Measure how well coupons are chosen, on recorded history that the choice has not seen.
@@ -45,6 +45,10 @@ pub struct EvaluateArgs {
     /// With --cut: ask only for baskets before this day.
     #[arg(long, value_name = "DATE", requires = "cut")]
     until: Option<Date>,
+    /// Score the coupons of campaigns that begin on this day or later; earlier ones are only
+    /// learned from. --cut and --until do not bear on coupons.
+    #[arg(long, value_name = "DATE", default_value_t = COUPONS_FROM)]
+    coupons_from: Date,
     /// Print a list of JSON objects, one for each task, level, cut, part and method.
     #[arg(long)]
     json: bool,
@@ -66,6 +70,7 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<(), Box<dyn Error>> {
         households: list(args.households.as_deref())?,
         open: list(args.train.as_deref())?,
         cuts: args.cut.map_or_else(|| CUTS.to_vec(), |cut| vec![(cut, args.until)]),
+        coupons_from: args.coupons_from,
     };
     let data = read(&args.data)?;
     if data.chosen(&settings.households).iter().all(|chosen| !chosen) {

@@ -283,6 +283,7 @@ impl Fold<'_> {
             held_out: self.limits.hold_out().holds(account_id),
             unprofiled: !hot.profiling.is_allowed(self.limits.profiling),
             knows_packs: true,
+            refitted: true,
             held: self.held(hot, date, version),
             tired,
             ..Noted::default()

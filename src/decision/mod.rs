@@ -201,10 +201,14 @@ pub async fn explain(
         products: &products,
     };
     let of_then = (noted.reference_version, noted.epoch);
-    let now = snapshot.showcase_on(name.business_date).filter(|_| snapshot.moment() == of_then);
+    let is_as_now = snapshot.moment() == of_then && noted.refitted;
+    let now = snapshot.showcase_on(name.business_date).filter(|_| is_as_now);
     let past = match now {
         Some(_) => None,
-        None => Some(catalogue::showcase_of(&client, snapshot, of_then, found.epoch).await?),
+        None => {
+            let (of, refitted) = (found.epoch, noted.refitted);
+            Some(catalogue::showcase_of(&client, snapshot, of_then, of, refitted).await?)
+        }
     };
     let showcase = now.or(past.as_ref()).ok_or(Error::Bug)?;
     let moment = noted.moment(&basket, Lot::of(name));

@@ -1,28 +1,24 @@
 //! The task on coupons: which of a campaign's coupons a household redeems.
 //!
 //! A campaign is scored with weights from campaigns that ended before it began, on profiles as
-//! they were before its first day. Redemptions are those of coupons that somebody had chosen
+//! they were before its first day: on what a till knows then, and nothing else. Redemptions are those of coupons that somebody had chosen
 //! for the household, so these figures are of accuracy; what a coupon *causes* is not in them.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
-use jiff::civil::{Date, date};
+use jiff::civil::Date;
 
 use super::clock::Stopwatch;
 use super::data::Data;
 use super::methods::{Method, draw};
 use super::metrics::{mean, ratio};
 use crate::domain::profile::Profile;
-use crate::domain::selection::offers::{
-    Live, OFFER_SIGNS, Occasion, OfferRoom, OfferWeights, score,
-};
+use crate::domain::selection::offers::{Live, OFFER_SIGNS, OfferRoom, OfferWeights, score};
 use crate::domain::target::{Numbers, Target};
 use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon};
 use crate::learning::{area_under_curve, logistic, ranked_gain};
 
-/// Campaigns that begin earlier are only learned from.
-const FIRST_SCORED: Date = date(2017, 8, 1);
 /// Coupons for more articles say little about what is wanted, and are left out.
 const PRODUCTS_MAX: usize = 200;
 /// Places that count.
@@ -80,6 +76,8 @@ pub struct CouponFigures {
 /// What the task holds, to be compared with the description of the protocol.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CouponTask {
+    /// Weights of the last campaign: those that are built in were made so.
+    pub weights: OfferWeights,
     /// Pairs of household and coupon.
     pub pairs: usize,
     /// Of those the redeemed ones.
@@ -103,15 +101,16 @@ pub struct CouponTask {
 pub const COUPON_METHODS: [Method; 4] =
     [Method::Random, Method::Popularity, Method::PTop, Method::Ours];
 
-/// Scores every campaign and judges the methods.
+/// Scores every campaign that begins on `from` or later, and judges the methods.
 pub fn evaluate(
     data: &Data,
     open: &[bool],
     scored: &[bool],
+    from: Date,
 ) -> (CouponTask, Vec<(Method, CouponFigures)>) {
     let lists = lists(data, open, scored);
     let campaigns = &data.campaigns;
-    let asked: Vec<bool> = campaigns.iter().map(|c| c.start >= FIRST_SCORED).collect();
+    let asked: Vec<bool> = campaigns.iter().map(|c| c.start >= from).collect();
     let weights: Vec<OfferWeights> = campaigns
         .iter()
         .zip(&asked)
@@ -132,6 +131,7 @@ pub fn evaluate(
         task.never_bought_redeemed += usize::from(never && pair.redeemed);
     }
     if let Some(weights) = weights.last() {
+        task.weights = *weights;
         choosing(data, open, scored, *weights, &mut task);
     }
     let clock = Stopwatch::default();
@@ -249,10 +249,6 @@ fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
         .collect();
     let redeemed: HashSet<(u32, u32, i64)> =
         data.redemptions.iter().map(|r| (r.household_id, r.campaign_id, r.coupon_upc)).collect();
-    let mut uses: BTreeMap<u32, Vec<Date>> = BTreeMap::new();
-    for redemption in &data.redemptions {
-        uses.entry(redemption.household_id).or_default().push(redemption.on);
-    }
     let clock = Stopwatch::default();
     let mut room = OfferRoom::default();
     let mut lists = Vec::new();
@@ -265,25 +261,16 @@ fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
         // Campaigns come by their start, so that the profile only ever grows.
         let campaigns = data.campaigns.iter().enumerate();
         let sent = campaigns.filter(|(_, c)| c.households.binary_search(&household_id).is_ok());
-        for (received, (at, campaign)) in (0..).zip(sent) {
+        for (at, campaign) in sent {
             while baskets.get(learned).is_some_and(|basket| basket.date < campaign.start) {
                 baskets[learned].teach(&mut profile);
                 learned += 1;
             }
             let (upcs, live) = &offers[at];
-            let used = uses.get(&household_id).into_iter().flatten();
-            let used = used.filter(|date| **date < campaign.start).count();
-            let occasion = Occasion {
-                sent_along: u32::try_from(upcs.len()).unwrap_or(u32::MAX),
-                redeemed: u32::try_from(used).unwrap_or(u32::MAX),
-                campaigns: received,
-            };
             let mut seen = Vec::with_capacity(upcs.len());
             let ((), cpu) = clock.measure(|| {
                 let all = (0..).take(upcs.len());
-                live.signs(&profile, &occasion, all, &mut room, |signs, count| {
-                    seen.push((*signs, count))
-                });
+                live.signs(&profile, all, &mut room, |signs, count| seen.push((*signs, count)));
             });
             let during = baskets[learned..].iter().take_while(|b| b.date <= campaign.end);
             let bought: HashSet<u32> =
@@ -363,7 +350,6 @@ fn choosing(
     let all: Vec<&JourneyCoupon> = data.campaigns.iter().flat_map(ranked).collect();
     let thousand: Vec<&JourneyCoupon> = all.iter().copied().cycle().take(LIVE).collect();
     let live = live(data, open, &thousand, Date::MAX, weights);
-    let occasion = Occasion { sent_along: 16, redeemed: 1, campaigns: 4 };
     let clock = Stopwatch::default();
     let mut room = OfferRoom::default();
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
@@ -379,9 +365,8 @@ fn choosing(
         for (index, basket) in (0..).zip(&household.baskets) {
             basket.teach(&mut profile);
             while asked.next_if_eq(&index).is_some() {
-                let (chosen, took) = clock.measure(|| {
-                    live.choose(&profile, &occasion, PLACES, |_| true, &mut room).last().copied()
-                });
+                let (chosen, took) = clock
+                    .measure(|| live.choose(&profile, PLACES, |_| true, &mut room).last().copied());
                 std::hint::black_box(chosen);
                 times.push(took);
                 sizes.push(profile.encode().len());
@@ -395,4 +380,113 @@ fn choosing(
     (task.choose_p50_us, task.choose_p99_us) = (took(50), took(99));
     task.profile_mean_bytes = ratio(sizes.iter().sum(), sizes.len().max(1));
     task.profile_p99_bytes = sizes.get(at(99)).copied().unwrap_or_default();
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::civil::date;
+
+    use super::super::tests::{self, HOUSEHOLDS, catalogue, transactions};
+    use super::*;
+    use crate::journey::campaigns::Redemption;
+
+    /// Three campaigns; from the second's first day on baskets and redemptions are of a world.
+    fn data(world: u64) -> Data {
+        let starts = [date(2017, 5, 1), date(2017, 9, 1), date(2017, 11, 1)];
+        let campaigns = (1..).zip(starts).map(|(id, start)| tests::campaign(id, start)).collect();
+        let redemptions = (1..=HOUSEHOLDS).flat_map(|household_id| {
+            // Four days lie between baskets: the first of each campaign.
+            let days = [date(2017, 5, 1), date(2017, 9, 2), date(2017, 11, 1)];
+            (1..).zip(days).map(move |(campaign_id, on)| {
+                let drawn = u64::from(household_id) + if campaign_id > 1 { world * 3 } else { 0 };
+                let coupon_upc = i64::try_from(drawn % 10 + 1).expect("small");
+                Redemption { household_id, coupon_upc, campaign_id, on }
+            })
+        });
+        let transactions = transactions(starts[1], world);
+        Data::new(&transactions, &catalogue(), campaigns, redemptions.collect())
+    }
+
+    /// What is known of each pair of a campaign before its first day, and the weights.
+    fn known(data: &Data, campaign: usize) -> (Vec<Known>, OfferWeights) {
+        let open = vec![true; data.households.len()];
+        let lists = lists(data, &open, &open);
+        let of_campaign = lists.iter().filter(|list| list.campaign == campaign);
+        let pairs = of_campaign.flat_map(|list| &list.pairs);
+        let known = pairs.map(|pair| (pair.signs, pair.popularity, pair.times_bought)).collect();
+        (known, learn(&data.campaigns, &lists, data.campaigns[campaign].start))
+    }
+
+    type Known = ([f32; OFFER_SIGNS], f32, f32);
+
+    #[test]
+    fn what_happens_from_a_campaigns_first_day_on_has_no_part_in_its_scores() {
+        let (one, other) = (data(0), data(1));
+        let chosen = known(&one, 1);
+        assert_eq!(chosen.0.len(), 240);
+        assert!(chosen.0.iter().any(|(signs, ..)| signs[15] > 0.0), "no redemption is known");
+        assert!(chosen.1.iter().any(|weight| *weight != 0.0), "nothing was learned");
+        assert_eq!(chosen, known(&other, 1));
+        // The campaign after it is scored on other histories, with other weights.
+        let (next, others_next) = (known(&one, 2), known(&other, 2));
+        assert_ne!(next.0, others_next.0);
+        assert_ne!(next.1, others_next.1);
+    }
+
+    /// A list of pairs, each with its popularity, whether its articles were bought before, and
+    /// whether it was redeemed.
+    fn list(household_id: u32, pairs: &[(f32, bool, bool)]) -> List {
+        let pair = |(popularity, bought_before, redeemed): &(f32, bool, bool)| Pair {
+            signs: [0.0; OFFER_SIGNS],
+            popularity: *popularity,
+            times_bought: if *bought_before { 1.0 } else { 0.0 },
+            redeemed: *redeemed,
+            bought: false,
+        };
+        List {
+            campaign: 0,
+            household_id,
+            pairs: pairs.iter().map(pair).collect(),
+            open: true,
+            scored: true,
+            cpu: Duration::ZERO,
+        }
+    }
+
+    fn close(found: f64, expected: f64) {
+        assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+    }
+
+    #[test]
+    fn pairs_are_pooled_or_judged_list_by_list_as_by_hand() {
+        let first = list(7, &[(0.0, false, false), (0.0, false, true), (0.0, true, false)]);
+        let second = list(8, &[(0.0, true, true), (0.0, false, false), (0.0, true, false)]);
+        let without = list(9, &[(0.0, true, false)]);
+        let scores = [vec![0.9, 0.8, 0.7], vec![0.3, 0.2, 0.1], vec![0.0]];
+        let figures = figures(&[&first, &second, &without], &scores);
+        // 0.8 beats 0.7, 0.2, 0.1 and 0.0 of five, 0.3 beats three: 7 of 10.
+        close(figures.pooled_auc, 0.7);
+        // One of two, and both.
+        close(figures.list_auc, 0.75);
+        // Never bought were 0.9, the redeemed 0.8, and 0.2.
+        close(figures.never_bought_auc, 0.5);
+        close(figures.recall_at_5, 1.0);
+        // On the second place, and on the first.
+        close(figures.ndcg_at_5, f64::midpoint(0.630_930, 1.0));
+        assert_eq!((figures.households, figures.lists), (2, 2));
+        assert_eq!((figures.bought_list_auc, figures.bought_ndcg_at_5), (0.0, 0.0));
+    }
+
+    #[test]
+    fn of_equal_scores_the_more_popular_goes_first_and_five_places_count() {
+        let pairs = [0.1, 0.6, 0.5, 0.4, 0.3, 0.2];
+        // By popularity the redeemed ones stand on the second place and on the sixth.
+        let redeemed = |popularity| popularity == 0.5 || popularity == 0.1;
+        let pairs = pairs.map(|popularity| (popularity, true, redeemed(popularity)));
+        let figures = figures(&[&list(7, &pairs)], &[vec![0.0; 6]]);
+        close(figures.recall_at_5, 0.5);
+        close(figures.ndcg_at_5, 0.630_930 / 1.630_930);
+        close(figures.list_auc, 0.5);
+        close(figures.never_bought_auc, 0.0);
+    }
 }

@@ -31,7 +31,7 @@ pub struct Basket {
     pub hour: u8,
     /// What was paid, in minor units.
     pub total_minor: i64,
-    /// Lines on which a coupon was taken.
+    /// Coupons of campaigns that were redeemed.
     pub redemptions: usize,
     /// What was sold; of articles that are no targets only the number of the article.
     pub sold: Vec<Product>,
@@ -96,10 +96,17 @@ impl Data {
                 date_utc: basket.occurred_at.to_zoned(TimeZone::UTC).date(),
                 hour: u8::try_from(at.hour()).unwrap_or_default(),
                 total_minor: transactions.sales_minor(basket),
-                redemptions: lines_of.iter().filter(|line| line.with_coupon).count(),
+                redemptions: 0,
                 sold,
                 items: Default::default(),
             });
+        }
+        // Tills tell of the coupons that their chain gave, not of those that manufacturers print.
+        for redemption in &redemptions {
+            let baskets = households.get_mut(&redemption.household_id).into_iter().flatten();
+            if let Some(basket) = baskets.filter(|basket| basket.date == redemption.on).last() {
+                basket.redemptions += 1;
+            }
         }
         let mut all = Self {
             households: households

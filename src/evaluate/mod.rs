@@ -43,6 +43,9 @@ pub const OPEN_HOUSEHOLDS: &str = include_str!("open_households.csv");
 pub const CUTS: [(Date, Option<Date>); 2] =
     [(date(2017, 9, 1), Some(date(2017, 11, 1))), (date(2017, 11, 1), None)];
 
+/// The first day of campaigns whose coupons are scored, as the protocol has it.
+pub const COUPONS_FROM: Date = date(2017, 8, 1);
+
 /// Who and what is evaluated.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -52,6 +55,8 @@ pub struct Settings {
     pub open: HashSet<u32>,
     /// As [`CUTS`].
     pub cuts: Vec<(Date, Option<Date>)>,
+    /// Campaigns that begin earlier are only learned from: see [`COUPONS_FROM`].
+    pub coupons_from: Date,
 }
 
 /// One line of the result.
@@ -161,7 +166,7 @@ pub fn run(data: &Data, settings: &Settings, mut step: impl FnMut()) -> Report {
     report.rows.extend(rows("last-basket", None, data, &setting));
     step();
     if !data.campaigns.is_empty() {
-        let (task, figures) = coupons::evaluate(data, &open, &scored);
+        let (task, figures) = coupons::evaluate(data, &open, &scored, settings.coupons_from);
         report.coupons = task;
         report.rows.extend(figures.iter().map(|method| coupon_row(method, &task)));
     }

@@ -124,6 +124,8 @@ impl Report {
                 row.cpu_us
             )?;
         }
+        let weights = task.weights.map(|weight| format!("{weight:.3}")).join(", ");
+        writeln!(f, "Weights for the last campaign: {weights}.")?;
         writeln!(
             f,
             "To choose among 1,000 live coupons for one swipe: {:.1} µs of CPU, p99 {:.1} µs.",

@@ -6,24 +6,24 @@ use std::collections::HashSet;
 use jiff::civil::{Date, date};
 use jiff::{Timestamp, ToSpan as _};
 
-use super::baskets::{Setting, decide};
+use super::baskets::{Decision, Setting, decide};
 use super::data::{Data, LEVELS};
 use super::methods::{METHODS, Method, draw};
 use super::metrics::PLACES;
 use super::queries::Parting;
-use super::{CUTS, Settings, run};
+use super::{COUPONS_FROM, CUTS, Row, Settings, rows, run};
 use crate::domain::profile::Level;
 use crate::domain::selection::Part;
 use crate::journey::campaigns::{JourneyCampaign, JourneyCoupon, Redemption};
 use crate::journey::products::JourneyProduct;
 use crate::journey::transactions::{RecordedLine, Transactions};
 
-const HOUSEHOLDS: u32 = 24;
+pub(super) const HOUSEHOLDS: u32 = 24;
 const PRODUCTS: u32 = 60;
 const CUT: Date = date(2017, 9, 1);
 
 /// Two products of a type, three types of a category.
-fn catalogue() -> Vec<JourneyProduct> {
+pub(super) fn catalogue() -> Vec<JourneyProduct> {
     let product = |product_id: u32| JourneyProduct {
         product_id,
         manufacturer_id: product_id % 7,
@@ -38,7 +38,7 @@ fn catalogue() -> Vec<JourneyProduct> {
 
 /// A basket every four days of the year. `world` draws the baskets of `from` and later: two
 /// worlds are the same before.
-fn transactions(from: Date, world: u64) -> Transactions {
+pub(super) fn transactions(from: Date, world: u64) -> Transactions {
     let mut all = Transactions::default();
     let mut basket_id: i64 = 0;
     for visit in 0..90_i64 {
@@ -69,23 +69,44 @@ fn data(from: Date, world: u64) -> Data {
     Data::new(&transactions(from, world), &catalogue(), Vec::new(), Vec::new())
 }
 
+/// A campaign of ten coupons for all households.
+pub(super) fn campaign(campaign_id: u32, start: Date) -> JourneyCampaign {
+    let coupon = |n: u32| JourneyCoupon { coupon_upc: n.into(), products: vec![n * 6] };
+    JourneyCampaign {
+        campaign_id,
+        start,
+        end: start.saturating_add(30.days()),
+        households: (1..=HOUSEHOLDS).collect(),
+        coupons: (1..=10).map(coupon).collect(),
+        gives_all: true,
+    }
+}
+
+/// What a method chose for a basket, by its day.
+type Chosen = (usize, Date, Part, Method, Vec<u32>);
+
 /// What every method chose for the first basket of each household on or after the cut.
-fn choices(data: &Data) -> Vec<(usize, Part, Method, Vec<u32>)> {
-    let parting = Parting::at(data, CUT, None);
+fn choices(data: &Data) -> Vec<Chosen> {
+    choices_of(data, &Parting::at(data, CUT, None), 1)
+}
+
+fn choices_of(data: &Data, parting: &Parting, asked_max: usize) -> Vec<Chosen> {
     let everybody = vec![true; data.households.len()];
     let open: Vec<bool> = (0..data.households.len()).map(|place| place % 3 != 0).collect();
     let mut found = Vec::new();
     for level in LEVELS {
         let setting = Setting {
             level,
-            parting: &parting,
-            asked_max: 1,
+            parting,
+            asked_max,
             ideal_max: PLACES,
             open: &open,
             scored: &everybody,
         };
         decide(data, &setting, |choice| {
-            found.push((choice.place, choice.part, choice.method, choice.list.to_vec()));
+            let Decision { place, index, part, method, list, .. } = choice;
+            let on = data.households[*place].baskets[*index].date;
+            found.push((*place, on, *part, *method, list.to_vec()));
         });
     }
     found
@@ -99,7 +120,7 @@ fn what_happens_after_a_question_has_no_part_in_its_answer() {
     let chosen = choices(&one);
     assert_eq!(chosen, choices(&other));
     assert_eq!(chosen.len(), 24 * 3 * 3 * METHODS.len());
-    assert!(chosen.iter().all(|(_, part, method, list)| {
+    assert!(chosen.iter().all(|(_, _, part, method, list)| {
         let nothing_to_fill_with = *part == Part::Explore && *method == Method::PTop;
         list.is_empty() == nothing_to_fill_with || *part == Part::Explore
     }));
@@ -109,6 +130,99 @@ fn what_happens_after_a_question_has_no_part_in_its_answer() {
 fn what_happens_before_a_question_has_a_part_in_its_answer() {
     let before = CUT.saturating_sub(100.days());
     assert_ne!(choices(&data(before, 0)), choices(&data(before, 1)));
+}
+
+#[test]
+fn what_a_last_basket_holds_has_no_part_in_what_is_chosen_for_it() {
+    let last_day = date(2017, 1, 1).saturating_add((89 * 4).days());
+    let (one, other) = (data(last_day, 0), data(last_day, 1));
+    assert_ne!(
+        one.households[0].baskets.last().map(|basket| &basket.items),
+        other.households[0].baskets.last().map(|basket| &basket.items),
+        "the last baskets are the same"
+    );
+    let chosen = |data| choices_of(data, &Parting::before_the_last(data), 1);
+    assert_eq!(chosen(&one).len(), 24 * 3 * 3 * METHODS.len());
+    assert_eq!(chosen(&one), chosen(&other));
+}
+
+#[test]
+fn a_later_basket_is_chosen_for_from_what_came_before_it_and_nothing_after() {
+    // Asked are the baskets of September 2nd, 6th, 10th, 14th and 18th.
+    let third = date(2017, 9, 10);
+    let [one, other] = [0, 1].map(|world| {
+        let data = data(third, world);
+        choices_of(&data, &Parting::at(&data, CUT, None), 5)
+    });
+    assert_eq!(one.len(), 5 * 24 * 3 * 3 * METHODS.len());
+    let until = |all: &[Chosen], day: Date| -> Vec<Chosen> {
+        all.iter().filter(|(_, on, ..)| *on <= day).cloned().collect()
+    };
+    assert_eq!(until(&one, third), until(&other, third));
+    assert_eq!(until(&one, third).len(), 3 * 24 * 3 * 3 * METHODS.len());
+    let fourth = date(2017, 9, 14);
+    assert_ne!(until(&one, fourth), until(&other, fourth), "what was bought meanwhile is known");
+}
+
+#[test]
+fn means_are_taken_by_household_first_and_by_what_is_new_as_by_hand() {
+    // Articles 1, 3 and 7 are of three types. Before the cut one household buys the first, the
+    // other the second, and nobody the third.
+    let baskets: [(u32, Date, &[u32]); 9] = [
+        (1, date(2017, 8, 1), &[1]),
+        (1, date(2017, 8, 2), &[1]),
+        (1, date(2017, 8, 3), &[1]),
+        (2, date(2017, 8, 1), &[3]),
+        (2, date(2017, 8, 2), &[3]),
+        (2, date(2017, 8, 3), &[3]),
+        (1, date(2017, 9, 2), &[1]),
+        (1, date(2017, 9, 3), &[1, 3, 7]),
+        (2, date(2017, 9, 2), &[7]),
+    ];
+    let mut all = Transactions::default();
+    for (basket_id, (household, on, ids)) in (1..).zip(baskets) {
+        let at = on.at(17, 0, 0, 0).in_tz("UTC").expect("a time").timestamp();
+        let lines: Vec<RecordedLine> =
+            ids.iter().map(|id| RecordedLine::new(*id, 1, 100, 0)).collect();
+        all.push(basket_id, household, 1, at, &lines);
+    }
+    let data = Data::new(&all, &catalogue(), Vec::new(), Vec::new());
+    let setting = Setting {
+        level: Level::Type,
+        parting: &Parting::at(&data, CUT, None),
+        asked_max: 5,
+        ideal_max: PLACES,
+        open: &[true; 2],
+        scored: &[true; 2],
+    };
+    let rows = rows("basket", Some(CUT), &data, &setting);
+    let of = |part: &str, method: Method| {
+        let is = |row: &&Row| row.part == part && row.method == method.name();
+        let row = rows.iter().find(is).expect("a row");
+        (row.basket.expect("figures"), row.households, row.queries)
+    };
+    let close = |found: f64, expected: f64| {
+        assert!((found - expected).abs() < 1e-9, "{found} is not {expected}");
+    };
+    // Whole baskets: 1 and 2/3 of the first household, 0 of the second; not a third of 5/3.
+    let (figures, households, queries) = of("all", Method::Popularity);
+    assert_eq!((households, queries), (2, 3));
+    close(figures.recall_at_10, 5.0 / 12.0);
+    close(figures.hit_rate_at_5, 0.5);
+    close(figures.explore_recall_at_10, 0.25);
+    // What was bought before: both baskets of the first household, none of the second.
+    let (figures, households, queries) = of("repeat", Method::Popularity);
+    assert_eq!((households, queries), (1, 2));
+    close(figures.recall_at_10, 1.0);
+    // What is new: one of two, and none of one.
+    let (figures, households, queries) = of("explore", Method::Popularity);
+    assert_eq!((households, queries), (2, 2));
+    close(figures.recall_at_10, 0.25);
+    // P-Top finds a third of the second basket: 2/3 instead of 5/6, and 0 instead of 0.
+    let (figures, ..) = of("all", Method::PTop);
+    close(figures.recall_at_10, 1.0 / 3.0);
+    close(figures.delta_recall_vs_gp_top, -1.0 / 12.0);
+    close(figures.delta_se, 1.0 / 12.0);
 }
 
 #[test]
@@ -169,20 +283,6 @@ fn of_equals_the_more_popular_goes_first_then_the_name() {
 
 #[test]
 fn every_task_has_its_rows() {
-    let coupons: Vec<JourneyCoupon> = (1..=10)
-        .map(|n| JourneyCoupon {
-            coupon_upc: n,
-            products: vec![u32::try_from(n).expect("small") * 6],
-        })
-        .collect();
-    let campaign = |campaign_id: u32, start: Date| JourneyCampaign {
-        campaign_id,
-        start,
-        end: start.saturating_add(30.days()),
-        households: (1..=HOUSEHOLDS).collect(),
-        coupons: coupons.clone(),
-        gives_all: true,
-    };
     let campaigns = vec![campaign(1, date(2017, 5, 1)), campaign(2, date(2017, 9, 1))];
     // Whoever's number ends so redeems the coupon of that number.
     let redemptions = (1..=HOUSEHOLDS)
@@ -195,7 +295,12 @@ fn every_task_has_its_rows() {
         .collect();
     let data = Data::new(&transactions(CUT, 0), &catalogue(), campaigns, redemptions);
     let everybody: HashSet<u32> = (1..=HOUSEHOLDS).collect();
-    let settings = Settings { households: everybody.clone(), open: everybody, cuts: CUTS.into() };
+    let settings = Settings {
+        households: everybody.clone(),
+        open: everybody,
+        cuts: CUTS.into(),
+        coupons_from: COUPONS_FROM,
+    };
     let mut told = 0;
     let report = run(&data, &settings, || told += 1);
     assert_eq!(told, super::steps(&settings));

@@ -15,7 +15,7 @@ use crate::catalogue::Snapshot;
 use crate::domain::product::Product;
 use crate::domain::profile::{Profile, Visit};
 use crate::domain::record;
-use crate::domain::selection::offers::{Known, Live, OFFER_SIGNS, Occasion, OfferRoom};
+use crate::domain::selection::offers::{Known, Live, OFFER_SIGNS, OfferRoom};
 use crate::domain::selection::sold::Sold;
 use crate::domain::target::Target;
 use crate::error::Error;
@@ -197,11 +197,10 @@ impl<'a> Walk<'a> {
         if later == due.len() {
             return;
         }
-        let occasion = Occasion::at_the_till(profile);
         let issued = due.split_off(later);
         let mut at = issued.iter();
         let of_offers = issued.iter().map(|row| places[&row.offer_no]);
-        live.signs(profile, &occasion, of_offers, room, |signs, _| {
+        live.signs(profile, of_offers, room, |signs, _| {
             let row = at.next().expect("signs are handed over for each coupon");
             examples.push(Example {
                 account_id: row.account_id,

@@ -9,7 +9,7 @@ use super::super::pack::{Pack, Unit};
 use super::super::product::{Product, Taxa};
 use super::super::profile::{Level, Profile, Visit};
 use super::super::selection::offers::{
-    Common, Customer, Known, Live, OFFER_SIGNS, Occasion, OfferRoom, OfferWeights, Own, score,
+    Common, Customer, Known, Live, OFFER_SIGNS, OfferRoom, OfferWeights, Own, score,
 };
 use super::super::target::{Numbers, Target};
 
@@ -116,7 +116,7 @@ pub(super) fn names_articles(target: &Target) -> bool {
 }
 
 /// The signs of one coupon, from what the words of [`Common`] and [`Known`] say.
-fn plainly(target: &Target, profile: &Profile, occasion: &Occasion) -> [f32; OFFER_SIGNS] {
+fn plainly(target: &Target, profile: &Profile) -> [f32; OFFER_SIGNS] {
     let catalogue = catalogue();
     let articles: Vec<&Product> =
         catalogue.iter().filter(|it| it.product_no > 0 && target.holds(it)).collect();
@@ -164,7 +164,7 @@ fn plainly(target: &Target, profile: &Profile, occasion: &Occasion) -> [f32; OFF
         }
     }
     common.own = own;
-    Customer::of(profile, occasion).signs(&known, &common)
+    Customer::of(profile).signs(&known, &common)
 }
 
 fn near(one: f32, other: f32) -> bool {
@@ -177,20 +177,18 @@ proptest! {
         targets in vec(a_target(), 0..30),
         profile in a_profile(),
         weights in prop::array::uniform30(-2.0_f32..2.0),
-        (redeemed, campaigns, sent_along) in (0_u32..4, 0_u32..9, 0_u32..30),
         (most, refused) in (0_usize..8, vec(any::<bool>(), 30)),
     ) {
         let weights: OfferWeights = weights;
-        let occasion = Occasion { sent_along, redeemed, campaigns };
         let all: Vec<&Target> = targets.iter().collect();
         let live = Live::new(&all, &catalogue(), &popularity(), weights);
         let mut room = OfferRoom::default();
 
         let plain: Vec<[f32; OFFER_SIGNS]> =
-            targets.iter().map(|target| plainly(target, &profile, &occasion)).collect();
+            targets.iter().map(|target| plainly(target, &profile)).collect();
         let mut seen = Vec::new();
         let every = (0..).take(targets.len());
-        live.signs(&profile, &occasion, every, &mut room, |signs, _| seen.push(*signs));
+        live.signs(&profile, every, &mut room, |signs, _| seen.push(*signs));
         prop_assert_eq!(seen.len(), plain.len());
         for (signs, expected) in seen.iter().zip(&plain) {
             let same = signs.iter().zip(expected).all(|(one, other)| near(*one, *other));
@@ -202,7 +200,7 @@ proptest! {
         let mut order: Vec<u32> =
             (0..).take(targets.len()).filter(|coupon| may(*coupon)).collect();
         order.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
-        let chosen = live.choose(&profile, &occasion, most, may, &mut room);
+        let chosen = live.choose(&profile, most, may, &mut room);
         prop_assert_eq!(chosen.len(), most.min(order.len()));
         for ((coupon, its), best) in chosen.iter().zip(&order) {
             // What adds up in another order may end in another digit.
@@ -222,12 +220,12 @@ proptest! {
     ) {
         let all: Vec<&Target> = targets.iter().collect();
         let live = Live::new(&all, &catalogue(), &popularity(), [0.1; OFFER_SIGNS]);
-        let (mut used, occasion) = (OfferRoom::default(), Occasion::default());
-        live.choose(&one, &occasion, 3, |_| true, &mut used);
+        let mut used = OfferRoom::default();
+        live.choose(&one, 3, |_| true, &mut used);
         let mut fresh = OfferRoom::default();
         prop_assert_eq!(
-            live.choose(&other, &occasion, 3, |_| true, &mut used),
-            live.choose(&other, &occasion, 3, |_| true, &mut fresh)
+            live.choose(&other, 3, |_| true, &mut used),
+            live.choose(&other, 3, |_| true, &mut fresh)
         );
     }
 }
@@ -252,7 +250,7 @@ fn whether_a_coupon_may_be_chosen_is_asked_only_for_what_would_be_chosen() {
         coupon != 1
     };
     let mut room = OfferRoom::default();
-    let chosen = live.choose(&Profile::default(), &Occasion::default(), 2, may, &mut room);
+    let chosen = live.choose(&Profile::default(), 2, may, &mut room);
     // The third is for a sensitive article, so that it is for nothing.
     let coupons: Vec<u32> = chosen.iter().map(|(coupon, _)| *coupon).collect();
     assert_eq!((coupons, asked), (vec![0, 3], vec![0, 1, 2, 3]));

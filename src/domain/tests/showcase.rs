@@ -335,7 +335,7 @@ fn numbers() -> impl Strategy<Value = Vec<i32>> {
 }
 
 #[test]
-fn decisions_of_before_packs_are_read_as_such() {
+fn decisions_of_before_packs_and_before_weights_were_fitted_again_are_read_as_such() {
     // As it was written: held out, reference data 300, epoch 3, at most 2, by the week.
     let stored = [1, 1, 172, 2, 3, 2, 2, 5, 1, 14, 0, 0, 0];
     let noted = Noted::decode(&stored).expect("a decision");
@@ -351,22 +351,26 @@ fn decisions_of_before_packs_are_read_as_such() {
     };
     assert_eq!(noted, expected);
     assert!(!noted.knows_packs);
-    let flagged = Noted { knows_packs: true, ..expected };
+    let flagged = Noted { knows_packs: true, ..expected.clone() };
     assert_eq!(flagged.encode()[1], 1 | 4);
+    assert!(!noted.refitted);
+    let flagged = Noted { refitted: true, ..expected };
+    assert_eq!(flagged.encode()[1], 1 | 8);
 }
 
 proptest! {
     #[test]
     fn what_is_noted_reads_back_as_it_was_written_and_damage_is_noticed(
         (reference_version, epoch, most) in (0..i64::MAX, 0..i32::MAX, any::<u8>()),
-        (explore_ppm, held_out, unprofiled, knows_packs) in any::<(u32, bool, bool, bool)>(),
+        (explore_ppm, held_out, unprofiled) in any::<(u32, bool, bool)>(),
+        (knows_packs, refitted) in any::<(bool, bool)>(),
         (held, tired, no_room, withheld) in (numbers(), numbers(), numbers(), numbers()),
         paced in prop_oneof![Just(Vec::new()), numbers()],
         bound in prop::sample::select(vec![Bound::Receipt, Bound::Open, Bound::Week]),
     ) {
         let noted = Noted {
             reference_version, epoch, most, bound, explore_ppm, held_out, unprofiled, knows_packs,
-            held, tired, no_room, withheld, paced,
+            refitted, held, tired, no_room, withheld, paced,
         };
         let bytes = noted.encode();
         prop_assert_eq!(Noted::decode(&bytes).expect("just written"), noted);

@@ -16,8 +16,8 @@ use super::super::target::Target;
 
 pub use self::packs::{Larger, PackRoom};
 pub use self::signs::{
-    BUILT_IN, Common, Customer, Known, OFFER_SIGNS, Occasion, OfferWeights, Own, SIGNS_VERSION,
-    score, with_popularity,
+    BUILT_IN, BUILT_IN_AT_FIRST, Common, Customer, Known, OFFER_SIGNS, OfferWeights, Own,
+    SIGNS_VERSION, score, with_popularity,
 };
 use self::signs::{Columns, Scorer, Scores, Share};
 use self::targets::Targets;
@@ -116,12 +116,11 @@ impl Live {
     pub fn choose<'a>(
         &self,
         profile: &Profile,
-        occasion: &Occasion,
         most: usize,
         mut may: impl FnMut(u32) -> bool,
         room: &'a mut OfferRoom,
     ) -> &'a [(u32, f32)] {
-        self.weigh_all(profile, occasion, room);
+        self.weigh_all(profile, room);
         let OfferRoom { scores, best, .. } = room;
         best.clear();
         let mut least = if most == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
@@ -144,13 +143,12 @@ impl Live {
     pub fn signs(
         &self,
         profile: &Profile,
-        occasion: &Occasion,
         coupons: impl IntoIterator<Item = u32>,
         room: &mut OfferRoom,
         mut take: impl FnMut(&[f32; OFFER_SIGNS], f32),
     ) {
         self.look_at(profile, room);
-        let customer = Customer::of(profile, occasion);
+        let customer = Customer::of(profile);
         for coupon in coupons {
             let at = self.target_of(coupon);
             let common = room.common.of(at);

@@ -2,14 +2,14 @@
 //! each coupon, whether anything of it was bought, and its place among all.
 
 use super::super::super::profile::Profile;
-use super::{Customer, Live, Occasion, OfferRoom, Own, Scorer};
+use super::{Customer, Live, OfferRoom, Own, Scorer};
 
 impl Live {
     /// Scores every coupon for an account and chooses none.
-    pub fn weigh_all(&self, profile: &Profile, occasion: &Occasion, room: &mut OfferRoom) {
+    pub fn weigh_all(&self, profile: &Profile, room: &mut OfferRoom) {
         self.look_at(profile, room);
         let OfferRoom { common, owned, scores, .. } = room;
-        let scorer = Scorer::new(&self.weights, Customer::of(profile, occasion));
+        let scorer = Scorer::new(&self.weights, Customer::of(profile));
         scorer.scores(&self.shares, common, owned, scores);
     }
 

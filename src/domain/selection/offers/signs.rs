@@ -17,12 +17,20 @@ pub const SIGNS_VERSION: i16 = 1;
 /// How much each sign counts towards the logarithm of the odds that a coupon is redeemed.
 pub type OfferWeights = [f32; OFFER_SIGNS];
 
-/// What counts before a retailer's own history says more: what `tillside evaluate` learns from the
-/// open households of the public data, for the last campaign that it scores.
-pub const BUILT_IN: OfferWeights = [
+/// What counted before [`BUILT_IN`] did, for choices of that time: learned from signs that knew of
+/// campaigns, as no till does.
+pub const BUILT_IN_AT_FIRST: OfferWeights = [
     -2.275, 1.252, 0.058, -0.238, 0.117, -0.735, 0.430, -0.106, -0.222, 0.258, 0.547, 0.639, 0.387,
     -0.189, 0.090, 0.494, 0.038, -0.375, 0.767, -0.454, -0.781, -0.048, 0.195, -0.237, 0.047,
     -0.296, -0.009, -0.112, -0.323, 0.124,
+];
+
+/// What counts before a retailer's own history says more: what `tillside evaluate` learns from the
+/// open households of the public data, for the last campaign that it scores, and prints.
+pub const BUILT_IN: OfferWeights = [
+    -3.530, 1.339, -0.295, -0.155, 0.089, -0.563, 0.485, -0.238, -0.236, 0.436, 0.664, 0.501,
+    0.408, -0.239, 0.141, 0.669, -0.022, 0.000, 0.669, 1.700, -0.665, -0.053, 0.178, -0.268, 0.039,
+    0.000, -0.029, -0.010, -0.667, -0.062,
 ];
 
 /// Puts the popularity of a coupon's articles into its signs, where another one stood before.
@@ -30,24 +38,6 @@ pub fn with_popularity(signs: &mut [f32; OFFER_SIGNS], known: &Known) {
     signs[13] = known.log_popularity;
     let is_bought = signs[4] > 0.0;
     signs[12] = if is_bought { 0.0 } else { known.log_popularity };
-}
-
-/// What is known of the moment besides the profile.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Occasion {
-    /// Coupons among which one is sent.
-    pub sent_along: u32,
-    /// Coupons that the account redeemed before.
-    pub redeemed: u32,
-    /// Campaigns that the account was in before.
-    pub campaigns: u32,
-}
-
-impl Occasion {
-    /// At the till, which looks at nothing but the profile.
-    pub fn at_the_till(profile: &Profile) -> Self {
-        Self { redeemed: profile.redemptions(), ..Self::default() }
-    }
 }
 
 /// What of a coupon is the same for all accounts.
@@ -132,17 +122,12 @@ impl Own {
 }
 
 impl Customer {
-    /// What of an account bears on all its coupons.
-    pub fn of(profile: &Profile, occasion: &Occasion) -> Self {
+    /// What of an account bears on all its coupons: its profile and nothing else, since a till
+    /// looks at nothing else, and what weights are learned from must not know more.
+    pub fn of(profile: &Profile) -> Self {
         #[expect(clippy::cast_precision_loss, reason = "counts far below 2^24")]
-        let [baskets, taken, redeemed, campaigns, sent_along] = [
-            profile.baskets(),
-            profile.redemptions(),
-            occasion.redeemed,
-            occasion.campaigns,
-            occasion.sent_along,
-        ]
-        .map(|count| count as f32);
+        let [baskets, redeemed] =
+            [profile.baskets(), profile.redemptions()].map(|count| count as f32);
         #[expect(clippy::cast_possible_truncation, reason = "statistics of a few digits")]
         let [visit_gap, lines] = [
             profile.usual_gap_days().unwrap_or(30.0),
@@ -154,14 +139,13 @@ impl Customer {
         signs[0] = 1.0;
         signs[15] = uses;
         signs[16] = if redeemed > 0.0 { 1.0 } else { 0.0 };
-        signs[17] = ln_1p(campaigns);
-        signs[18] = ln_1p(taken);
-        signs[19] = taken / baskets.max(1.0);
+        // Signs 17 and 25 have no meaning: they are 0, and weights that are stored have them.
+        signs[18] = uses;
+        signs[19] = redeemed / baskets.max(1.0);
         signs[20] = ln_1p(baskets);
-        signs[25] = ln_1p(sent_along);
         signs[27] = ln_1p(lines);
         signs[28] = ln_1p(visit_gap);
-        signs[29] = redeemed / campaigns.max(1.0);
+        signs[29] = redeemed;
         Self { last_day: profile.last_day(), visit_gap, uses, signs }
     }
 

@@ -25,7 +25,7 @@ use super::super::offer::{Basket, Definition, Offer, is_within};
 use super::super::product::Product;
 use super::super::profile::{Level, Profile};
 use super::super::target::Target;
-use super::offers::{Common, Customer, Larger, Live, Occasion, OfferRoom, OfferWeights, PackRoom};
+use super::offers::{Common, Customer, Larger, Live, OfferRoom, OfferWeights, PackRoom};
 
 pub use self::hold_out::HoldOut;
 pub use self::noted::{Bound, Noted};
@@ -296,10 +296,9 @@ impl Showcase {
     /// Scores all offers, and finds the best of each kind that may be chosen. Whether one may is
     /// asked only for what would be among them.
     fn gather(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
-        let occasion = occasion_of(profile);
-        let customer = Customer::of(profile, &occasion);
+        let customer = Customer::of(profile);
         let ShowcaseRoom { offers: room, packs, candidates, in_basket, paced } = room;
-        self.live.weigh_all(profile, &occasion, room);
+        self.live.weigh_all(profile, room);
         packs.forget();
         in_basket.fill(moment, &self.live);
         candidates.0.iter_mut().for_each(Vec::clear);
@@ -388,7 +387,7 @@ impl Showcase {
             let evidence = Evidence::of_larger(&larger, days_since, rank, score);
             return (Some(Reason::LargerPack), evidence);
         }
-        let customer = Customer::of(profile, &occasion_of(profile));
+        let customer = Customer::of(profile);
         let common = self.live.common(place, room);
         let reason = reason_of(&common, profile, &customer);
         let days_since = days_since(profile, common.own.last_day);
@@ -451,10 +450,6 @@ impl Showcase {
 /// negated.
 fn tired_of_type(type_no: u32) -> i32 {
     i32::try_from(type_no).map_or(i32::MIN, |no| -no)
-}
-
-fn occasion_of(profile: &Profile) -> Occasion {
-    Occasion { redeemed: profile.redemptions(), ..Occasion::default() }
 }
 
 fn reason_of(common: &Common, profile: &Profile, customer: &Customer) -> Option<Reason> {

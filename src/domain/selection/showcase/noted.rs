@@ -18,6 +18,8 @@ const HELD_OUT: u8 = 1;
 const UNPROFILED: u8 = 2;
 /// Older replicas do not know it and read the rest.
 const KNOWS_PACKS: u8 = 4;
+/// As well.
+const REFITTED: u8 = 8;
 
 /// What kept a receipt from carrying more coupons.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,6 +68,9 @@ pub struct Noted {
     pub unprofiled: bool,
     /// Whether larger packs had a place of their own: not before programs knew of packs.
     pub knows_packs: bool,
+    /// Whether the weights that are built in were those that were fitted to what tills know. Tells
+    /// nothing where a model counted.
+    pub refitted: bool,
     /// Offers of which the customer held a coupon, or used one with this very basket.
     pub held: Vec<i32>,
     /// Offers that the customer has ignored too often; types, too, as negative numbers.
@@ -108,6 +113,7 @@ impl Noted {
             (self.held_out, HELD_OUT),
             (self.unprofiled, UNPROFILED),
             (self.knows_packs, KNOWS_PACKS),
+            (self.refitted, REFITTED),
         ];
         out.byte(flags.into_iter().filter(|(is_set, _)| *is_set).map(|(_, flag)| flag).sum());
         out.unsigned(self.reference_version.unsigned_abs());
@@ -139,6 +145,7 @@ impl Noted {
             held_out: flags & HELD_OUT != 0,
             unprofiled: flags & UNPROFILED != 0,
             knows_packs: flags & KNOWS_PACKS != 0,
+            refitted: flags & REFITTED != 0,
             reference_version: from.small()?,
             epoch: from.small()?,
             most: from.byte()?,
