@@ -1,8 +1,9 @@
 //! The task on coupons: which of a campaign's coupons a household redeems.
 //!
 //! A campaign is scored with weights from campaigns that ended before it began, on profiles as
-//! they were before its first day: on what a till knows then, and nothing else. Redemptions are those of coupons that somebody had chosen
-//! for the household, so these figures are of accuracy; what a coupon *causes* is not in them.
+//! they were before its first day: on what a till knows then, and nothing else. Redemptions are
+//! those of coupons that somebody had chosen for the household, so these figures are of accuracy;
+//! what a coupon *causes* is not in them.
 
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;

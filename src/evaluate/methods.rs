@@ -1,5 +1,5 @@
-//! The ways to choose ten items that are compared. The baselines count exactly; what serves
-//! tills is [`crate::domain::selection`], called as it is.
+//! The ways to choose ten items that are compared. The baselines count exactly; ours is
+//! [`crate::domain::selection`], called as it is.
 
 use super::queries::Counts;
 use crate::domain::profile::Profile;
@@ -18,7 +18,7 @@ pub enum Method {
     PTop,
     /// The same, filled up by popularity.
     GpTop,
-    /// What serves tills.
+    /// [`crate::domain::selection`]; of baskets a ranking that no till asks for.
     Ours,
 }
 

@@ -1,8 +1,10 @@
 //! How well coupons are chosen, measured on recorded baskets that the choice has not seen.
 //!
 //! Owns the protocol: what is asked, what may be known, how it is judged and beside what it is
-//! put. Asks the code that serves tills ([`crate::domain::selection`]) and no copy of it. Must
-//! never serve a request, and must never claim what the data cannot show: lists are judged by
+//! put. Asks [`crate::domain::selection`] and no copy of it. The task on coupons scores as tills
+//! do, by the same signs of the same facts; the lists of the tasks on baskets (`Assortment`) are
+//! what no till asks for: the profile below them is a till's, what goes with what, habits and the
+//! order are not. Must never serve a request, and must never claim what the data cannot show: lists are judged by
 //! what was bought or redeemed anyway, so nothing here is an effect of a coupon.
 //!
 //! In reading order: [`data`], [`queries`], [`methods`], [`baskets`], [`coupons`],
