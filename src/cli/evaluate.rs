@@ -19,8 +19,9 @@ use crate::journey::{campaigns, products, transactions};
 /// coupon_redemptions.parquet. Asks, beside simple methods, what a household buys next (by
 /// category, type and product), what its last basket holds, and which coupons it redeems.
 /// Coupons are scored by the very code that serves tills, from what a till knows; the lists of
-/// what is bought next are made from the same profiles, but no till asks for them. Nothing is learned from what comes after a question, nor
-/// from a household that is not among those of --train.
+/// what is bought next are made from the same profiles, but no till asks for them. Nothing is
+/// learned from what comes after a question, nor from a household that is not among those of
+/// --train.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

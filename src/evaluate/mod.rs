@@ -4,8 +4,9 @@
 //! put. Asks [`crate::domain::selection`] and no copy of it. The task on coupons scores as tills
 //! do, by the same signs of the same facts; the lists of the tasks on baskets (`Assortment`) are
 //! what no till asks for: the profile below them is a till's, what goes with what, habits and the
-//! order are not. Must never serve a request, and must never claim what the data cannot show: lists are judged by
-//! what was bought or redeemed anyway, so nothing here is an effect of a coupon.
+//! order are not. Must never serve a request, and must never claim what the data cannot show:
+//! lists are judged by what was bought or redeemed anyway, so nothing here is an effect of a
+//! coupon.
 //!
 //! In reading order: [`data`], [`queries`], [`methods`], [`baskets`], [`coupons`],
 //! [`metrics`], [`tables`]; [`affinity`] and `habits` are arithmetic, and so is
