@@ -19,6 +19,7 @@ use tillside::domain::card::CardFormat;
 use tillside::domain::consent::Profiling;
 use tillside::domain::coupon::{Code, Open};
 use tillside::domain::offer::{Basket, Offer};
+use tillside::domain::pack::{Pack, Unit};
 use tillside::domain::product::{Product, Taxa};
 use tillside::domain::profile::{Profile, Visit};
 use tillside::domain::programme::earning::Place;
@@ -110,7 +111,8 @@ fn products(basket: u32) -> Vec<Product> {
             type_no,
             brand_no: 3,
         };
-        Product { product_no, taxa, ..Product::default() }
+        let pack = Some(Pack { unit: Unit::Gram, amount: 500 });
+        Product { product_no, taxa, pack, ..Product::default() }
     };
     (0..u32::from(LINES)).map(article).collect()
 }
@@ -251,11 +253,13 @@ fn remember(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| record::encode(black_box(&swipe), &products, &decision));
 }
 
-/// A thousand offers for four articles each.
+/// A thousand offers: four in five for four articles each, the others for a larger pack each.
 fn offers() -> Vec<Arc<Offer>> {
     let offer = |offer_no: i32| {
-        let skus: Vec<String> =
-            (0..4).map(|nth| ((offer_no * 7 + nth * 31) % 350 + 1).to_string()).collect();
+        let skus: Vec<String> = match offer_no % 5 {
+            0 => vec![(offer_no / 5 % 176 + 351).to_string()],
+            _ => (0..4).map(|nth| ((offer_no * 7 + nth * 31) % 350 + 1).to_string()).collect(),
+        };
         let definition = serde_json::json!({
             "offer": format!("o-{offer_no}"), "headline": "Half off", "delivery": "personal",
             "reward": { "kind": "percent-off", "percent": 50 }, "valid_days": 14,
@@ -269,11 +273,18 @@ fn offers() -> Vec<Arc<Offer>> {
     (1..=1_000).map(offer).collect()
 }
 
+/// What baskets hold, and of each type a larger pack that none ever held.
 fn catalogue() -> Vec<Product> {
     let mut catalogue = vec![Product::default(); 351];
     for product in (0..63).flat_map(products) {
         catalogue[product.product_no as usize] = product;
     }
+    catalogue.extend((1..=176).map(|type_no| Product {
+        product_no: 350 + type_no,
+        taxa: Taxa { type_no, brand_no: 3, ..Taxa::default() },
+        pack: Some(Pack { unit: Unit::Gram, amount: 1_000 }),
+        ..Product::default()
+    }));
     catalogue
 }
 

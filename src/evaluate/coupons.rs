@@ -14,6 +14,7 @@ use super::clock::Stopwatch;
 use super::data::Data;
 use super::methods::{Method, draw};
 use super::metrics::{mean, ratio};
+use super::swipes::{self, SwipeFigures};
 use crate::domain::profile::Profile;
 use crate::domain::selection::offers::{Live, OFFER_SIGNS, OfferRoom, OfferWeights, score};
 use crate::domain::target::{Numbers, Target};
@@ -24,10 +25,6 @@ use crate::learning::{area_under_curve, logistic, ranked_gain};
 const PRODUCTS_MAX: usize = 200;
 /// Places that count.
 const PLACES: usize = 5;
-/// Coupons among which a swipe chooses, when what it costs is measured.
-const LIVE: usize = 1_000;
-/// Swipes over which that is measured, at least.
-const FIXTURES: usize = 10_000;
 
 /// A coupon for a household, as it stood before the campaign's first day.
 struct Pair {
@@ -87,15 +84,8 @@ pub struct CouponTask {
     pub never_bought: usize,
     /// Of those the redeemed ones.
     pub never_bought_redeemed: usize,
-    /// Processor time to choose among a thousand live coupons, in µs: half of the households
-    /// take no longer.
-    pub choose_p50_us: f64,
-    /// The same for 99 of 100 households.
-    pub choose_p99_us: f64,
-    /// What the profiles take that these choices look at, as they are held in memory: the mean.
-    pub profile_mean_bytes: f64,
-    /// The same: 99 of 100 take no more.
-    pub profile_p99_bytes: usize,
+    /// What choosing among a thousand of them costs a swipe.
+    pub swipes: SwipeFigures,
 }
 
 /// The methods that have an order of coupons.
@@ -133,7 +123,8 @@ pub fn evaluate(
     }
     if let Some(weights) = weights.last() {
         task.weights = *weights;
-        choosing(data, open, scored, *weights, &mut task);
+        let (coupons, popularity) = live_for_swipes(data, open);
+        task.swipes = swipes::measure(data, scored, &coupons, &popularity, *weights);
     }
     let clock = Stopwatch::default();
     let figures = COUPON_METHODS.map(|method| {
@@ -245,7 +236,7 @@ fn lists(data: &Data, open: &[bool], scored: &[bool]) -> Vec<List> {
         .map(|campaign| {
             let few = ranked(campaign);
             let upcs = few.iter().map(|coupon| coupon.coupon_upc).collect();
-            (upcs, live(data, open, &few, campaign.start, [0.0; OFFER_SIGNS]))
+            (upcs, live(data, open, &few, campaign.start))
         })
         .collect();
     let redeemed: HashSet<(u32, u32, i64)> =
@@ -307,14 +298,22 @@ fn ranked(campaign: &JourneyCampaign) -> Vec<&JourneyCoupon> {
     campaign.coupons.iter().filter(|coupon| coupon.products.len() <= PRODUCTS_MAX).collect()
 }
 
-/// Arranges coupons, with how popular their articles were with open households before a day.
-fn live(
-    data: &Data,
-    open: &[bool],
-    coupons: &[&JourneyCoupon],
-    before: Date,
-    weights: OfferWeights,
-) -> Live {
+/// The articles of a coupon that the data has, by their numbers, sorted.
+fn articles(data: &Data, coupon: &JourneyCoupon) -> Vec<u32> {
+    let articles = coupon.products.iter().map(|id| data.product_no(*id));
+    let articles: BTreeSet<u32> = articles.filter(|no| *no > 0).collect();
+    articles.into_iter().collect()
+}
+
+/// The articles of all coupons that are ranked, and how popular articles are with open households.
+pub fn live_for_swipes(data: &Data, open: &[bool]) -> (Vec<Vec<u32>>, Vec<f32>) {
+    let coupons = data.campaigns.iter().flat_map(ranked).map(|coupon| articles(data, coupon));
+    let known = coupons.filter(|articles| !articles.is_empty()).collect();
+    (known, popularity(data, open, Date::MAX))
+}
+
+/// Each article's share of the baskets of open households before a day.
+fn popularity(data: &Data, open: &[bool], before: Date) -> Vec<f32> {
     let mut counts = vec![0_f32; data.products.len()];
     let mut baskets = 0_f32;
     let open = data.households.iter().zip(open).filter(|(_, open)| **open);
@@ -328,59 +327,19 @@ fn live(
     for count in &mut counts {
         *count /= baskets.max(1.0);
     }
+    counts
+}
+
+/// Arranges coupons, with how popular their articles were with open households before a day.
+fn live(data: &Data, open: &[bool], coupons: &[&JourneyCoupon], before: Date) -> Live {
+    let popularity = popularity(data, open, before);
     let target = |coupon: &&JourneyCoupon| {
-        let products = coupon.products.iter().map(|id| data.product_no(*id));
-        let products: BTreeSet<u32> = products.filter(|no| *no > 0).collect();
-        let scope = Numbers { products: products.into_iter().collect(), ..Numbers::default() };
+        let scope = Numbers { products: articles(data, coupon), ..Numbers::default() };
         Target { scope: Some(scope), ..Target::default() }
     };
     let targets: Vec<Target> = coupons.iter().map(target).collect();
     let targets: Vec<&Target> = targets.iter().collect();
-    Live::new(&targets, &data.products, &counts, weights)
-}
-
-/// Chooses among a thousand live coupons for the profiles that households had at baskets drawn
-/// from all of theirs, and notes what it took and how large these profiles are.
-fn choosing(
-    data: &Data,
-    open: &[bool],
-    scored: &[bool],
-    weights: OfferWeights,
-    task: &mut CouponTask,
-) {
-    let all: Vec<&JourneyCoupon> = data.campaigns.iter().flat_map(ranked).collect();
-    let thousand: Vec<&JourneyCoupon> = all.iter().copied().cycle().take(LIVE).collect();
-    let live = live(data, open, &thousand, Date::MAX, weights);
-    let clock = Stopwatch::default();
-    let mut room = OfferRoom::default();
-    let (mut times, mut sizes) = (Vec::new(), Vec::new());
-    let chosen = data.households.iter().zip(scored).filter(|(_, scored)| **scored);
-    let of_each = FIXTURES.div_ceil(chosen.clone().count().max(1));
-    for (household, _) in chosen {
-        let mut profile = Profile::default();
-        let baskets = household.baskets.len() as u64;
-        let drawn = |nth| draw(household.household_id.into(), nth) % baskets.max(1);
-        let mut asked: Vec<u64> = (0_u32..).take(of_each).map(drawn).collect();
-        asked.sort_unstable();
-        let mut asked = asked.into_iter().peekable();
-        for (index, basket) in (0..).zip(&household.baskets) {
-            basket.teach(&mut profile);
-            while asked.next_if_eq(&index).is_some() {
-                let (chosen, took) = clock
-                    .measure(|| live.choose(&profile, PLACES, |_| true, &mut room).last().copied());
-                std::hint::black_box(chosen);
-                times.push(took);
-                sizes.push(profile.encode().len());
-            }
-        }
-    }
-    times.sort_unstable();
-    sizes.sort_unstable();
-    let at = |percent: usize| (times.len() * percent / 100).min(times.len().saturating_sub(1));
-    let took = |percent| times.get(at(percent)).map_or(0.0, |took| took.as_secs_f64() * 1e6);
-    (task.choose_p50_us, task.choose_p99_us) = (took(50), took(99));
-    task.profile_mean_bytes = ratio(sizes.iter().sum(), sizes.len().max(1));
-    task.profile_p99_bytes = sizes.get(at(99)).copied().unwrap_or_default();
+    Live::new(&targets, &data.products, &popularity, [0.0; OFFER_SIGNS])
 }
 
 #[cfg(test)]

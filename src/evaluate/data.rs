@@ -7,6 +7,7 @@ use jiff::Zoned;
 use jiff::civil::Date;
 use jiff::tz::{Offset, TimeZone};
 
+use crate::domain::pack::Pack;
 use crate::domain::product::{Product, Taxa};
 use crate::domain::profile::{Level, Profile, Visit};
 use crate::journey::campaigns::{JourneyCampaign, Redemption};
@@ -195,15 +196,16 @@ fn number_products(
     let ids: BTreeSet<u32> =
         known.keys().copied().chain(sold.map(|line| line.product_id)).collect();
     let number = |product_no: u32, id: u32| {
-        let mut taxa = Taxa::default();
+        let (mut taxa, mut pack) = (Taxa::default(), None);
         if let Some(product) = known.get(&id) {
+            pack = product.package_size.as_deref().and_then(Pack::read);
             taxa.brand_no = brand_nos.get(&product.brand()).copied().unwrap_or_default();
             if let (Some(category), false) = (&product.category, product.is_no_target()) {
                 taxa.category_no = category_nos[category];
                 taxa.type_no = product.kind.as_ref().map_or(0, |kind| type_nos[kind]);
             }
         }
-        Product { product_no, taxa, ..Product::default() }
+        Product { product_no, taxa, pack, ..Product::default() }
     };
     (1..).zip(ids).map(|(product_no, id)| (id, number(product_no, id))).collect()
 }

@@ -8,7 +8,7 @@
 //! lists are judged by what was bought or redeemed anyway, so nothing here is an effect of a
 //! coupon.
 //!
-//! In reading order: [`data`], [`queries`], [`methods`], [`baskets`], [`coupons`],
+//! In reading order: [`data`], [`queries`], [`methods`], [`baskets`], [`coupons`], [`swipes`],
 //! [`metrics`], [`tables`]; [`affinity`] and `habits` are arithmetic, and so is
 //! [`crate::learning`].
 
@@ -21,6 +21,7 @@ mod habits;
 pub mod methods;
 pub mod metrics;
 pub mod queries;
+pub mod swipes;
 pub mod tables;
 
 use std::collections::HashSet;
@@ -108,7 +109,7 @@ pub struct BasketFigures {
 
 /// The figures of the task on coupons.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-#[expect(missing_docs, reason = "named as in coupons::CouponFigures and CouponTask")]
+#[expect(missing_docs, reason = "named as in coupons::CouponFigures and swipes::SwipeFigures")]
 pub struct CouponRow {
     pub pooled_auc: f64,
     pub list_auc: f64,
@@ -119,6 +120,7 @@ pub struct CouponRow {
     pub bought_ndcg_at_5: f64,
     pub choose_p50_us: f64,
     pub choose_p99_us: f64,
+    pub choices_checksum: u32,
     pub profile_mean_bytes: f64,
     pub profile_p99_bytes: usize,
 }
@@ -251,10 +253,11 @@ fn coupon_row((method, figures): &(Method, CouponFigures), task: &CouponTask) ->
             never_bought_auc: figures.never_bought_auc,
             bought_list_auc: figures.bought_list_auc,
             bought_ndcg_at_5: figures.bought_ndcg_at_5,
-            choose_p50_us: task.choose_p50_us,
-            choose_p99_us: task.choose_p99_us,
-            profile_mean_bytes: task.profile_mean_bytes,
-            profile_p99_bytes: task.profile_p99_bytes,
+            choose_p50_us: task.swipes.choose_p50_us,
+            choose_p99_us: task.swipes.choose_p99_us,
+            choices_checksum: task.swipes.checksum,
+            profile_mean_bytes: task.swipes.profile_mean_bytes,
+            profile_p99_bytes: task.swipes.profile_p99_bytes,
         }),
         households: figures.households,
         queries: figures.lists,

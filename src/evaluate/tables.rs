@@ -86,6 +86,7 @@ impl Report {
         let rows: Vec<_> = self.rows.iter().filter_map(|row| Some((row, row.coupon?))).collect();
         let Some((first, _)) = rows.first() else { return Ok(()) };
         let task = self.coupons;
+        let swipes = task.swipes;
         writeln!(
             f,
             "\nCoupons of campaigns: {} pairs of household and coupon, {} redeemed; {} of them",
@@ -128,13 +129,19 @@ impl Report {
         writeln!(f, "Weights for the last campaign: {weights}.")?;
         writeln!(
             f,
-            "To choose among 1,000 live coupons for one swipe: {:.1} µs of CPU, p99 {:.1} µs.",
-            task.choose_p50_us, task.choose_p99_us
+            "To choose among 1,000 live coupons for one swipe, and to note why: {:.1} µs of CPU, p99 \
+             {:.1} µs.",
+            swipes.choose_p50_us, swipes.choose_p99_us
+        )?;
+        writeln!(
+            f,
+            "These choices: {} coupons, {} of them for larger packs; checksum {:08x}.",
+            swipes.chosen, swipes.larger, swipes.checksum
         )?;
         writeln!(
             f,
             "A profile, as it is held in memory: {:.0} bytes on the mean, p99 {}.",
-            task.profile_mean_bytes, task.profile_p99_bytes
+            swipes.profile_mean_bytes, swipes.profile_p99_bytes
         )
     }
 }
