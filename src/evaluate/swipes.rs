@@ -41,7 +41,7 @@ const LARGER: usize = 200;
 /// Most articles of an offer.
 const PRODUCTS_MAX: usize = 200;
 /// One offer of so many is pushed, and one held back for its pace.
-const PUSHED_OF: usize = 300;
+const PUSHED_OF: i32 = 300;
 const PACED_OF: i32 = 50;
 /// Swipes over which it is measured, at least.
 const FIXTURES: usize = 10_000;
@@ -85,7 +85,7 @@ pub fn measure(
     if offers.is_empty() {
         return SwipeFigures::default();
     }
-    let paced: Vec<i32> = (1..=LIVE as i32).filter(|no| no % PACED_OF == 0).collect();
+    let paced: Vec<i32> = (1_i32..).take(LIVE).filter(|no| no % PACED_OF == 0).collect();
     let showcase = Showcase::new(offers.into_iter(), &data.products, popularity, weights);
     let clock = Stopwatch::default();
     let mut room = ShowcaseRoom::default();
@@ -166,7 +166,7 @@ impl<'a> Swipe<'a> {
                 offer_no: i32::try_from(drawn % LIVE as u64).unwrap_or_default() + 1,
                 valid_from,
                 valid_until: valid_from.saturating_add(Span::new().days(40)),
-                is_used: nth % 5 == 0,
+                is_used: nth.is_multiple_of(5),
                 is_chosen: true,
             }
         };
@@ -262,7 +262,7 @@ fn offer(offer_no: i32, articles: &[u32]) -> Offer {
         "at_the_till": true, "scope": { "skus": skus },
         "funding": { "party": "chain", "share_percent": 100 },
     });
-    if offer_no.unsigned_abs() as usize % PUSHED_OF == 0 {
+    if offer_no % PUSHED_OF == 0 {
         definition["push"] = json!(5);
     }
     let definition = serde_json::from_value(definition).expect("every field is one of an offer");
