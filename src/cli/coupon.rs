@@ -142,7 +142,8 @@ Examples:
   tillside coupon revoke --offer leaflet-10 --pool c18b2f0c6a5d3e00")]
     Revoke {
         /// Its code.
-        #[arg(required_unless_present_any = ["name", "pool"], conflicts_with_all = ["name", "pool"])]
+        #[arg(required_unless_present_any = ["name", "pool"],
+              conflicts_with_all = ["name", "pool"])]
         code: Option<String>,
         /// What the handout is called.
         #[arg(long, conflicts_with = "pool")]

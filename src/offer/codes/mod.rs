@@ -1,8 +1,8 @@
 //! Codes of an offer for print or mail: a pool is made once, and its file can be fetched as often
 //! as somebody asks. The codes follow from the pool's seed, so that a file that was cut off comes
 //! again as it was; each page of it is stored by `commit` before it leaves. A page is in memory at
-//! a time, however large the pool is. A pool can be taken back as a whole: that is one change of its
-//! row, which every redemption of a code of it and every page of its file hold while they last.
+//! a time, however large the pool is. A pool can be taken back as a whole: that is one change of
+//! its row, which every redemption of a code of it and every page of its file hold while they last.
 //! Must never store a code itself, nor tell one that is not stored.
 
 pub mod http;
