@@ -312,7 +312,7 @@ async fn codes(
     let wanted = Wanted { pool: &name, offer, codes: count, on, actor, user_no: None };
     let made = codes::make(pool, &snapshot, &wanted, now).await?.map_err(|no| no.to_string())?;
     // Beside the codes, which may go to the standard output.
-    eprintln!("pool {}", made.pool);
+    let _ = writeln!(std::io::stderr(), "pool {}", made.pool);
     let desk = Mutex::new(Desk::new(&config.commit, &config.database));
     let writing = async |to| codes::write_file(pool, &made, &desk, &to).await;
     write(file, writing).await

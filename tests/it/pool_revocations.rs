@@ -59,8 +59,10 @@ async fn no_code_of_a_pool_that_was_taken_back_is_redeemed_nor_told_and_others_a
     let (file, codes) = made(&admin, "leaflet", 4).await;
     let (_, others) = made(&admin, "leaflet", 5).await;
     let unfetched = admin.post("/v1/offers/leaflet/codes", "never", &json!({ "codes": 7 })).await;
-    let unfetched =
-        format!("/v1/offers/leaflet/codes/{}/file", body(&unfetched)["pool"].as_str().unwrap());
+    let unfetched = format!(
+        "/v1/offers/leaflet/codes/{}/file",
+        body(&unfetched)["pool"].as_str().expect("a pool")
+    );
     let used = sale(&service, 1, 1, &codes[0]);
     assert_eq!(outcomes(&post(&till, &used).await), ["redeemed"]);
     let voided = sale(&service, 2, 2, &codes[1]);
