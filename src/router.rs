@@ -63,7 +63,7 @@ pub fn people() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(account::http::find))
         .routes(routes!(account::http::look_up))
         .routes(routes!(account::http::timeline))
-        .routes(routes!(account::coupons::http::list))
+        .routes(routes!(offer::held::http::list))
         .routes(routes!(account::http::adjust))
         .routes(routes!(decision::http::explain))
         .routes(routes!(account::cards::http::block))

@@ -98,8 +98,8 @@ pub struct TimelineOut {
 #[schema(as = TimelineEvent)]
 pub struct EventOut {
     /// `swipe`, `training`, `void`, `adjustment`, `coupons-issued`, `coupon-revoked`,
-    /// `card-blocked`, `card-replaced` or `card-added`: unblocked, or the other card in place of one
-    /// that was blocked before.
+    /// `card-blocked`, `card-replaced` or `card-added`: unblocked, or the other card in place of
+    /// one that was blocked before.
     #[schema(example = "swipe")]
     pub kind: &'static str,
     /// The version that it made of the account.

@@ -7,11 +7,5 @@ pub mod cards {
 
     pub mod http;
 }
-pub mod coupons {
-    //! The coupons of an account, for whoever is asked about them.
-
-    pub mod http;
-    mod sql;
-}
 pub mod http;
 mod sql;

@@ -47,9 +47,10 @@ SELECT code FROM coupon WHERE changed_account = $1 AND state = 2";
 
 /// The newest changes below a version. A version is a swipe, a void, an adjustment, coupons that
 /// people have issued or one that they took back, or what they did to a card; what tills enrol and
-/// link has no row here. Workstations tell the store, so that a manager's view is cut. When a coupon
-/// was taken back, and by whom, the audit trail says; not of what a void took back, which is part
-/// of the void. The coupons of the account are read, hundreds at most; no till waits for this.
+/// link has no row here. Workstations tell the store, so that a manager's view is cut. When a
+/// coupon was taken back, and by whom, the audit trail says; not of what a void took back, which
+/// is part of the void. The coupons of the account are read, hundreds at most; no till waits for
+/// this.
 const TIMELINE: &str = "
 -- account::timeline
 (SELECT s.version, s.kind, w.store_id, w.workstation_id, s.business_date, s.sequence_number,

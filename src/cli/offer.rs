@@ -15,7 +15,8 @@ use crate::db::pool::connect_pool;
 use crate::domain::offer::Definition;
 use crate::offer;
 use crate::offer::report::Wanted as Costs;
-use crate::response::{self, By, DAYS, DAYS_MAX, Wanted};
+use crate::office::{REPORT_DAYS, REPORT_DAYS_MAX};
+use crate::response::{self, By, Wanted};
 
 /// Define offers, look at them, and end them.
 ///
@@ -153,8 +154,8 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
     let days = |from: Option<Date>, until: Option<Date>| {
         let until = until.unwrap_or(today);
-        let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
-        let is_range = (0..DAYS_MAX).contains(&(until - from).get_days());
+        let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(REPORT_DAYS - 1)));
+        let is_range = (0..REPORT_DAYS_MAX).contains(&(until - from).get_days());
         if is_range { Ok((from, until)) } else { Err(RANGE) }
     };
     match args.action {

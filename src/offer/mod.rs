@@ -7,6 +7,12 @@ pub mod codes;
 pub mod coupons;
 pub mod handouts;
 pub mod http;
+pub mod held {
+    //! The coupons of an account, for whoever is asked about them.
+
+    pub mod http;
+    mod sql;
+}
 pub mod report;
 mod sql;
 

@@ -25,6 +25,11 @@ use utoipa::ToSchema;
 use crate::db::DbError;
 use crate::db::pool::Pool;
 
+/// Most days of a report.
+pub const REPORT_DAYS_MAX: i32 = 366;
+/// Days of a report when nobody says how many.
+pub const REPORT_DAYS: i32 = 28;
+
 /// What a person is to the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]

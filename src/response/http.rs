@@ -12,13 +12,13 @@ use jiff::civil::Date;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::{By, DAYS, DAYS_MAX, Report, Wanted};
+use super::{By, Report, Wanted};
 use crate::app::App;
 use crate::error::Error;
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
-use crate::office::Actor;
 use crate::office::http::query;
+use crate::office::{Actor, REPORT_DAYS, REPORT_DAYS_MAX};
 use crate::receipt::to_bytes;
 
 /// For so long accounts are read while somebody waits.
@@ -67,8 +67,8 @@ pub async fn responses(
     let ResponsesIn { from, until, by } = query(wanted)?;
     let today = app.today();
     let until = until.unwrap_or(today);
-    let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
-    if !(0..DAYS_MAX).contains(&(until - from).get_days()) {
+    let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(REPORT_DAYS - 1)));
+    if !(0..REPORT_DAYS_MAX).contains(&(until - from).get_days()) {
         return Err(Problem::new(Slug::ValidationFailed)
             .detail("until must not be before from, and at most 365 days after it."));
     }

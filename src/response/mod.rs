@@ -32,10 +32,6 @@ use crate::domain::selection::showcase::{HoldOut, Reason, Slot};
 use crate::error::Error;
 use sql::{Bought, Counted, Snapshot};
 
-/// Most days of a report.
-pub const DAYS_MAX: i32 = 366;
-/// Days of a report when nobody says how many.
-pub const DAYS: i32 = 28;
 /// Buckets of accounts.
 const BUCKETS: i16 = 256;
 /// Below so many accounts in a group its mean may be far from normally distributed, since a few

@@ -17,10 +17,9 @@ use crate::app::App;
 use crate::error::Error;
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
-use crate::office::Actor;
 use crate::office::http::query;
+use crate::office::{Actor, REPORT_DAYS, REPORT_DAYS_MAX};
 use crate::receipt::to_bytes;
-use crate::response::{DAYS, DAYS_MAX};
 
 /// Which days and which offer.
 #[derive(Deserialize, IntoParams)]
@@ -40,8 +39,8 @@ pub struct CostsIn {
 
 /// See what offers have cost, and who pays
 ///
-/// What tills gave on some business dates, by offer, with the shares of those who fund them and what
-/// was given over value, budget or limit; and what each party pays in all, as it is billed.
+/// What tills gave on some business dates, by offer, with the shares of those who fund them and
+/// what was given over value, budget or limit; and what each party pays in all, as it is billed.
 #[utoipa::path(
     get, path = "/v1/reports/offers", operation_id = "report_offers", tag = "office",
     params(CostsIn),
@@ -62,9 +61,9 @@ pub async fn costs(
     let CostsIn { from, until, offer } = query(wanted)?;
     let today = app.today();
     let until = until.unwrap_or(today);
-    let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(DAYS - 1)));
+    let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(REPORT_DAYS - 1)));
     let invalid = |detail: &'static str| Problem::new(Slug::ValidationFailed).detail(detail);
-    if !(0..DAYS_MAX).contains(&(until - from).get_days()) {
+    if !(0..REPORT_DAYS_MAX).contains(&(until - from).get_days()) {
         return Err(invalid("until must not be before from, and at most 365 days after it."));
     }
     let snapshot = app.catalogue.current();

@@ -10,16 +10,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::sql;
-use crate::account::http::id_in;
 use crate::app::App;
-use crate::domain::account::State as AccountState;
+use crate::error::Error;
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::offer::Life;
 use crate::office::Actor;
 use crate::office::http::query;
 use crate::office::page::PageIn;
-use crate::receipt::to_bytes;
+use crate::receipt::{account_id, to_bytes};
 
 /// How coupons stand.
 #[derive(Clone, Copy, Debug, Deserialize, ToSchema)]
@@ -82,11 +81,11 @@ pub async fn list(
     account: Result<Path<String>, PathRejection>,
     wanted: Result<Query<CouponsIn>, QueryRejection>,
 ) -> Result<Response, Problem> {
-    let account_id = id_in(account)?;
+    let Path(account) = account.map_err(|_| Slug::NotFound)?;
+    let account_id = account_id(&account).ok_or(Slug::NotFound)?;
     let CouponsIn { state, limit, after } = query(wanted)?;
     let page = PageIn::new(limit, after).read_pair()?;
-    let known = crate::account::sql::find(&app.pool, account_id).await?;
-    if known.is_none_or(|found| found.account.state == AccountState::House) {
+    if !sql::is_known(&app.pool, account_id).await.map_err(Error::from)? {
         return Err(Slug::NotFound.into());
     }
     let today = app.today();

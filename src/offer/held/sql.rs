@@ -6,15 +6,21 @@ use jiff::civil::Date;
 use super::http::CouponState;
 use crate::db::DbError;
 use crate::db::pool::Pool;
+use crate::domain::bucket;
 use crate::error::Error;
 use crate::offer::{self, Life};
 use crate::office::page::PairPage;
+
+/// Whether there is such an account of customers; the others are the house's.
+const IS_KNOWN: &str = "
+-- offer::held::is_known
+SELECT EXISTS (SELECT FROM account WHERE bucket = $1 AND account_id = $2 AND state <> 2)";
 
 /// A page of the coupons of an account and of those that were merged into it: all of theirs are
 /// read along two indexes, of which a customer has hundreds, and the newest kept. What lies on
 /// `domain::coupon::USE_DAY` is a use of something that is everybody's.
 const LIST: &str = "
--- account::coupons::list
+-- offer::held::list
 WITH RECURSIVE theirs (account_id) AS (
     SELECT $1::bigint
     UNION
@@ -56,6 +62,14 @@ SELECT c.code, CASE WHEN c.account_id >= 256 THEN c.account_id ELSE c.changed_ac
           AND s.version = c.changed_version AND s.business_date = c.redeemed_on) AS redeemed_by
 FROM page AS c JOIN offer AS o USING (offer_no)
 ORDER BY c.issued_at DESC, c.code DESC";
+
+/// See [`IS_KNOWN`].
+pub(super) async fn is_known(pool: &Pool, account_id: i64) -> Result<bool, DbError> {
+    let bucket = i16::from(bucket::of_account(account_id));
+    let client = pool.get().await?;
+    let row = client.query_one(IS_KNOWN, &[&bucket, &account_id]).await?;
+    Ok(row.get(0))
+}
 
 /// See [`LIST`]. Each with the number of its code.
 pub(super) async fn list(
