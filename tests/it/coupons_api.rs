@@ -254,6 +254,7 @@ async fn the_life_of_a_coupon_is_told_and_only_what_no_till_has_taken_is_taken_b
       "over_budget": false,
       "over_limit": false,
       "over_value": false,
+      "pool": null,
       "reason": "given",
       "redeemed_by": "…",
       "slot": "none",
