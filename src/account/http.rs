@@ -127,7 +127,7 @@ pub struct EventOut {
     /// Who adjusted it, issued the coupons or took one back; null where the command line did.
     #[schema(example = "user:3")]
     pub actor: Option<String>,
-    /// What the offer of the coupons is called.
+    /// What the offer of the coupons is called; null where they are of several.
     #[schema(example = "yoghurt-50")]
     pub offer: Option<String>,
     /// How many coupons people issued or took back.
@@ -331,7 +331,7 @@ fn event_out(event: Event, day_of: impl Fn(Timestamp) -> Date) -> EventOut {
         },
         What::Coupons { count, offer, actor } => EventOut {
             kind: if count < 0 { "coupon-revoked" } else { "coupons-issued" },
-            offer: Some(offer),
+            offer,
             coupons: Some(count.abs()),
             actor,
             ..nothing

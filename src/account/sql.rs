@@ -68,7 +68,8 @@ UNION ALL
  ORDER BY version DESC LIMIT $4)
 UNION ALL
 (SELECT c.issued_version, NULL, NULL, NULL, NULL, NULL, min(c.issued_at), NULL, NULL, NULL, NULL,
-        NULL, NULL, min(c.actor), min(o.offer_id), count(*), NULL
+        NULL, NULL, min(c.actor),
+        CASE WHEN min(o.offer_id) = max(o.offer_id) THEN min(o.offer_id) END, count(*), NULL
  FROM coupon AS c JOIN offer AS o USING (offer_no)
  WHERE c.account_id = $2 AND c.bucket = $1 AND c.issued_version < $3
    AND c.valid_until > '1970-01-01' AND c.actor NOT IN ('till', 'shared-code')
@@ -138,7 +139,8 @@ pub(super) enum What {
     Coupons {
         /// Negative: they were taken back.
         count: i64,
-        offer: String,
+        /// None: of several.
+        offer: Option<String>,
         actor: Option<String>,
     },
     Cards {

@@ -78,6 +78,10 @@ pub(super) fn run(args: &EvaluateArgs) -> Result<(), Box<dyn Error>> {
     if data.chosen(&settings.households).iter().all(|chosen| !chosen) {
         return Err("none of the households to be scored is in the data".into());
     }
+    let begins = data.campaigns.iter().map(|campaign| campaign.start).max();
+    if begins.is_some_and(|last| last < args.coupons_from) {
+        return Err("no campaign begins on --coupons-from or later".into());
+    }
     let progress = Progress::new("evaluating", Some(evaluate::steps(&settings)));
     let report = evaluate::run(&data, &settings, || progress.add(1));
     drop(progress);

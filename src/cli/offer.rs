@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use jiff::Timestamp;
 use jiff::civil::Date;
-use jiff::{Span, Timestamp};
 use serde_json::json;
 
 use super::{Outcome, print};
@@ -15,7 +15,7 @@ use crate::db::pool::connect_pool;
 use crate::domain::offer::Definition;
 use crate::offer;
 use crate::offer::report::Wanted as Costs;
-use crate::office::{REPORT_DAYS, REPORT_DAYS_MAX};
+use crate::office::report_days;
 use crate::response::{self, By, Wanted};
 
 /// Define offers, look at them, and end them.
@@ -27,8 +27,6 @@ pub(super) struct OfferArgs {
     #[command(subcommand)]
     action: Action,
 }
-
-const RANGE: &str = "--until must not be before --from, and at most 365 days after it";
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -87,8 +85,9 @@ docs/offers.md says all of it, the limits, and what cannot be changed later.")]
     /// Print what offers have cost, and who pays.
     #[command(after_help = "\
 Money is in minor units, and is what tills gave on the business dates that are asked for. What did
-not fit into the budgets of an offer had been given, so it was booked and is part of the sums. The
-reports of the months add up to that of the year; what a void took back is gone from its sale's day.
+not fit into the budgets of an offer had been given, so it was booked and is part of the sums. What
+was given in the months adds up to that of the year; shares are rounded once in each report. What a
+void took back is gone from its sale's day.
 Reads the coupons that could be used on these days, and the uses of codes and member prices that
 were recorded since.")]
     Report {
@@ -152,12 +151,6 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
     let today = config.time_zone().to_datetime(now).date();
     let pool = connect_pool(&config.database)?;
     let snapshot = catalogue::load_for_audit(&*pool.get().await.map_err(DbError::from)?).await?;
-    let days = |from: Option<Date>, until: Option<Date>| {
-        let until = until.unwrap_or(today);
-        let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(REPORT_DAYS - 1)));
-        let is_range = (0..REPORT_DAYS_MAX).contains(&(until - from).get_days());
-        if is_range { Ok((from, until)) } else { Err(RANGE) }
-    };
     match args.action {
         Action::Add { file } => {
             let text = std::fs::read_to_string(&file)
@@ -194,7 +187,7 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             print(&serde_json::to_string_pretty(&shown)?);
         }
         Action::Report { from, until, offer, json } => {
-            let (from, until) = days(from, until)?;
+            let (from, until) = report_days(from, until, today)?;
             let find = |name: &String| snapshot.offer_named(name).ok_or_else(|| no_offer(name));
             let only = offer.as_ref().map(find).transpose()?;
             let wanted = Costs { from, until, offer: only, today, hurry: false };
@@ -205,7 +198,7 @@ pub(super) async fn run(args: OfferArgs, config: &Config) -> Outcome {
             }
         }
         Action::Response { from, until, by, json } => {
-            let (from, until) = days(from, until)?;
+            let (from, until) = report_days(from, until, today)?;
             let hold_out = config.coupons.hold_out();
             let wanted = Wanted { from, until, by, today, hold_out, patience: None };
             let report = response::report(&config.database, &snapshot, &wanted).await?;

@@ -123,7 +123,7 @@ pub fn evaluate(
     }
     if let Some(weights) = weights.last() {
         task.weights = *weights;
-        let (coupons, popularity) = live_for_swipes(data, open);
+        let (coupons, popularity) = for_swipes(data, open);
         task.swipes = swipes::measure(data, scored, &coupons, &popularity, *weights);
     }
     let clock = Stopwatch::default();
@@ -306,7 +306,7 @@ fn articles(data: &Data, coupon: &JourneyCoupon) -> Vec<u32> {
 }
 
 /// The articles of all coupons that are ranked, and how popular articles are with open households.
-pub fn live_for_swipes(data: &Data, open: &[bool]) -> (Vec<Vec<u32>>, Vec<f32>) {
+fn for_swipes(data: &Data, open: &[bool]) -> (Vec<Vec<u32>>, Vec<f32>) {
     let coupons = data.campaigns.iter().flat_map(ranked).map(|coupon| articles(data, coupon));
     let known = coupons.filter(|articles| !articles.is_empty()).collect();
     (known, popularity(data, open, Date::MAX))
@@ -352,7 +352,7 @@ mod tests {
 
     /// Three campaigns; from the second's first day on baskets and redemptions are of a world.
     fn data(world: u64) -> Data {
-        let starts = [date(2017, 5, 1), date(2017, 9, 1), date(2017, 11, 1)];
+        let starts = [date(2017, 5, 1), date(2017, 9, 2), date(2017, 11, 1)];
         let campaigns = (1..).zip(starts).map(|(id, start)| tests::campaign(id, start)).collect();
         let redemptions = (1..=HOUSEHOLDS).flat_map(|household_id| {
             // Four days lie between baskets: the first of each campaign.
@@ -363,6 +363,9 @@ mod tests {
                 Redemption { household_id, coupon_upc, campaign_id, on }
             })
         });
+        // In the other world half of them redeem nothing from that day on.
+        let is_of_both = |it: &Redemption| it.on < starts[1] || it.household_id.is_multiple_of(2);
+        let redemptions = redemptions.filter(|it| world == 0 || is_of_both(it));
         let transactions = transactions(starts[1], world);
         Data::new(&transactions, &catalogue(), campaigns, redemptions.collect())
     }

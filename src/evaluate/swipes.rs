@@ -19,6 +19,7 @@ use super::data::{Basket, Data, Household};
 use super::methods::draw;
 use super::metrics::ratio;
 use crate::accounts::Hot;
+use crate::config::Coupons;
 use crate::domain::account::{Account, State};
 use crate::domain::basket::{Line, LineKind};
 use crate::domain::consent::Profiling;
@@ -31,7 +32,7 @@ use crate::domain::profile::Profile;
 use crate::domain::quantity::Quantity;
 use crate::domain::selection::offers::OfferWeights;
 use crate::domain::selection::showcase::{
-    Choice, EVIDENCE_BYTES, HoldOut, Lot, Moment, Noted, Showcase, ShowcaseRoom, Slot,
+    Choice, EVIDENCE_BYTES, Lot, Moment, Noted, Showcase, ShowcaseRoom, Slot,
 };
 
 /// Offers among which a swipe chooses.
@@ -40,17 +41,16 @@ const LIVE: usize = 1_000;
 const LARGER: usize = 200;
 /// Most articles of an offer.
 const PRODUCTS_MAX: usize = 200;
-/// One offer of so many is pushed, and one held back for its pace.
+/// One offer of so many is pushed, and one held back for its pace: never the same.
 const PUSHED_OF: i32 = 300;
+const PUSHED_AT: i32 = 7;
 const PACED_OF: i32 = 50;
 /// Swipes over which it is measured, at least.
 const FIXTURES: usize = 10_000;
-/// Coupons that a customer holds, has used or has let run out.
-const REMEMBERED: u32 = 40;
-/// Coupons of a receipt, as the service gives them where nobody says otherwise.
-const MOST: u8 = 2;
-const EXPLORE_PPM: u32 = 50_000;
-const HOLD_OUT: HoldOut = HoldOut { percent: 5, round: 1 };
+/// Coupons that a customer holds, has used or has let run out, and how many days lie between two.
+const REMEMBERED: u32 = 30;
+const DAYS_BETWEEN: i64 = 4;
+const DAYS_OPEN: i64 = 28;
 
 /// What was measured.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +63,8 @@ pub struct SwipeFigures {
     pub chosen: usize,
     /// Of those the ones for a larger pack.
     pub larger: usize,
+    /// Of those the ones that managers push.
+    pub pushed: usize,
     /// Of all choices, with their reasons, numbers and notes: programs that print the same one
     /// have chosen the same.
     pub checksum: u32,
@@ -87,7 +89,7 @@ pub fn measure(
     }
     let paced: Vec<i32> = (1_i32..).take(LIVE).filter(|no| no % PACED_OF == 0).collect();
     let showcase = Showcase::new(offers.into_iter(), &data.products, popularity, weights);
-    let clock = Stopwatch::default();
+    let (clock, limits) = (Stopwatch::default(), Coupons::default());
     let mut room = ShowcaseRoom::default();
     let (mut times, mut sizes) = (Vec::new(), Vec::new());
     let (mut figures, mut hasher) = (SwipeFigures::default(), Sha256::new());
@@ -105,7 +107,7 @@ pub fn measure(
             while asked.next_if_eq(&index).is_some() {
                 let swipe = Swipe::of(household, index, basket);
                 let ((chosen, stored), took) =
-                    clock.measure(|| swipe.choose(&showcase, &profile, &paced, &mut room));
+                    clock.measure(|| swipe.choose(&limits, &showcase, &profile, &paced, &mut room));
                 times.push(took);
                 sizes.push(profile.encode().len());
                 figures.count(&chosen);
@@ -122,7 +124,9 @@ pub fn measure(
 impl SwipeFigures {
     fn count(&mut self, chosen: &[Choice]) {
         self.chosen += chosen.len();
-        self.larger += chosen.iter().filter(|choice| choice.why.slot == Slot::UpSell).count();
+        let of = |slot| chosen.iter().filter(|choice| choice.why.slot == slot).count();
+        self.larger += of(Slot::UpSell);
+        self.pushed += of(Slot::Push);
     }
 
     fn finish(&mut self, mut times: Vec<Duration>, mut sizes: Vec<usize>) {
@@ -156,16 +160,16 @@ impl<'a> Swipe<'a> {
             amount_minor: 100,
             discount_minor: 0,
         };
-        // Half of them can be redeemed, the others have run out; one in five was used.
+        // Seven of them run still, as many as leave room for more; one in five was used.
         let open = |nth: u32| {
             let drawn = draw(u64::from(household.household_id) << 32 | index, nth);
-            let began = Span::new().days(i64::from(nth) * 2);
+            let began = Span::new().days(i64::from(nth) * DAYS_BETWEEN);
             let valid_from = basket.date.saturating_sub(began);
             Open {
                 code: Code::new(0, drawn),
                 offer_no: i32::try_from(drawn % LIVE as u64).unwrap_or_default() + 1,
                 valid_from,
-                valid_until: valid_from.saturating_add(Span::new().days(40)),
+                valid_until: valid_from.saturating_add(Span::new().days(DAYS_OPEN - 1)),
                 is_used: nth.is_multiple_of(5),
                 is_chosen: true,
             }
@@ -190,10 +194,12 @@ impl<'a> Swipe<'a> {
         }
     }
 
-    /// All that the service does for it between the profile and the statement: what is chosen,
-    /// and what is stored of it.
+    /// What the service does for it between the profile and the statement, as `commit::redeem`
+    /// does it: what is chosen, and what is stored of it. How many more coupons the customer may
+    /// get, what budgets have, and rows of the batch are left out.
     fn choose(
         &self,
+        limits: &Coupons,
         showcase: &Showcase,
         profile: &Profile,
         paced: &[i32],
@@ -210,10 +216,11 @@ impl<'a> Swipe<'a> {
         let mut noted = Noted {
             reference_version: 70_000,
             epoch: 12,
-            most: MOST,
-            explore_ppm: EXPLORE_PPM,
-            held_out: HOLD_OUT.holds(hot.account.account_id),
+            most: u8::try_from(limits.per_swipe).unwrap_or(u8::MAX),
+            explore_ppm: limits.explore_ppm(),
+            held_out: limits.hold_out().holds(hot.account.account_id),
             knows_packs: true,
+            refitted: true,
             held,
             tired,
             ..Noted::default()
@@ -262,7 +269,7 @@ fn offer(offer_no: i32, articles: &[u32]) -> Offer {
         "at_the_till": true, "scope": { "skus": skus },
         "funding": { "party": "chain", "share_percent": 100 },
     });
-    if offer_no % PUSHED_OF == 0 {
+    if offer_no % PUSHED_OF == PUSHED_AT {
         definition["push"] = json!(5);
     }
     let definition = serde_json::from_value(definition).expect("every field is one of an offer");

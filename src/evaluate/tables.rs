@@ -135,8 +135,8 @@ impl Report {
         )?;
         writeln!(
             f,
-            "These choices: {} coupons, {} of them for larger packs; checksum {:08x}.",
-            swipes.chosen, swipes.larger, swipes.checksum
+            "These choices: {} coupons, {} of them for larger packs, {} pushed; checksum {:08x}.",
+            swipes.chosen, swipes.larger, swipes.pushed, swipes.checksum
         )?;
         writeln!(
             f,

@@ -22,7 +22,7 @@ pub(super) const HOUSEHOLDS: u32 = 24;
 const PRODUCTS: u32 = 60;
 const CUT: Date = date(2017, 9, 1);
 
-/// Two products of a type, three types of a category.
+/// Two products of a type, of which one holds twice as much; three types of a category.
 pub(super) fn catalogue() -> Vec<JourneyProduct> {
     let product = |product_id: u32| JourneyProduct {
         product_id,
@@ -31,7 +31,7 @@ pub(super) fn catalogue() -> Vec<JourneyProduct> {
         department: Some("GROCERY".into()),
         category: Some(format!("CATEGORY {:02}", product_id / 6)),
         kind: Some(format!("TYPE {:02}", product_id / 2)),
-        package_size: None,
+        package_size: Some(if product_id.is_multiple_of(2) { "500 G" } else { "1000 G" }.into()),
     };
     (1..=PRODUCTS).map(product).collect()
 }
@@ -315,6 +315,12 @@ fn every_task_has_its_rows() {
     assert_eq!((&last["task"], &last["method"]), (&"coupon".into(), &"ours".into()));
     assert!(last["pooled_auc"].is_f64() && last.get("recall_at_10").is_none());
     assert!(last["profile_p99_bytes"].as_u64().expect("a number") > 100);
+    // Everything that a till gives comes along in what is timed.
+    let swipes = report.coupons.swipes;
+    assert!(swipes.chosen > swipes.larger + swipes.pushed, "{swipes:?}");
+    assert!(swipes.larger > 0 && swipes.pushed > 0, "{swipes:?}");
+    let again = run(&data, &settings, || ()).coupons.swipes;
+    assert_eq!((again.checksum, again.chosen), (swipes.checksum, swipes.chosen));
     assert!(report.to_string().contains("A profile, as it is held in memory: "));
     let text = report.to_string();
     assert!(text.contains("The next baskets from 2017-09-01, by category: 24 households"));

@@ -29,7 +29,7 @@ use crate::domain::budget::{Budget, Counts, Key};
 use crate::domain::coupon::{self, Code};
 use crate::domain::offer::{Definition, OfferError};
 use crate::error::Error;
-use crate::office::{Settle, Trace};
+use crate::office::{Actor, Settle, Trace};
 pub use budgets::{Standing, budgets};
 pub use sql::life_in;
 
@@ -99,7 +99,7 @@ pub struct Life {
     /// The last one.
     #[schema(value_type = String, format = Date)]
     pub valid_until: Date,
-    /// The transaction that redeemed it.
+    /// The transaction that redeemed it; not told to who has nothing to do with its store.
     pub redeemed_by: Option<String>,
     /// Whether more was given for it than it is worth.
     pub over_value: bool,
@@ -118,6 +118,13 @@ pub struct Life {
 }
 
 impl Life {
+    /// As somebody sees it.
+    pub fn seen_by(mut self, actor: &Actor) -> Self {
+        let is_own = |swipe: &String| swipe.split('/').next().is_some_and(|it| actor.has_store(it));
+        self.redeemed_by = self.redeemed_by.filter(is_own);
+        self
+    }
+
     /// As it stands on a day: what nobody has used by its last one has expired.
     pub fn on(mut self, today: Date) -> Self {
         if self.state == coupon::State::Issued.name() && self.valid_until < today {

@@ -50,7 +50,7 @@ const EVERYBODY: &[Role] = &[Admin, Manager, Marketing, Auditor];
 pub const TABLE: &[Access] = &[
     row(Verb::Get, "/v1/accounts", EVERYBODY, Stores::Chain),
     row(Verb::Get, "/v1/accounts/{account}", EVERYBODY, Stores::Chain),
-    row(Verb::Get, "/v1/accounts/{account}/coupons", EVERYBODY, Stores::Chain),
+    row(Verb::Get, "/v1/accounts/{account}/coupons", EVERYBODY, Stores::Filtered),
     row(Verb::Get, "/v1/accounts/{account}/timeline", EVERYBODY, Stores::Filtered),
     row(
         Verb::Get,
@@ -107,7 +107,7 @@ pub const TABLE: &[Access] = &[
         Stores::Own,
     ),
     row(Verb::Post, "/v1/coupons", &[Admin, Manager, Marketing], Stores::Own),
-    row(Verb::Get, "/v1/coupons/{code}", EVERYBODY, Stores::Chain),
+    row(Verb::Get, "/v1/coupons/{code}", EVERYBODY, Stores::Filtered),
     row(Verb::Post, "/v1/coupons/{code}/revoke", &[Admin, Manager, Marketing], Stores::Own),
     row(Verb::Get, "/v1/handouts", EVERYBODY, Stores::Filtered),
     row(Verb::Post, "/v1/handouts", &[Admin, Manager, Marketing], Stores::Own),

@@ -18,7 +18,8 @@ pub use sql::{Settle, audit_in, settle_in};
 pub use token::{NewToken, TokenScope, TokenStatus};
 pub use user::{NewUser, OfficeError, UserStatus};
 
-use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::{Span, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -26,9 +27,27 @@ use crate::db::DbError;
 use crate::db::pool::Pool;
 
 /// Most days of a report.
-pub const REPORT_DAYS_MAX: i32 = 366;
+const REPORT_DAYS_MAX: i32 = 366;
 /// Days of a report when nobody says how many.
-pub const REPORT_DAYS: i32 = 28;
+const REPORT_DAYS: i32 = 28;
+
+/// The first and the last business date of a report: four weeks up to today, where nobody says
+/// otherwise.
+///
+/// # Errors
+/// In words, when that is no range of at most 366 days of our era: PostgreSQL knows no others.
+pub fn report_days(
+    from: Option<Date>,
+    until: Option<Date>,
+    today: Date,
+) -> Result<(Date, Date), &'static str> {
+    let until = until.unwrap_or(today);
+    let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(REPORT_DAYS - 1)));
+    let is_range = from.year() > 0 && (0..REPORT_DAYS_MAX).contains(&(until - from).get_days());
+    is_range.then_some((from, until)).ok_or(
+        "until must not be before from, and at most 365 days after it; both from the year 1 on",
+    )
+}
 
 /// What a person is to the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, clap::ValueEnum)]

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -62,14 +63,17 @@ impl PageIn {
         Ok(Page { limit, before })
     }
 
-    /// Reads what was asked for of a list whose order needs two numbers.
+    /// Reads what was asked for of a list whose order needs two numbers, the first of them a moment
+    /// in µs.
     ///
     /// # Errors
     /// `validation-failed`.
     pub fn read_pair(&self) -> Result<PairPage, Problem> {
         let before = match &self.after {
             None => Some((i64::MAX, i64::MAX)),
-            Some(cursor) => numbers_in(cursor).map(|[first, second]| (first, second)),
+            Some(cursor) => numbers_in(cursor)
+                .map(|[first, second]| (first, second))
+                .filter(|(first, _)| *first >= 0 && Timestamp::from_microsecond(*first).is_ok()),
         };
         let (limit, before) = self.checked(before)?;
         Ok(PairPage { limit, before })

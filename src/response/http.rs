@@ -7,7 +7,6 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use http::StatusCode;
-use jiff::Span;
 use jiff::civil::Date;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -18,7 +17,7 @@ use crate::error::Error;
 use crate::http::json;
 use crate::http::problem::{Problem, ProblemOut, Slug};
 use crate::office::http::query;
-use crate::office::{Actor, REPORT_DAYS, REPORT_DAYS_MAX};
+use crate::office::{Actor, report_days};
 use crate::receipt::to_bytes;
 
 /// For so long accounts are read while somebody waits.
@@ -66,12 +65,8 @@ pub async fn responses(
 ) -> Result<Response, Problem> {
     let ResponsesIn { from, until, by } = query(wanted)?;
     let today = app.today();
-    let until = until.unwrap_or(today);
-    let from = from.unwrap_or_else(|| until.saturating_sub(Span::new().days(REPORT_DAYS - 1)));
-    if !(0..REPORT_DAYS_MAX).contains(&(until - from).get_days()) {
-        return Err(Problem::new(Slug::ValidationFailed)
-            .detail("until must not be before from, and at most 365 days after it."));
-    }
+    let invalid = |detail: &'static str| Problem::new(Slug::ValidationFailed).detail(detail);
+    let (from, until) = report_days(from, until, today).map_err(invalid)?;
     let busy = Error::Overloaded { retry_after: Duration::from_secs(10) };
     let _permit = app.exports.try_acquire().map_err(|_| busy)?;
     let hold_out = app.config.coupons.hold_out();

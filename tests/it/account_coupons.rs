@@ -1,14 +1,16 @@
 //! What the back office sees of the coupons of an account: each once, page by page, with its life;
 //! and what people did, on the account's timeline.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::StatusCode;
 use serde_json::{Value, json};
-use tillside::office::Role;
+use tillside::office::{Role, TokenScope};
 
 use crate::coupons::{issued, offer, outcomes, plain, with};
 use crate::openapi::{document, findings};
 use crate::support::flow::{enrol, name, on, slug};
-use crate::support::office::{Person, person};
+use crate::support::office::{Person, person, person_of};
 use crate::support::service::{TestService, body, card, post, swipe};
 
 async fn account_of(someone: &Person, number: u64) -> String {
@@ -30,6 +32,11 @@ async fn all(someone: &Person, account: &str, query: &str, document: &Value) -> 
             None => return coupons,
         }
     }
+}
+
+/// Where a page begins, as nobody but the service writes it.
+fn cursor(instant: i64) -> String {
+    URL_SAFE_NO_PAD.encode([instant.to_be_bytes(), 1_i64.to_be_bytes()].as_flattened())
 }
 
 fn texts(coupons: &[Value], field: &str) -> Vec<String> {
@@ -134,5 +141,54 @@ async fn all_coupons_of_an_account_are_listed_once_the_newest_first_and_people_s
         let event = &events[at];
         assert_eq!((&event["offer"], &event["actor"]), (&"forty".into(), &who), "{event}");
         assert_eq!(event["coupons"], json!(count));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_nothing_to_do_with_a_store_is_not_told_what_was_redeemed_there() {
+    let service = TestService::start().await;
+    let (till, sql) = (service.till(), service.sql().await);
+    post(&till, &swipe(1, Some(&card(1)), 100)).await;
+    let mut shared = plain("shared");
+    shared["delivery"] = "shared-code".into();
+    shared["shared_code"] = json!({ "code": "WELCOME10" });
+    for definition in [plain("forty"), plain("other"), shared] {
+        offer(&service, definition).await;
+    }
+    let admin = person(&service, Role::Admin).await;
+    let (id, document) = (account_of(&admin, 1).await, document(&till).await);
+    let order = json!({ "offer": "forty", "to": [card(1)], "count": 2 });
+    let given = body(&admin.post("/v1/coupons", "k1", &order).await);
+    let code = given["outcomes"][0]["coupons"][0].as_str().expect("a code").to_owned();
+    let today = service.replica.app.today().to_string();
+    let sale = with(on(swipe(2, Some(&card(1)), 900), &today), &[&code, "WELCOME10"]);
+    assert_eq!(outcomes(&post(&till, &sale).await), ["redeemed"; 2]);
+
+    let swipe_name = json!(name(2).replace("2026-03-14", &today));
+    for (store, told) in [("0367", &swipe_name), ("0406", &Value::Null)] {
+        let manager = person_of(&service, Role::Manager, &[store], TokenScope::Full).await;
+        let theirs = all(&manager, &id, "&state=redeemed", &document).await;
+        assert_eq!(texts(&theirs, "coupon"), [code.as_str()]);
+        assert_eq!(&theirs[0]["redeemed_by"], told, "{store}");
+        let life = body(&manager.get(&format!("/v1/coupons/{code}")).await);
+        assert_eq!(&life["redeemed_by"], told, "{store}");
+    }
+    // A use of what is everybody's is none of them, nor was it when it had days.
+    let long_ago = "UPDATE coupon SET valid_from = '2026-01-01', valid_until = '2026-12-31'
+                    WHERE actor = 'shared-code'";
+    assert_eq!(sql.execute(long_ago, &[]).await.expect(long_ago), 1);
+    assert_eq!(all(&admin, &id, "", &document).await.len(), 2);
+    // As an import issues them: several offers at once.
+    let several = "UPDATE coupon SET offer_no = (SELECT offer_no FROM offer
+                                                 WHERE offer_id = 'other')
+                   WHERE state = 0";
+    assert_eq!(sql.execute(several, &[]).await.expect(several), 1);
+    let timeline = body(&admin.get(&format!("/v1/accounts/{id}/timeline")).await);
+    let event = &timeline["events"][1];
+    assert_eq!((&event["offer"], &event["coupons"]), (&Value::Null, &json!(2)), "{event}");
+    // -3 * 10^17 µs is long before Christ, and i64::MIN never was.
+    for instant in [-300_000_000_000_000_000, i64::MIN] {
+        let path = format!("/v1/accounts/{id}/coupons?after={}", cursor(instant));
+        assert_eq!(slug(&admin.get(&path).await), "validation-failed", "{instant}");
     }
 }

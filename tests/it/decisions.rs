@@ -406,3 +406,38 @@ async fn the_choice_made_again_is_what_stands_on_the_receipt_for_every_swipe_of_
     sql.execute(damage, &[&number]).await.expect(damage);
     assert!(!explained().status.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_choice_of_before_the_weights_were_fitted_again_is_made_again_with_those_of_then() {
+    /// What the program of then noted as the score of this very coupon, in hundredths.
+    const SCORE_OF_THEN: i16 = -153;
+    let service = service_with(|coupons| *coupons = certain()).await;
+    let till = enrolled(&service).await;
+    offer_of(&service, "yoghurt", of_skus(&["1"])).await;
+    post(&till, &on(bought(1, &["1", "4"]), &later(-20))).await;
+    let swipe = on(bought(2, &["4"]), &later(0));
+    assert_eq!(bring(&till, &swipe).await.len(), 1);
+    let (admin, sql) = (person(&service, Role::Admin).await, service.sql().await);
+    let account = account_text(account_of(&sql, &card(1)).await);
+    let decision = async || {
+        let told = asked(&admin, &account, &name_of(&swipe), "").await;
+        let mut command = Command::new(launcher());
+        command.env("TILLSIDE_DATABASE_URL", service.config.database.url.reveal());
+        let output = command.args(["explain", &name_of(&swipe)]).output().expect("it runs");
+        (told["decision"]["agrees"].clone(), output.status.success())
+    };
+    assert_eq!(decision().await, (json!(true), true), "the weights that are built in now");
+    // As an older program has noted it: the bit is not set, and its weights said another score.
+    let damage = "UPDATE swipe SET decision = set_byte(decision, 1, get_byte(decision, 1) & ~8)
+                  WHERE decision IS NOT NULL AND sequence_number = 2";
+    assert_eq!(sql.execute(damage, &[]).await.expect(damage), 1);
+    assert_eq!(decision().await, (json!(false), false), "not those of then");
+    // So it stood on the receipt of then: in the last two of its bytes.
+    let [high, low] = SCORE_OF_THEN.to_be_bytes();
+    let then = format!(
+        "UPDATE coupon SET evidence = set_byte(set_byte(evidence, 11, {high}), 12, {low})
+         WHERE state = 0"
+    );
+    assert_eq!(sql.execute(&then, &[]).await.expect("damaged"), 1);
+    assert_eq!(decision().await, (json!(true), true), "those of then");
+}

@@ -149,6 +149,11 @@ async fn a_manager_sees_what_counts_in_own_stores_too_on_every_route_and_nothing
     let mut wrong = Vec::new();
     for row in TABLE.iter().filter(|row| row.stores == Stores::Filtered) {
         assert_eq!(row.method, Verb::Get, "{} changes something", row.path);
+        if ["/v1/accounts/{account}/coupons", "/v1/coupons/{code}"].contains(&row.path) {
+            // Coupons count in the whole chain; by which transaction one was redeemed is left out:
+            // `account_coupons` redeems some.
+            continue;
+        }
         if !row.path.contains("{offer}") && !row.path.contains("{handout}") {
             // All of it is there, and of that what has to do with the store.
             let (own, far) = match row.path {

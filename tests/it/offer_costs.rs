@@ -16,6 +16,15 @@ use crate::support::flow::{name, on, slug, void};
 use crate::support::office::{Person, person};
 use crate::support::service::{TestService, body, card, post, swipe};
 
+/// What is no question about offers.
+const WRONG: &[&str] = &[
+    "offer=nothing",
+    "from=2026-03-02&until=2026-03-01",
+    "to=2026-03-01",
+    "from=-006000-01-01&until=-006000-01-31",
+    "from=9998-01-01&until=9999-12-31",
+];
+
 /// What the offers have cost in the month of [`crate::support::service::TODAY`].
 pub(crate) async fn costs(service: &TestService) -> Vec<Cost> {
     let day = |text: &str| -> Date { text.parse().expect("a date") };
@@ -103,12 +112,18 @@ async fn a_party_is_billed_for_what_was_redeemed_in_a_month_whenever_it_was_issu
     ]);
     assert_eq!(in_april["parties"], bill);
 
+    // Uses of long ago had the days of their offer; what they have cost counts no less.
+    let long_ago = "UPDATE coupon SET valid_from = '2024-01-01', valid_until = '2026-12-31'
+                    WHERE actor = 'shared-code'";
+    assert_eq!(service.sql().await.execute(long_ago, &[]).await.expect(long_ago), 2);
+    assert_eq!(told(&marketing, "from=2026-04-01&until=2026-04-30").await, in_april);
+
     // One offer, with nothing as well; and nothing that there is not.
     let idle = told(&marketing, "from=2026-04-01&until=2026-04-30&offer=idle").await;
     assert_eq!((sums(&idle, "idle"), idle["offers"].as_array().map(Vec::len)), ([0; 4], Some(1)));
     let two = told(&marketing, "from=2026-04-01&until=2026-04-30&offer=two").await;
     assert_eq!(two["offers"], json!([in_april["offers"][1]]));
-    for query in ["offer=nothing", "from=2026-03-02&until=2026-03-01", "to=2026-03-01"] {
+    for query in WRONG {
         let answer = marketing.get(&format!("/v1/reports/offers?{query}")).await;
         assert_eq!(slug(&answer), "validation-failed", "{query}");
     }

@@ -206,7 +206,10 @@ async fn waiting(till: &Till, args: &SwipeArgs, receipt: &paper::Answer) -> Vec<
     let answer = answer.filter(|answer| answer.status.is_success());
     let held = answer.and_then(|answer| serde_json::from_slice(&answer.body).ok());
     let paper::Held { mut coupons } = held.unwrap_or_default();
-    coupons.retain(|held| !receipt.coupons.iter().any(|new| new.coupon == held.coupon));
+    // What counts from a later day on is nothing to remind of yet.
+    let date = receipt.swipe.split('/').nth(2).unwrap_or_default();
+    let is_new = |held: &paper::Coupon| receipt.coupons.iter().any(|it| it.coupon == held.coupon);
+    coupons.retain(|held| !is_new(held) && *held.valid_from <= *date);
     coupons
 }
 

@@ -11,7 +11,7 @@ const COLUMNS: usize = 42;
 /// The part of the service's answer that is printed.
 #[derive(Deserialize)]
 pub(super) struct Answer {
-    swipe: String,
+    pub(super) swipe: String,
     pub(super) account: Option<String>,
     points: Points,
     tier: Option<Tier>,
@@ -39,6 +39,8 @@ struct Redemption {
 pub(super) struct Coupon {
     pub(super) coupon: String,
     headline: String,
+    #[serde(default)]
+    pub(super) valid_from: String,
     valid_until: String,
     reason: Reason,
 }
@@ -142,7 +144,7 @@ pub(super) fn receipt(swiped: &Swiped, answer: &Answer, held: &[Coupon], replaye
         paper.pair("Account", account);
     }
     told(&mut paper, answer);
-    for Coupon { coupon, headline, valid_until, reason } in &answer.coupons {
+    for Coupon { coupon, headline, valid_until, reason, .. } in &answer.coupons {
         paper.rule();
         paper.text(headline);
         paper.text(&reason.text);

@@ -173,11 +173,10 @@ fn near(one: f32, other: f32) -> bool {
 
 proptest! {
     #[test]
-    fn the_fast_choice_is_the_plain_one(
+    fn the_fast_scores_are_the_plain_ones(
         targets in vec(a_target(), 0..30),
         profile in a_profile(),
         weights in prop::array::uniform30(-2.0_f32..2.0),
-        (most, refused) in (0_usize..8, vec(any::<bool>(), 30)),
     ) {
         let weights: OfferWeights = weights;
         let all: Vec<&Target> = targets.iter().collect();
@@ -196,22 +195,12 @@ proptest! {
         }
 
         let scores: Vec<f32> = seen.iter().map(|signs| score(&weights, signs)).collect();
-        let may = |coupon: u32| !refused[coupon as usize];
-        let mut order: Vec<u32> =
-            (0..).take(targets.len()).filter(|coupon| may(*coupon)).collect();
-        order.sort_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]));
-        let chosen = live.choose(&profile, most, may, &mut room);
-        prop_assert_eq!(chosen.len(), most.min(order.len()));
-        for ((coupon, its), best) in chosen.iter().zip(&order) {
+        live.weigh_all(&profile, &mut room);
+        prop_assert_eq!(live.weighed(&room).count(), scores.len());
+        for (coupon, its) in live.weighed(&room) {
             // What adds up in another order may end in another digit.
-            prop_assert!((its - scores[*coupon as usize]).abs() < 1e-3);
-            prop_assert!((its - scores[*best as usize]).abs() < 1e-3);
-            prop_assert!(may(*coupon));
+            prop_assert!((its - scores[coupon as usize]).abs() < 1e-3);
         }
-        let mut once: Vec<u32> = chosen.iter().map(|(coupon, _)| *coupon).collect();
-        once.sort_unstable();
-        once.dedup();
-        prop_assert_eq!(once.len(), chosen.len());
     }
 
     #[test]
@@ -221,39 +210,13 @@ proptest! {
         let all: Vec<&Target> = targets.iter().collect();
         let live = Live::new(&all, &catalogue(), &popularity(), [0.1; OFFER_SIGNS]);
         let mut used = OfferRoom::default();
-        live.choose(&one, 3, |_| true, &mut used);
+        live.weigh_all(&one, &mut used);
+        live.weigh_all(&other, &mut used);
         let mut fresh = OfferRoom::default();
-        prop_assert_eq!(
-            live.choose(&other, 3, |_| true, &mut used),
-            live.choose(&other, 3, |_| true, &mut fresh)
-        );
+        live.weigh_all(&other, &mut fresh);
+        let all = |room: &OfferRoom| live.weighed(room).collect::<Vec<_>>();
+        prop_assert_eq!(all(&used), all(&fresh));
     }
-}
-
-#[test]
-fn whether_a_coupon_may_be_chosen_is_asked_only_for_what_would_be_chosen() {
-    let target = |no| Target {
-        scope: Some(Numbers { products: vec![no], ..Numbers::default() }),
-        ..Target::default()
-    };
-    let targets: Vec<Target> = (1..=ARTICLES).map(target).collect();
-    let all: Vec<&Target> = targets.iter().collect();
-    let mut weights = [0.0; OFFER_SIGNS];
-    // The more popular the better; the first ten articles fall in popularity.
-    weights[13] = 1.0;
-    let falling: Vec<f32> =
-        (0..=ARTICLES).map(|no| 1.0 / f32::from(u16::try_from(1 + no).expect("small"))).collect();
-    let live = Live::new(&all, &catalogue(), &falling, weights);
-    let mut asked = Vec::new();
-    let may = |coupon| {
-        asked.push(coupon);
-        coupon != 1
-    };
-    let mut room = OfferRoom::default();
-    let chosen = live.choose(&Profile::default(), 2, may, &mut room);
-    // The third is for a sensitive article, so that it is for nothing.
-    let coupons: Vec<u32> = chosen.iter().map(|(coupon, _)| *coupon).collect();
-    assert_eq!((coupons, asked), (vec![0, 3], vec![0, 1, 2, 3]));
 }
 
 /// 176 types and 350 articles in a year of baskets, as many as an eager household has.

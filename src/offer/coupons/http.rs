@@ -249,11 +249,11 @@ async fn issue_list(
 )]
 pub async fn look_up(
     State(app): State<Arc<App>>,
-    _actor: Actor,
+    actor: Actor,
     code: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Problem> {
     let (_, life) = life_of(&app, code).await?;
-    Ok(json(StatusCode::OK, to_bytes(&life)))
+    Ok(json(StatusCode::OK, to_bytes(&life.seen_by(&actor))))
 }
 
 async fn life_of(

@@ -77,7 +77,7 @@ pub struct CouponsOut {
 )]
 pub async fn list(
     State(app): State<Arc<App>>,
-    _actor: Actor,
+    actor: Actor,
     account: Result<Path<String>, PathRejection>,
     wanted: Result<Query<CouponsIn>, QueryRejection>,
 ) -> Result<Response, Problem> {
@@ -92,6 +92,6 @@ pub async fn list(
     let coupons = sql::list(&app.pool, account_id, &page, state, today).await?;
     let place = |(life, number): &(Life, i64)| (life.issued_at.as_microsecond(), *number);
     let (coupons, next) = page.cut(coupons, place);
-    let coupons = coupons.into_iter().map(|(life, _)| life.on(today)).collect();
+    let coupons = coupons.into_iter().map(|(life, _)| life.on(today).seen_by(&actor)).collect();
     Ok(json(StatusCode::OK, to_bytes(&CouponsOut { coupons, next })))
 }

@@ -17,8 +17,8 @@ const IS_KNOWN: &str = "
 SELECT EXISTS (SELECT FROM account WHERE bucket = $1 AND account_id = $2 AND state <> 2)";
 
 /// A page of the coupons of an account and of those that were merged into it: all of theirs are
-/// read along two indexes, of which a customer has hundreds, and the newest kept. What lies on
-/// `domain::coupon::USE_DAY` is a use of something that is everybody's.
+/// read along two indexes, of which a customer has hundreds, and the newest kept. A use of
+/// something that is everybody's lies on `domain::coupon::USE_DAY`, or, of long ago, on other days.
 const LIST: &str = "
 -- offer::held::list
 WITH RECURSIVE theirs (account_id) AS (
@@ -30,7 +30,7 @@ held AS (
     SELECT c.*, NULL AS pool_id, c.state AS stands
     FROM theirs AS t JOIN coupon AS c
          ON c.account_id = t.account_id AND c.bucket = (t.account_id & 255)
-    WHERE c.valid_until > '1970-01-01'
+    WHERE c.valid_until > '1970-01-01' AND c.actor <> 'shared-code'
     UNION ALL
     SELECT c.*, p.pool_id,
            CASE WHEN c.state = 0 AND p.revoked_at IS NOT NULL THEN 2 ELSE c.state END::smallint

@@ -1,7 +1,8 @@
 //! What offers have cost in some days, and who pays for it.
 //!
-//! What counts is the business date of the transaction: so the reports of the months add up to that
-//! of the year, and what a void takes back is gone from the month of its sale. Reads the coupons
+//! What counts is the business date of the transaction: so what was given in the months adds up to
+//! that of the year (shares of it are rounded once in each report), and what a void takes back is
+//! gone from the month of its sale. Reads the coupons
 //! whose time may touch the days (from the longest time that a coupon of these offers counts before
 //! them up to the last one), and the uses of codes and member prices that were recorded since the
 //! first of them: it grows with that, and not with the chain's history. Must never write.

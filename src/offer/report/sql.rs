@@ -19,9 +19,10 @@ const SESSION: &[(&str, &str)] = &[("max_parallel_workers_per_gather", "0"), ("j
 /// The longest that the statement may take while somebody waits.
 const STATEMENT_MAX: Duration = Duration::from_secs(30);
 
-/// Coupons by their offers. Those that have days are found by `coupon_valid_from`, the uses, which
-/// all lie on `domain::coupon::USE_DAY`, by `coupon_issued_at`: both are small, and tell only where
-/// not to look. `redeemed_on` has no index, since it changes when a coupon is redeemed.
+/// Coupons by their offers. Those that have days are found by `coupon_valid_from`; the uses of what
+/// is everybody's by `coupon_issued_at`, since they lie on `domain::coupon::USE_DAY` or, those of
+/// long ago, on the days of their offer. Both indexes are small, and tell only where not to look.
+/// `redeemed_on` has no index, since it changes when a coupon is redeemed.
 const COUNT: &str = "
 -- offer::report::count
 SELECT offer_no, count(*) FILTER (WHERE began BETWEEN $1 AND $2) AS issued,
@@ -36,10 +37,11 @@ SELECT offer_no, count(*) FILTER (WHERE began BETWEEN $1 AND $2) AS issued,
            AS over_limit_minor
 FROM (
     SELECT *, coalesce(state = 1 AND redeemed_on BETWEEN $1 AND $2, false) AS taken,
-           CASE WHEN valid_until = '1970-01-01' THEN redeemed_on ELSE valid_from END AS began
+           CASE WHEN actor IN ('shared-code', 'automatic') THEN redeemed_on
+                ELSE valid_from END AS began
     FROM coupon
     WHERE (valid_from BETWEEN $3::date AND $2::date
-           OR valid_until = '1970-01-01' AND issued_at >= $4::timestamptz)
+           OR actor IN ('shared-code', 'automatic') AND issued_at >= $4::timestamptz)
       AND offer_no = ANY($5::integer[])
 ) AS c
 WHERE taken OR began BETWEEN $1 AND $2

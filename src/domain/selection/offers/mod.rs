@@ -45,7 +45,6 @@ pub struct OfferRoom {
     kinds: Sums<f32>,
     places: Sums<Own>,
     scores: Scores,
-    best: Vec<(u32, f32)>,
 }
 
 /// Sums by number, and which of them were added to, be it nothing: of what was bought long ago so
@@ -108,34 +107,6 @@ impl Live {
         self.weights = weights;
         self.shares =
             self.targets.known.iter().map(|known| Scorer::share(&weights, known)).collect();
-    }
-
-    /// The coupons with the highest scores of those that `may` be chosen, likeliest first; at
-    /// most `most`, each as its place among the coupons and its score. Of equals the one that
-    /// stands first among the coupons. `may` is asked only for what would be among them.
-    pub fn choose<'a>(
-        &self,
-        profile: &Profile,
-        most: usize,
-        mut may: impl FnMut(u32) -> bool,
-        room: &'a mut OfferRoom,
-    ) -> &'a [(u32, f32)] {
-        self.weigh_all(profile, room);
-        let OfferRoom { scores, best, .. } = room;
-        best.clear();
-        let mut least = if most == 0 { f32::INFINITY } else { f32::NEG_INFINITY };
-        for (coupon, target) in (0_u32..).zip(&self.targets.of_coupon) {
-            let score = scores.of_target[*target as usize];
-            // What comes later goes after its equals.
-            if best.len() == most && score <= least || !may(coupon) {
-                continue;
-            }
-            best.truncate(most - 1);
-            let place = best.partition_point(|(_, better)| *better >= score);
-            best.insert(place, (coupon, score));
-            least = best.last().map_or(f32::NEG_INFINITY, |(_, score)| *score);
-        }
-        best
     }
 
     /// Hands over the signs of these coupons, given by their places, and how many of the account's
