@@ -337,6 +337,16 @@ pub(super) const DAMAGE: &[(&str, &[&str])] = &[
          VALUES (5, 5::bigint << 56, 5, 0, now(), 1, '2026-01-01', '2026-12-31', 'nobody')",
         &["coupon-astray"],
     ),
+    // One of an offer that has a pool, made at another moment: it leads to no pool.
+    (
+        "WITH made AS (INSERT INTO code_pool (pool_id, made_at, offer_no, codes, valid_from,
+                                              valid_until, actor, seed)
+                       VALUES ('p', '2026-01-01', 1, 5, '2026-01-01', '2026-12-31', 'nobody', ''))
+         INSERT INTO coupon (bucket, code, account_id, issued_version, issued_at, offer_no,
+                             valid_from, valid_until, actor)
+         VALUES (5, 5::bigint << 56, 5, 0, '2026-01-02', 1, '2026-01-01', '2026-12-31', 'nobody')",
+        &["coupon-astray"],
+    ),
     (
         "INSERT INTO budget (offer_no, store_no, counts, amount, spent) VALUES (1, 0, 0, 9, 1)",
         &["budget-differs"],
