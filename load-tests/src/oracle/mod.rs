@@ -26,8 +26,9 @@ use crate::journal::{self, Hash};
 use crate::world::World;
 use crate::world::postgres::Postgres;
 
-/// Findings that are told in words; the rest is counted.
-const TOLD_MAX: usize = 40;
+/// Findings of each fault that are told in words; the rest is counted. One fault that was found a
+/// hundred times must not keep another from being named.
+const TOLD_MAX: u64 = 10;
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -78,7 +79,7 @@ pub struct Verdict {
     pub tills_of_busiest_card: usize,
     /// How often each fault was found.
     pub faults: HashMap<Fault, u64>,
-    /// The first of them, in words.
+    /// The first of each fault, in words, in the order in which they were found.
     pub told: Vec<String>,
 }
 
@@ -95,8 +96,9 @@ impl Verdict {
 
     /// Adds what somebody else has found.
     pub fn find(&mut self, fault: Fault, what: impl fmt::Display) {
-        *self.faults.entry(fault).or_default() += 1;
-        if self.told.len() < TOLD_MAX {
+        let count = self.faults.entry(fault).or_default();
+        *count += 1;
+        if *count <= TOLD_MAX {
             self.told.push(format!("{fault}: {what}"));
         }
     }
@@ -397,5 +399,23 @@ impl Case {
             let fault = if self.names == 0 { Fault::Lost } else { Fault::Doubled };
             verdict.find(fault, text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_many_findings_each_fault_is_named() {
+        let mut verdict = Verdict::default();
+        for account in 0..1_000 {
+            verdict.find(Fault::Doubled, format_args!("account {account}"));
+        }
+        verdict.find(Fault::Lost, "a card");
+        assert_eq!(verdict.count(Fault::Doubled), 1_000);
+        assert_eq!(verdict.told.first().map(String::as_str), Some("doubled: account 0"));
+        assert_eq!(verdict.told.last().map(String::as_str), Some("lost: a card"));
+        assert_eq!(verdict.told.len() as u64, TOLD_MAX + 1);
     }
 }
