@@ -26,7 +26,7 @@ use tillside::domain::programme::earning::Place;
 use tillside::domain::programme::{EarnRule, Multiplier, Programme, Rules as ProgrammeRules};
 use tillside::domain::selection::offers::{BUILT_IN, Live, OfferRoom};
 use tillside::domain::selection::showcase::{
-    EVIDENCE_BYTES, Evidence, Lot, Noted, Showcase, ShowcaseRoom,
+    EVIDENCE_BYTES, Evidence, Lot, Noted, Reason, Showcase, ShowcaseRoom,
 };
 use tillside::domain::standing;
 use tillside::domain::swipe::{Decision, Facts, decide};
@@ -333,7 +333,7 @@ fn note_a_choice(bencher: Bencher<'_, '_>) {
         valid_from: TODAY.saturating_sub(Span::new().days(i64::from(nth) * 2 + 14)),
         valid_until: TODAY.saturating_sub(Span::new().days(i64::from(nth) * 2 - 12)),
         is_used: nth.is_multiple_of(5),
-        is_chosen: true,
+        reason: Some(Reason::Favourite),
     };
     let hot = Hot {
         account: Account::new(9, State::Enrolled),

@@ -64,18 +64,19 @@ impl Hot {
 
     /// One of the coupons that it was given and no till has taken.
     pub fn coupon(&self, code: Code) -> Option<Coupon> {
-        let Open { offer_no, valid_from, valid_until, .. } =
+        let Open { offer_no, valid_from, valid_until, reason, .. } =
             *self.open.iter().find(|it| it.code == code && !it.is_used)?;
         // Which version issued it is asked only by voids, which read it.
         let validity = (valid_from, valid_until);
-        Some(Coupon::issued(code, self.account.account_id, 0, offer_no, validity))
+        let issued = Coupon::issued(code, self.account.account_id, 0, offer_no, validity);
+        Some(Coupon { reason, ..issued })
     }
 
     /// How many coupons tills chose for it in the week up to a business date, whatever became of
     /// them; what a void took back was not given.
     pub fn chosen_in_week(&self, business_date: Date) -> usize {
         let began = business_date.saturating_sub(Span::new().days(6));
-        self.open.iter().filter(|it| it.is_chosen && it.valid_from >= began).count()
+        self.open.iter().filter(|it| it.is_chosen() && it.valid_from >= began).count()
     }
 
     /// Offers of which so many coupons ran out unused, and none was used, that it is not given
@@ -209,6 +210,7 @@ mod tests {
 
     use super::*;
     use crate::domain::account::State;
+    use crate::domain::selection::showcase::Reason;
 
     const TODAY: Date = date(2026, 7, 1);
 
@@ -221,7 +223,7 @@ mod tests {
             valid_from: before(first),
             valid_until: before(last),
             is_used: false,
-            is_chosen: true,
+            reason: Some(Reason::DueAgain),
         }
     }
 
@@ -259,11 +261,19 @@ mod tests {
     }
 
     #[test]
+    fn why_it_was_given_takes_no_room_in_what_is_held_of_a_coupon() {
+        // A hundred of them are held of an account, and millions of accounts.
+        assert_eq!(size_of::<Open>(), size_of::<(Code, i32, [Date; 2], [bool; 2])>());
+    }
+
+    #[test]
     fn a_week_counts_what_tills_chose_whatever_became_of_it() {
-        let given_by_people = Open { is_chosen: false, ..coupon(1, 1, 0, -9) };
+        let given_by_people = Open { reason: Some(Reason::Given), ..coupon(1, 1, 0, -9) };
         let used = Open { is_used: true, ..coupon(2, 1, 6, -9) };
-        let held = [given_by_people, used, coupon(3, 1, 7, -9), coupon(4, 2, 1, 1)];
-        assert_eq!(holding(&held).chosen_in_week(TODAY), 2);
+        let of_tomorrow = Open { reason: None, ..coupon(5, 1, 0, -9) };
+        let earlier = [coupon(3, 1, 7, -9), coupon(4, 2, 1, 1)];
+        let held = [&earlier[..], &[given_by_people, used, of_tomorrow]].concat();
+        assert_eq!(holding(&held).chosen_in_week(TODAY), 3);
     }
 
     #[test]

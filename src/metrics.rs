@@ -88,8 +88,8 @@ pub struct Metrics {
     coupons_given: Vec<IntCounter>,
     /// Coupons that were chosen and not given, since their accounts were held out.
     pub coupons_withheld: IntCounter,
-    /// Coupons that tills took and that counted, in the order of [`Origin`].
-    coupons_redeemed: [IntCounter; Origin::ALL.len()],
+    /// Coupons that tills took and that counted, by [`Redeemed::labels`].
+    coupons_redeemed: IntCounterVec,
     /// Offers that a customer was not given since their budgets had no room.
     offers_without_room: IntCounter,
     /// The same since their pace allowed no more.
@@ -103,21 +103,46 @@ pub enum Origin {
     Till,
     /// People issued it.
     People,
-    /// It is a code of a pool, or one for everybody.
+    /// It is a code of a pool, or one for everybody, as a member price is.
     Code,
-    /// By an account that was merged into this one; or long ago, so that it is not kept in mind.
+    /// By an account that was merged into this one.
     Inherited,
 }
 
-impl Origin {
-    const ALL: [Self; 4] = [Self::Till, Self::People, Self::Code, Self::Inherited];
+/// A coupon that a till took and that counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Redeemed {
+    /// How it had come to its customer.
+    pub origin: Origin,
+    /// Why it was given; none of a reason that this version does not know.
+    pub reason: Option<Reason>,
+}
 
-    fn name(self) -> &'static str {
-        match self {
-            Self::Till => "till",
-            Self::People => "people",
-            Self::Code => "code",
-            Self::Inherited => "inherited",
+impl Redeemed {
+    /// What there can be, but for reasons of versions to come; to be counted from zero. Tills give
+    /// coupons to enrolled customers, and those are never merged into others.
+    fn all() -> impl Iterator<Item = Self> {
+        Reason::ALL.into_iter().flat_map(|reason| {
+            let origins = match reason {
+                Reason::Given => &[Origin::People, Origin::Code, Origin::Inherited][..],
+                _ => &[Origin::Till],
+            };
+            origins.iter().map(move |origin| Self { origin: *origin, reason: Some(reason) })
+        })
+    }
+
+    /// Origin, slot and reason. The slot is the reason's, as it is of what is given, so that one
+    /// can be divided by the other. A code was given to nobody, so no reason speaks for it.
+    fn labels(self) -> [&'static str; 3] {
+        let origin = match self.origin {
+            Origin::Code => return ["code", "none", "none"],
+            Origin::Till => "till",
+            Origin::People => "people",
+            Origin::Inherited => "inherited",
+        };
+        match self.reason {
+            Some(reason) => [origin, reason.slot().name(), reason.name()],
+            None => [origin, "unknown", "unknown"],
         }
     }
 }
@@ -199,9 +224,13 @@ impl Metrics {
         let redeemed = counters(
             &registry,
             "tillside_coupons_redeemed_total",
-            "Coupons that tills took and that counted, by how they came to their customers.",
-            &["origin"],
+            "Coupons that tills took and that counted, by how they came to their customers, what they \
+             were there for and why they were given.",
+            &["origin", "slot", "reason"],
         );
+        for each in Redeemed::all() {
+            redeemed.with_label_values(&each.labels());
+        }
         let held_back = counters(
             &registry,
             "tillside_offers_held_back_total",
@@ -348,8 +377,7 @@ impl Metrics {
                 .iter()
                 .map(|reason| given.with_label_values(&[reason.slot().name(), reason.name()]))
                 .collect(),
-            coupons_redeemed: Origin::ALL
-                .map(|origin| redeemed.with_label_values(&[origin.name()])),
+            coupons_redeemed: redeemed,
             offers_without_room: held_back.with_label_values(&["no-room"]),
             offers_paced: held_back.with_label_values(&["pacing"]),
             coupons_withheld: counter(
@@ -374,9 +402,9 @@ impl Metrics {
     }
 
     /// Counts coupons that a till took.
-    pub fn count_redeemed(&self, origins: &[Origin]) {
-        for origin in origins {
-            self.coupons_redeemed[*origin as usize].inc();
+    pub fn count_redeemed(&self, redeemed: &[Redeemed]) {
+        for each in redeemed {
+            self.coupons_redeemed.with_label_values(&each.labels()).inc();
         }
     }
 

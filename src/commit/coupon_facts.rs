@@ -10,6 +10,7 @@ use tokio_postgres::Row;
 use super::Connection;
 use crate::db::DbError;
 use crate::domain::coupon::{self, Code, Coupon, OfPool, Open, Used};
+use crate::domain::selection::showcase::Reason;
 use crate::error::Error;
 use crate::sabotage;
 
@@ -87,6 +88,7 @@ fn coupon_of(row: &Row) -> Result<Coupon, Error> {
         // A code of a pool is whose who used it first.
         holder: if coupon::is_nobody(account_id) { changed_by } else { account_id },
         offer_no: row.get("offer_no"),
+        reason: Reason::from_code(row.get("reason")),
         state,
         issued_version: row.get("issued_version"),
         changed_version: row.get("changed_version"),
@@ -116,13 +118,13 @@ pub(super) fn open_of(row: &Row) -> Arc<[Open]> {
     let first_days = row.get::<_, Option<Vec<Date>>>("first_days").unwrap_or_default();
     let last_days = row.get::<_, Option<Vec<Date>>>("last_days").unwrap_or_default();
     let used = row.get::<_, Option<Vec<bool>>>("used").unwrap_or_default();
-    let chosen = row.get::<_, Option<Vec<bool>>>("chosen").unwrap_or_default();
+    let reasons = row.get::<_, Option<Vec<i16>>>("reasons").unwrap_or_default();
     let days = first_days.into_iter().zip(last_days);
-    let coupons = codes.into_iter().zip(offers).zip(days).zip(used).zip(chosen);
+    let coupons = codes.into_iter().zip(offers).zip(days).zip(used).zip(reasons);
     coupons
-        .map(|((((code, offer_no), (valid_from, valid_until)), is_used), is_chosen)| {
-            let code = Code::from_number(code);
-            Open { code, offer_no, valid_from, valid_until, is_used, is_chosen }
+        .map(|((((code, offer_no), (valid_from, valid_until)), is_used), reason)| {
+            let (code, reason) = (Code::from_number(code), Reason::from_code(reason));
+            Open { code, offer_no, valid_from, valid_until, is_used, reason }
         })
         .collect()
 }

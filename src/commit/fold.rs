@@ -34,7 +34,7 @@ use crate::domain::selection::showcase::{Choice, ShowcaseRoom};
 use crate::domain::standing;
 use crate::domain::swipe::{self, Decision, Facts, SaleToVoid, SoldLine};
 use crate::domain::tally::Counted;
-use crate::metrics::{Chosen, Origin};
+use crate::metrics::{Chosen, Redeemed};
 use crate::receipt::{
     self, Compressor, Points, Receipt, RedemptionOutcome, Tier, VoidReceipt, account_text,
 };
@@ -50,7 +50,7 @@ pub(super) struct Decided {
     pub(super) voided: bool,
     pub(super) value_differs: bool,
     pub(super) over: Over,
-    pub(super) origins: Vec<Origin>,
+    pub(super) redeemed: Vec<Redeemed>,
     pub(super) chosen: Chosen,
 }
 
@@ -231,7 +231,7 @@ impl Fold<'_> {
         self.batch.entries(version, business_date, &decision.entries);
         let (job, account_id) = (route.job, hot.account.account_id);
         let (voided, value_differs) = (kind == Kind::SaleAfterVoid, decision.value_differs);
-        let (over, origins) = (taken.over, taken.origins);
+        let (over, redeemed) = (taken.over, taken.redeemed);
         self.decided.push(Decided {
             job,
             account_id,
@@ -239,7 +239,7 @@ impl Fold<'_> {
             voided,
             value_differs,
             over,
-            origins,
+            redeemed,
             chosen,
         });
         hot.account = decision.account;
@@ -377,7 +377,7 @@ impl Fold<'_> {
             voided: true,
             value_differs: false,
             over: Over::default(),
-            origins: Vec::new(),
+            redeemed: Vec::new(),
             chosen: Chosen::default(),
         });
         hot.account = decision.account;

@@ -179,7 +179,7 @@ impl Pass<'_> {
         for decided in decided {
             if moved.contains(&decided.account_id) {
                 metrics.count_chosen(&decided.chosen);
-                metrics.count_redeemed(&decided.origins);
+                metrics.count_redeemed(&decided.redeemed);
                 metrics.points_value_differs.inc_by(decided.value_differs.into());
                 metrics.redeemed_over_budget.inc_by(decided.over.budget);
                 metrics.redeemed_over_limit.inc_by(decided.over.limit);

@@ -19,11 +19,11 @@ use crate::domain::basket::{Redemption, Swipe};
 use crate::domain::boost::Boost;
 use crate::domain::bucket;
 use crate::domain::budget::{Counts, Key};
-use crate::domain::coupon::{self, Code, Coupon, Open, USE_DAY, Used};
+use crate::domain::coupon::{self, Code, Coupon, Open, USE_DAY, Used, is_nobody};
 use crate::domain::offer::{Basket, Definition, Earlier, Offer};
 use crate::domain::profile::Profile;
-use crate::domain::selection::showcase::{Bound, Choice, Lot, Moment, Noted, Why};
-use crate::metrics::{Chosen, Origin};
+use crate::domain::selection::showcase::{Bound, Choice, Lot, Moment, Noted, Reason, Why};
+use crate::metrics::{Chosen, Origin, Redeemed};
 use crate::receipt::CouponOut;
 use crate::sabotage::{self, Fault};
 
@@ -33,8 +33,8 @@ pub(super) struct Taken {
     /// In the till's order.
     pub(super) outcomes: Vec<coupon::Outcome>,
     pub(super) over: Over,
-    /// How those that are used up came to their customers.
-    pub(super) origins: Vec<Origin>,
+    /// Why and how those that are used up had come to their customers.
+    pub(super) redeemed: Vec<Redeemed>,
     /// The points that they give.
     pub(super) boosts: Vec<Boost>,
 }
@@ -103,7 +103,7 @@ impl Fold<'_> {
             if is_automatic && sabotage::is(Fault::AutomaticUseNotCounted) {
                 continue;
             }
-            taken.origins.push(origin_of(hot, &coupon, version));
+            taken.redeemed.push(redeemed_of(&coupon, by, version));
             hot.lose(coupon.code);
             if let Some(offer) = offer.filter(|_| outcome.counts()) {
                 before.push((offer, gave));
@@ -316,8 +316,8 @@ impl Fold<'_> {
                 noted.no_room.push(offer_no);
                 continue;
             };
-            let (is_used, is_chosen) = (false, true);
-            hot.gain(Open { code, offer_no, valid_from, valid_until, is_used, is_chosen });
+            let (is_used, reason) = (false, Some(why.reason));
+            hot.gain(Open { code, offer_no, valid_from, valid_until, is_used, reason });
             self.batch.issue_coupon(CouponIssue {
                 code,
                 version,
@@ -397,7 +397,7 @@ impl Fold<'_> {
         for (coupon, [spending, count]) in undone {
             let used = self.uses.get_mut(&(coupon.changed_by, coupon.offer_no));
             used.into_iter().for_each(|used| used.retain(|it| it.code != coupon.code));
-            let Coupon { code, offer_no, valid_from, valid_until, .. } = *coupon;
+            let Coupon { code, offer_no, valid_from, valid_until, reason, .. } = *coupon;
             // A use of what is everybody's is gone, and a code whose pool was taken back; what was
             // issued to somebody is there again.
             let is_gone = coupon.is_use() || coupon.pool.is_some_and(|pool| pool.is_revoked);
@@ -405,8 +405,8 @@ impl Fold<'_> {
                 coupon.state = coupon::State::Issued;
                 // That of a merged account, or of a pool, is looked up by its code only.
                 if coupon.account_id == account_id && !hot.regain(code) {
-                    let (is_used, is_chosen) = (false, false);
-                    hot.gain(Open { code, offer_no, valid_from, valid_until, is_used, is_chosen });
+                    let is_used = false;
+                    hot.gain(Open { code, offer_no, valid_from, valid_until, is_used, reason });
                 }
             } else {
                 coupon.state = coupon::State::Revoked;
@@ -441,17 +441,18 @@ struct Taking {
     value: i64,
 }
 
-/// How a coupon came to the customer who uses it with this version.
-fn origin_of(hot: &Hot, coupon: &Coupon, version: i64) -> Origin {
-    let known = hot.open.iter().find(|it| it.code == coupon.code);
-    match known {
-        Some(open) if open.is_chosen => Origin::Till,
-        Some(_) => Origin::People,
-        None if coupon.is_unbound() || coupon.is_made_by(hot.account.account_id, version) => {
-            Origin::Code
-        }
-        None => Origin::Inherited,
-    }
+/// Why and how a coupon had come to the account that uses it with this version.
+fn redeemed_of(coupon: &Coupon, by: i64, version: i64) -> Redeemed {
+    let origin = if is_nobody(coupon.account_id) || coupon.is_made_by(by, version) {
+        Origin::Code
+    } else if coupon.account_id != by {
+        Origin::Inherited
+    } else if coupon.reason == Some(Reason::Given) {
+        Origin::People
+    } else {
+        Origin::Till
+    };
+    Redeemed { origin, reason: coupon.reason }
 }
 
 /// The budgets that count the uses of what is everybody's in a store; none for other offers.

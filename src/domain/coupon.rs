@@ -10,6 +10,7 @@ use jiff::civil::{Date, date};
 use super::basket::{Ground, Redemption};
 use super::bucket;
 use super::offer::{Basket, Earlier, Offer};
+use super::selection::showcase::Reason;
 
 /// The code of a coupon: the bucket of its account in the high 8 bits, so that a code leads to
 /// its row by itself, and 56 random ones.
@@ -161,6 +162,8 @@ pub struct Coupon {
     pub holder: i64,
     /// What it is for.
     pub offer_no: i32,
+    /// Why it was given; none of a reason that this version does not know.
+    pub reason: Option<Reason>,
     /// How it stands.
     pub state: State,
     /// Version of the account that issued it.
@@ -193,7 +196,7 @@ pub struct OfPool {
 }
 
 impl Coupon {
-    /// A coupon that is issued to an account at this moment.
+    /// A coupon that people issue to an account at this moment.
     pub fn issued(
         code: Code,
         account_id: i64,
@@ -206,6 +209,7 @@ impl Coupon {
             account_id,
             holder: account_id,
             offer_no,
+            reason: Some(Reason::Given),
             state: State::Issued,
             issued_version: version,
             changed_version: 0,
@@ -278,8 +282,15 @@ pub struct Open {
     pub valid_until: Date,
     /// Whether a till has taken it.
     pub is_used: bool,
-    /// Whether the till chose it; else people gave it.
-    pub is_chosen: bool,
+    /// Why it was given; none of a reason that this version does not know, as a newer one's.
+    pub reason: Option<Reason>,
+}
+
+impl Open {
+    /// Whether a till chose it; else people gave it.
+    pub fn is_chosen(&self) -> bool {
+        self.reason != Some(Reason::Given)
+    }
 }
 
 /// What became of a coupon that a till took, in order of precedence: the first that holds is

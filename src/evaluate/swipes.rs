@@ -171,7 +171,7 @@ impl<'a> Swipe<'a> {
                 valid_from,
                 valid_until: valid_from.saturating_add(Span::new().days(DAYS_OPEN - 1)),
                 is_used: nth.is_multiple_of(5),
-                is_chosen: true,
+                reason: None,
             }
         };
         Self {

@@ -16,6 +16,7 @@ mod chaos;
 mod codes;
 mod consents;
 mod contention;
+mod coupon_counts;
 mod coupons;
 mod coupons_api;
 mod database_errors;

@@ -10,7 +10,7 @@ SELECT i.by_account, c.code, c.account_id, c.offer_no, c.issued_version,
        CASE WHEN c.state = 0 AND p.is_revoked THEN 2 ELSE c.state END::smallint AS state,
        p.pool_no, coalesce(p.is_revoked, false) AS is_revoked,
        c.changed_version, c.valid_from, c.valid_until, c.value_minor, c.over_budget, c.over_limit,
-       coalesce(c.changed_account, c.account_id) AS changed_by,
+       c.reason, coalesce(c.changed_account, c.account_id) AS changed_by,
        u.codes AS used_codes, u.days AS used_on
 FROM unnest($1::smallint[], $2::bigint[], $4::bigint[]) AS i (bucket, code, by_account)
 CROSS JOIN LATERAL (

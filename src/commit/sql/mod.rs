@@ -117,7 +117,7 @@ SELECT a.account_id, a.version, a.state, a.clock, a.lots, a.sales_minor, a.baske
             LIMIT 1
         ) AS c
         WHERE c.account_id = i.account_id) AS cards,
-       o.codes, o.offers, o.first_days, o.last_days, o.used, o.chosen,
+       o.codes, o.offers, o.first_days, o.last_days, o.used, o.reasons,
        (SELECT CASE WHEN bool_or('no-profiling' = ANY (m.consents)) THEN 2
                     WHEN bool_and('profiling' = ANY (m.consents)) THEN 1 ELSE 0 END::smallint
         FROM member AS m
@@ -152,7 +152,7 @@ LEFT JOIN LATERAL (
            array_agg(c.valid_from ORDER BY c.code) AS first_days,
            array_agg(c.valid_until ORDER BY c.code) AS last_days,
            array_agg(c.state = 1 ORDER BY c.code) AS used,
-           array_agg(c.reason <> 0 ORDER BY c.code) AS chosen
+           array_agg(c.reason ORDER BY c.code) AS reasons
     FROM (
         SELECT c.code, c.offer_no, c.valid_from, c.valid_until, c.state, c.reason FROM coupon AS c
         WHERE c.account_id = i.account_id AND c.bucket = i.bucket AND c.state < 2
