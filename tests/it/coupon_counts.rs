@@ -9,7 +9,7 @@ use tillside::office::Role;
 use crate::codes::{made, of_pool};
 use crate::coupons::{issued, offer as offered, outcomes, plain, took, with};
 use crate::desk::verified;
-use crate::support::flow::{audit, enrol, name, on, void};
+use crate::support::flow::{audit, enrol, name, name_of, on, void};
 use crate::support::office::person;
 use crate::support::service::{Replica, TestService, body, card, post, swipe};
 use crate::till_coupons::{bought, bring, certain, enrolled, of_skus, offer_with, service_with};
@@ -76,11 +76,16 @@ async fn a_coupon_is_counted_for_its_reason_when_it_is_given_and_when_it_is_rede
     assert_eq!(counted(replica), expected);
     assert_eq!(post(&till, &sale).await.status, StatusCode::OK);
     assert_eq!(counted(replica), expected, "a replay redeems nothing");
-    let again = on(with(bought(4, &["4"]), &[&bread]), LATER);
+    // What a till had stored is given nothing.
+    let offline = |mut swipe: Value| {
+        swipe["offline"] = true.into();
+        on(swipe, LATER)
+    };
+    let again = offline(with(bought(4, &["4"]), &[&bread]));
     assert_eq!(outcomes(&post(&till, &again).await), ["already-redeemed"]);
     assert_eq!(counted(replica), expected, "nor does what does not count");
 
-    let sale = on(with(bought(5, &["1"]), &[&yoghurt]), LATER);
+    let sale = offline(with(bought(5, &["1"]), &[&yoghurt]));
     assert_eq!(outcomes(&post(&till, &sale).await), ["redeemed"]);
     expected.insert(redeemed("till", "explore", "brand-you-like"), 1);
     assert_eq!(counted(replica), expected);
@@ -90,7 +95,7 @@ async fn a_coupon_is_counted_for_its_reason_when_it_is_given_and_when_it_is_rede
     assert_eq!(void(&till, &voided).await.status, StatusCode::CREATED);
     assert_eq!(counted(replica), expected, "a void takes nothing back");
     let fresh = service.replica().await;
-    let sale = on(with(bought(6, &["4"]), &[&bread]), LATER);
+    let sale = offline(with(bought(6, &["4"]), &[&bread]));
     assert_eq!(outcomes(&post(&fresh.till("0367", "03"), &sale).await), ["redeemed"]);
     assert_eq!(counted(&fresh), counts([(redeemed("till", "repeat", "bought-before"), 1)]));
     audit(&service).await;
@@ -130,14 +135,18 @@ async fn a_coupon_that_people_gave_is_counted_as_given_by_them_and_a_code_as_nob
     let admin = person(&service, Role::Admin).await;
     let leaflet = made(&admin, "leaflet", 1).await.1.remove(0);
     assert_eq!(took(&till, 5, 1, &["WELCOME10"]).await, ["redeemed"]);
-    assert_eq!(took(&till, 6, 1, &[&leaflet]).await, ["redeemed"]);
+    // Codes count from the day on which they were made.
+    let day = replica.app.today().to_string();
+    let of_leaflet = |sequence| on(with(swipe(sequence, Some(&card(1)), 300), &[&leaflet]), &day);
+    assert_eq!(outcomes(&post(&till, &of_leaflet(6)).await), ["redeemed"]);
     expected.insert(redeemed("code", "none", "none"), 2);
     assert_eq!(counted(replica), expected);
     // It stays a code, whoever had it first.
-    assert_eq!(void(&till, &name(6)).await.status, StatusCode::CREATED);
-    assert_eq!(took(&till, 7, 1, &[&leaflet]).await, ["redeemed"]);
+    assert_eq!(void(&till, &name_of(&of_leaflet(6))).await.status, StatusCode::CREATED);
+    assert_eq!(outcomes(&post(&till, &of_leaflet(7)).await), ["redeemed"]);
     expected.insert(redeemed("code", "none", "none"), 3);
     assert_eq!(counted(replica), expected);
+    audit(&service).await;
 
     // A newer version may have reasons of its own.
     let newer = "UPDATE coupon SET reason = 4711 WHERE state = 0";
@@ -145,5 +154,4 @@ async fn a_coupon_that_people_gave_is_counted_as_given_by_them_and_a_code_as_nob
     let fresh = service.replica().await;
     assert_eq!(took(&fresh.till("0367", "03"), 8, 1, &[&own[1]]).await, ["redeemed"]);
     assert_eq!(counted(&fresh), counts([(redeemed("till", "unknown", "unknown"), 1)]));
-    audit(&service).await;
 }
