@@ -16,19 +16,6 @@ pub(super) enum Bought {
     Often(Counts),
 }
 
-/// How an item stands now. What is kept of counts is rounded with each basket; what is only asked
-/// for need not be, and takes half as long.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Now {
-    /// Baskets that held the item.
-    pub(super) count: u16,
-    /// Day of the first of them.
-    pub(super) first_day: u16,
-    /// The decayed counts, in baskets.
-    pub(super) slow: f32,
-    pub(super) fast: f32,
-}
-
 /// How many baskets lie from each basket that held an item to the next, oldest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Gaps {
@@ -76,29 +63,34 @@ impl Bought {
         }
     }
 
-    /// How an item stands whose last basket lies `since` baskets back.
-    #[inline]
-    pub(super) fn now(&self, days: &[u16], since: u32) -> Now {
+    /// Baskets that held an item whose last one lies `since` baskets back, and the day of the
+    /// first.
+    pub(super) fn count_and_first_day(&self, days: &[u16], since: u32) -> (u16, u16) {
         match self {
-            Self::Few(gaps) => gaps.now(days, since),
-            Self::Often(Counts { count, first_day, slow, fast }) => {
-                let [slow_left, fast_left] = left(since);
-                Now {
-                    count: *count,
-                    first_day: *first_day,
-                    slow: f32::from(*slow) / f32::from(ONE) * slow_left,
-                    fast: f32::from(*fast) / f32::from(ONE) * fast_left,
-                }
+            Self::Few(gaps) => {
+                let first_day = day_of(days, since.saturating_add(gaps.sum()));
+                (u16::from(gaps.len) + 1, first_day)
             }
+            Self::Often(Counts { count, first_day, .. }) => (*count, *first_day),
         }
     }
 
-    /// [`Now::slow`] alone.
+    /// The count of such an item as it has decayed by now, in baskets. What is kept is rounded with
+    /// each basket; what is only asked for need not be, and takes half as long.
     #[inline]
     pub(super) fn slow_now(&self, since: u32) -> f32 {
         match self {
-            Self::Few(gaps) => gaps.slow_now(since),
-            Self::Often(counts) => f32::from(counts.slow) / f32::from(ONE) * left(since)[0],
+            Self::Few(gaps) => gaps.powers(&SLOW, since),
+            Self::Often(counts) => f32::from(counts.slow) / f32::from(ONE) * power(&SLOW, since),
+        }
+    }
+
+    /// The same of the one that decays faster.
+    #[inline]
+    pub(super) fn fast_now(&self, since: u32) -> f32 {
+        match self {
+            Self::Few(gaps) => gaps.powers(&FAST, since),
+            Self::Often(counts) => f32::from(counts.fast) / f32::from(ONE) * power(&FAST, since),
         }
     }
 
@@ -178,30 +170,16 @@ impl Gaps {
         self.iter().map(u32::from).sum()
     }
 
-    /// Of each basket that held the item, of which the last lies `since` back, so much is left.
+    /// Σ of the powers for each basket that held the item, of which the last lies `since` back.
     #[inline]
-    fn now(&self, days: &[u16], since: u32) -> Now {
+    fn powers(&self, table: &[f32; POWERS], since: u32) -> f32 {
         let mut back = since;
-        let [mut slow, mut fast] = left(back);
+        let mut sum = power(table, back);
         for gap in self.baskets[..usize::from(self.len)].iter().rev() {
             back = back.saturating_add(u32::from(*gap));
-            let [of_slow, of_fast] = left(back);
-            slow += of_slow;
-            fast += of_fast;
+            sum += power(table, back);
         }
-        Now { count: u16::from(self.len) + 1, first_day: day_of(days, back), slow, fast }
-    }
-
-    /// The same, of the slow count alone.
-    #[inline]
-    fn slow_now(&self, since: u32) -> f32 {
-        let mut back = since;
-        let mut slow = left(back)[0];
-        for gap in self.baskets[..usize::from(self.len)].iter().rev() {
-            back = back.saturating_add(u32::from(*gap));
-            slow += left(back)[0];
-        }
-        slow
+        sum
     }
 
     fn counts(&self, days: &[u16], since: u32) -> Counts {
@@ -238,23 +216,6 @@ const fn powers(base: f32) -> [f32; POWERS] {
         at += 1;
     }
     table
-}
-
-/// Of both, beside one another.
-static BOTH: [[f32; 2]; POWERS] = {
-    let mut both = [[0.0; 2]; POWERS];
-    let mut at = 0;
-    while at < POWERS {
-        both[at] = [SLOW[at], FAST[at]];
-        at += 1;
-    }
-    both
-};
-
-/// What is left of a basket after so many others, slow and fast.
-#[inline]
-fn left(baskets: u32) -> [f32; 2] {
-    BOTH.get(baskets as usize).copied().unwrap_or_default()
 }
 
 /// What is left of a basket after so many others.

@@ -481,14 +481,6 @@ proptest! {
             let just_bought = products.iter().filter(holds).any(is_wanted_late);
             let is_held = noted.held.contains(&offer_no);
             prop_assert_eq!(it.verdict == Verdict::JustBought, just_bought && !is_held);
-            // What is not drawn by lot is the best of its kind, however few were looked at.
-            let is_of_kind = |slot| it.reason.is_some_and(|reason| reason.slot() == slot);
-            let beats = |why: &Why| {
-                why.slot != Slot::Explore && is_of_kind(why.slot)
-                    && it.evidence.rank < why.evidence.rank
-            };
-            let is_better = chosen.iter().any(|choice| beats(&choice.why));
-            prop_assert!(it.verdict != Verdict::Outranked || !is_better, "{:?}", it);
             if let Verdict::SameType(rival) = it.verdict {
                 prop_assert!(chosen.iter().any(|choice| choice.offer.offer_no == rival));
             }

@@ -148,11 +148,6 @@ impl Live {
         self.targets.of_article(product_no)
     }
 
-    /// How many groups there are.
-    pub fn groups(&self) -> usize {
-        self.targets.known.len()
-    }
-
     fn target_of(&self, coupon: u32) -> usize {
         self.targets.of_coupon[coupon as usize] as usize
     }

@@ -24,12 +24,6 @@ impl Live {
         &room.common.own[self.target_of(coupon)]
     }
 
-    /// Whether the account that was looked at last buys of the types or brands that a coupon is for.
-    pub fn is_kin(&self, coupon: u32, room: &OfferRoom) -> bool {
-        let (common, at) = (&room.common, self.target_of(coupon));
-        common.by_type[at] > 0.0 || common.by_brand[at] > 0.0 || common.by_kind[at] > 0.0
-    }
-
     /// The score of a coupon for the account that was looked at last.
     pub fn score_of(&self, coupon: u32, room: &OfferRoom) -> f32 {
         room.scores.of_target[self.target_of(coupon)]

@@ -6,7 +6,6 @@
 //! learn, and must never infer anything from sensitive articles or speak of them: no offer holds
 //! one, so none is chosen for the sake of one.
 
-mod field;
 mod hold_out;
 mod noted;
 mod reasons;
@@ -18,7 +17,6 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use self::field::Field;
 use self::reasons::{is_bought_regularly, is_given_up};
 use self::seats::{DRAWN_AMONG, PLACES};
 use self::types::{TypesByPlace, are_apart, ignored_types};
@@ -123,59 +121,56 @@ impl ShowcaseRoom {
     }
 }
 
-/// What the basket holds of what offers are for: of groups of offers for the same, the lines that
-/// they may be for. Found by the articles as the newest epoch has them, which has arranged the
-/// offers.
+/// What the basket holds of what offers are for: groups of offers for the same, each with a line
+/// that they may be for. Sorted. Found by the articles as the newest epoch has them, which has
+/// arranged the offers.
 #[derive(Clone, Debug, Default)]
-struct InBasket {
-    /// By group: where its last line stands in `lines`, from 1.
-    last: Vec<u32>,
-    /// A line, and where the one before it of the same group stands.
-    lines: Vec<(u32, u32)>,
-}
+struct InBasket(Vec<(u32, u32)>);
 
 impl InBasket {
     fn fill(&mut self, moment: &Moment<'_>, live: &Live) {
-        self.last.clear();
-        self.last.resize(live.groups(), 0);
-        self.lines.clear();
+        self.0.clear();
         if moment.unprofiled {
             return;
         }
         let basket = moment.basket;
-        for ((line, it), product) in (0..).zip(basket.lines).zip(basket.products) {
-            if it.kind == LineKind::Sale {
-                for group in live.groups_of(product.product_no) {
-                    let last = &mut self.last[group as usize];
-                    self.lines.push((line, *last));
-                    *last = u32::try_from(self.lines.len()).unwrap_or(0);
-                }
+        for ((at, line), product) in (0..).zip(basket.lines).zip(basket.products) {
+            if line.kind == LineKind::Sale {
+                self.0.extend(live.groups_of(product.product_no).map(|group| (group, at)));
             }
         }
+        self.0.sort_unstable();
     }
 
     /// The lines that offers of a group may be for, by their places in the basket.
     fn lines_of(&self, group: u32) -> impl Iterator<Item = usize> {
-        let mut next = self.last[group as usize];
-        std::iter::from_fn(move || {
-            let (line, before) = self.lines[next.checked_sub(1)? as usize];
-            next = before;
-            Some(line as usize)
-        })
+        let from = self.0.partition_point(|(of, _)| *of < group);
+        let lines = self.0[from..].iter().take_while(move |(of, _)| *of == group);
+        lines.map(|(_, line)| *line as usize)
     }
 }
 
-/// The likeliest of each kind that may be chosen, best first, and what they are looked for in.
+/// The likeliest of each kind, best first.
 #[derive(Clone, Debug, Default)]
-struct Candidates {
-    best: [Vec<(u32, f32)>; 6],
-    /// By kind, what is of it, if only it may be chosen.
-    field: [Field; 6],
-}
+struct Candidates([Vec<(u32, f32)>; 6]);
 
 impl Candidates {
     fn of(&mut self, slot: Slot) -> &mut Vec<(u32, f32)> {
-        &mut self.best[slot as usize]
+        &mut self.0[slot as usize]
+    }
+
+    /// Whether a score would be among the best of a kind.
+    fn wants(&self, slot: Slot, most: usize, score: f32) -> bool {
+        let kind = &self.0[slot as usize];
+        kind.len() < most || kind.last().is_some_and(|(_, least)| score > *least)
+    }
+
+    /// Takes one in, in its place; of equals the earlier stays before.
+    fn take(&mut self, slot: Slot, most: usize, place: u32, score: f32) {
+        let kind = self.of(slot);
+        kind.truncate(most - 1);
+        let at = kind.partition_point(|(_, better)| *better >= score);
+        kind.insert(at, (place, score));
     }
 }
 
@@ -298,15 +293,15 @@ impl Showcase {
         chosen.into_iter().map(|(_, choice)| choice).collect()
     }
 
-    /// Scores all offers, and finds the best of each kind that may be chosen. Whether one may, and
-    /// whether it is for a larger pack, is asked of the best until there are enough of them. What
-    /// is for a larger pack and has a place among the best of these is not among the new.
+    /// Scores all offers, and finds the best of each kind that may be chosen. Whether one may is
+    /// asked only for what would be among them.
     fn gather(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
+        let customer = Customer::of(profile);
         let ShowcaseRoom { offers: room, packs, candidates, in_basket, paced } = room;
         self.live.weigh_all(profile, room);
         packs.forget();
         in_basket.fill(moment, &self.live);
-        candidates.best.iter_mut().for_each(Vec::clear);
+        candidates.0.iter_mut().for_each(Vec::clear);
         let most = (moment.most * CANDIDATES).max(DRAWN_AMONG);
         paced.clear();
         let mut may = |place: u32| {
@@ -334,49 +329,40 @@ impl Showcase {
             pushed.truncate(most);
             urgent = push;
         }
-        let Candidates { best, field } = candidates;
-        self.enter(profile, moment, room, field);
-        let score_of = |place: u32| self.live.score_of(place, room);
-        for slot in [Slot::WinBack, Slot::Repeat] {
-            let may_be = field[slot as usize].best_first().filter(|place| may(*place)).take(most);
-            best[slot as usize].extend(may_be.map(|place| (place, score_of(place))));
-        }
-        let may_be = field[Slot::UpSell as usize].best_first().filter(|place| {
-            self.larger(*place, profile, moment, room, packs).is_some() && may(*place)
-        });
-        let larger: Vec<u32> = may_be.take(most).collect();
-        let rest = field[Slot::Explore as usize].best_first().filter(|it| !larger.contains(it));
-        let new = rest.filter(|place| may(*place)).take(most);
-        best[Slot::Explore as usize].extend(new.map(|place| (place, score_of(place))));
-        best[Slot::UpSell as usize]
-            .extend(larger.into_iter().map(|place| (place, score_of(place))));
-    }
-
-    /// Finds of which kind each offer is that is not pushed.
-    fn enter(
-        &self,
-        profile: &Profile,
-        moment: &Moment<'_>,
-        room: &OfferRoom,
-        field: &mut [Field; 6],
-    ) {
-        field.iter_mut().for_each(Field::clear);
         for (place, score) in self.live.weighed(room) {
-            if self.push_of(place).is_some() {
+            // Most fall here, before anything more is asked.
+            let wants_new = candidates.wants(Slot::Explore, most, score);
+            let wants_own = candidates.wants(Slot::Repeat, most, score);
+            let own = self.live.own(place, room);
+            let is_new = own.count == 0.0;
+            let might_be_larger = is_new
+                && moment.knows_packs
+                && candidates.wants(Slot::UpSell, most, score)
+                && self.live.may_be_larger(place, room);
+            let might = if is_new {
+                wants_new || might_be_larger
+            } else {
+                wants_own
+                    || candidates.wants(Slot::WinBack, most, score)
+                        && is_given_up(own, days_since(profile, own.last_day))
+            };
+            if !might || self.push_of(place).is_some() {
                 continue;
             }
-            let own = self.live.own(place, room);
-            let slot = if own.count > 0.0 {
-                let is_given_up = is_given_up(own, days_since(profile, own.last_day));
-                if is_given_up { Slot::WinBack } else { Slot::Repeat }
-            } else if self.live.is_kin(place, room) {
-                Slot::Explore
+            let is_larger =
+                might_be_larger && self.larger(place, profile, moment, room, packs).is_some();
+            let reason = if is_larger {
+                Some(Reason::LargerPack)
+            } else if is_new && !wants_new {
+                // Whatever it is, what is new has better ones.
+                None
             } else {
-                continue;
+                reason_of(&self.live.common(place, room), profile, &customer)
             };
-            field[slot as usize].add(place, score);
-            if slot == Slot::Explore && moment.knows_packs && self.live.may_be_larger(place, room) {
-                field[Slot::UpSell as usize].add(place, score);
+            let Some(reason) = reason else { continue };
+            let slot = reason.slot();
+            if candidates.wants(slot, most, score) && may(place) {
+                candidates.take(slot, most, place, score);
             }
         }
     }
