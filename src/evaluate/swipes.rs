@@ -32,7 +32,7 @@ use crate::domain::profile::Profile;
 use crate::domain::quantity::Quantity;
 use crate::domain::selection::offers::OfferWeights;
 use crate::domain::selection::showcase::{
-    Choice, EVIDENCE_BYTES, Lot, Moment, Noted, Showcase, ShowcaseRoom, Slot,
+    Choice, EVIDENCE_BYTES, Lot, Moment, Noted, Reason, Showcase, ShowcaseRoom, Slot,
 };
 
 /// Offers among which a swipe chooses.
@@ -171,7 +171,7 @@ impl<'a> Swipe<'a> {
                 valid_from,
                 valid_until: valid_from.saturating_add(Span::new().days(DAYS_OPEN - 1)),
                 is_used: nth.is_multiple_of(5),
-                reason: None,
+                reason: Some(Reason::Favourite),
             }
         };
         Self {

@@ -481,6 +481,14 @@ proptest! {
             let just_bought = products.iter().filter(holds).any(is_wanted_late);
             let is_held = noted.held.contains(&offer_no);
             prop_assert_eq!(it.verdict == Verdict::JustBought, just_bought && !is_held);
+            // What is neither pushed nor drawn by lot is the best of its kind.
+            let beats = |why: &Why| {
+                !matches!(why.slot, Slot::Push | Slot::Explore)
+                    && it.reason.is_some_and(|reason| reason.slot() == why.slot)
+                    && it.evidence.rank < why.evidence.rank
+            };
+            let is_better = chosen.iter().any(|choice| beats(&choice.why));
+            prop_assert!(it.verdict != Verdict::Outranked || !is_better, "{:?}", it);
             if let Verdict::SameType(rival) = it.verdict {
                 prop_assert!(chosen.iter().any(|choice| choice.offer.offer_no == rival));
             }
