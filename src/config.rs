@@ -227,6 +227,11 @@ pub struct Commit {
     pub committers: usize,
     /// Most swipes in one statement.
     pub batch_max: usize,
+    /// With so many swipes a batch is worth its statement. While swipes come in company, a
+    /// committer that has fewer waits for more.
+    pub gather_enough: usize,
+    /// How long it waits for them at most, from when the first of them was admitted.
+    pub gather_wait_us: u64,
     /// Most swipes that may wait, over all committers; more are refused at once.
     pub queue_max: usize,
     /// Longest that a swipe may be expected to wait before its batch is done; when it would be
@@ -244,6 +249,8 @@ impl Default for Commit {
         Self {
             committers: 2,
             batch_max: 256,
+            gather_enough: 16,
+            gather_wait_us: 2_000,
             queue_max: 4_096,
             wait_max_ms: 200,
             statement_timeout_ms: 5_000,
@@ -557,6 +564,10 @@ impl Config {
         require(
             self.commit.queue_max >= self.commit.batch_max,
             "commit.queue_max must be at least commit.batch_max",
+        );
+        require(
+            self.commit.gather_wait_us <= 20_000,
+            "commit.gather_wait_us must be at most 20000",
         );
         require(
             self.commit.wait_max_ms > 0 && self.commit.lock_timeout_ms > 0,

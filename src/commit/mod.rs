@@ -3,7 +3,8 @@
 //! A command is admitted before any work on it, or refused at once when too much waits. Each
 //! committer is a task that owns a connection and a share of the accounts by hash, so that
 //! swipes of one account meet in one place and are chained. While one batch is in PostgreSQL
-//! the next one fills: the batch size follows the load by itself, without a timer. One more
+//! the next one fills, and where swipes come in company a small one waits a little for more: the
+//! batch size follows the load by itself, and who is alone waits for nobody. One more
 //! committer, the siding, takes what cannot move: accounts that somebody else holds locked, for
 //! instance. Nobody waits for them but those who want them.
 //!
