@@ -14,6 +14,7 @@ use tokio_postgres::Row;
 
 use super::batch::Batch;
 use super::fold::Workbench;
+use super::gathering::Gathering;
 use super::leases::is_overdrawn;
 use super::pass::{self, Footing};
 use super::sql;
@@ -39,8 +40,6 @@ const HASTE: Duration = Duration::from_millis(20);
 pub(super) struct Committer {
     pub(super) lane: usize,
     pub(super) batch_max: usize,
-    gather_enough: usize,
-    gather_wait: Duration,
     pub(super) shared: Arc<Shared>,
     connector: Arc<Connector>,
     workbench: Workbench,
@@ -132,8 +131,6 @@ impl Committer {
         Self {
             lane,
             batch_max: settings.batch_max,
-            gather_enough: settings.gather_enough.min(settings.batch_max),
-            gather_wait: Duration::from_micros(settings.gather_wait_us),
             connector: Arc::clone(connector),
             shared: Arc::clone(shared),
             workbench: Workbench::new(),
@@ -147,17 +144,11 @@ impl Committer {
         mut self,
         mut queue: mpsc::Receiver<Job>,
         siding: mpsc::WeakSender<Job>,
+        mut gathering: Gathering,
     ) {
         self.connect_early().await;
-        let mut jobs: Vec<Job> = Vec::with_capacity(self.batch_max);
-        let mut in_company = false;
-        while queue.recv_many(&mut jobs, self.batch_max).await > 0 {
-            // A till that is alone never waits for others.
-            if in_company {
-                let until = jobs[0].admitted_at + self.gather_wait;
-                gather(&mut jobs, &mut queue, self.gather_enough, until).await;
-            }
-            in_company = jobs.len() > 1;
+        let mut jobs = Vec::with_capacity(self.batch_max);
+        while gathering.take(&mut queue, &mut jobs, |job: &Job| job.admitted_at).await > 0 {
             self.took(&jobs);
             let admission = &self.shared.admission;
             for job in &mut jobs {
@@ -425,55 +416,8 @@ pub(super) fn is_lost_race(error: &Error) -> bool {
     matches!(error.sqlstate(), Some("23505" | "40P01"))
 }
 
-/// Takes what comes until there is enough or it is time; what is there already in any case.
-async fn gather<T>(
-    taken: &mut Vec<T>,
-    queue: &mut mpsc::Receiver<T>,
-    enough: usize,
-    until: Instant,
-) {
-    while let Some(room @ 1..) = enough.checked_sub(taken.len()) {
-        match tokio::time::timeout_at(until, queue.recv_many(taken, room)).await {
-            Ok(1..) => {}
-            // It is closed, or time is up.
-            Ok(0) | Err(_) => break,
-        }
-    }
-}
-
 /// An account stayed locked by somebody else for longer than a committer waits.
 pub(super) fn is_locked(error: &Error) -> bool {
     let Error::Database(error) = error else { return false };
     error.sqlstate() == Some("55P03")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const WAIT: Duration = Duration::from_millis(2);
-
-    #[tokio::test(start_paused = true)]
-    async fn a_batch_waits_for_company_until_there_is_enough_or_its_first_has_waited_enough() {
-        let (sender, mut queue) = mpsc::channel(8);
-        let admitted_at = Instant::now();
-        let mut taken = vec![1];
-        (2..=5).for_each(|job| sender.try_send(job).expect("there is room"));
-        gather(&mut taken, &mut queue, 4, admitted_at + WAIT).await;
-        assert_eq!((&*taken, admitted_at.elapsed()), (&[1, 2, 3, 4][..], Duration::ZERO));
-
-        let mut taken = vec![1];
-        gather(&mut taken, &mut queue, 4, admitted_at + WAIT).await;
-        assert_eq!((&*taken, admitted_at.elapsed() >= WAIT), (&[1, 5][..], true));
-
-        // One that has waited for longer takes along what is there, and goes.
-        sender.try_send(6).expect("there is room");
-        let now = Instant::now();
-        gather(&mut taken, &mut queue, 4, admitted_at).await;
-        assert_eq!((&*taken, now.elapsed()), (&[1, 5, 6][..], Duration::ZERO));
-
-        drop(sender);
-        gather(&mut taken, &mut queue, 4, now + WAIT).await;
-        assert_eq!((taken.len(), now.elapsed()), (3, Duration::ZERO), "nobody can come");
-    }
 }

@@ -21,6 +21,7 @@ mod desk;
 mod expiries;
 mod facts;
 mod fold;
+mod gathering;
 mod handout;
 mod leases;
 mod pass;
@@ -58,6 +59,7 @@ use coupons::random_bits;
 pub use coupons::{ORDER_COUPONS_MAX, Order, Ordered};
 pub use desk::{Adjusted, Adjustment, ByUser, Desk, Made, Whose, give_way};
 pub use expiries::{Expiries, Page};
+use gathering::Gathering;
 pub use handout::{Given, HANDOUT_COUPONS_MAX, HandedOut, Handout, Mailing, TakeBack, TakenBack};
 use leases::Treasury;
 pub use replace::{Replaced, Replacement};
@@ -245,7 +247,7 @@ impl Committers {
             let (sender, receiver) = mpsc::channel(settings.queue_max);
             queues.push(sender);
             let committer = Committer::new(lane, settings, &connector, &shared);
-            tasks.spawn(committer.run(receiver, siding.downgrade()));
+            tasks.spawn(committer.run(receiver, siding.downgrade(), Gathering::new(settings)));
         }
         queues.push(siding);
         let hasty = connector.hasty();
