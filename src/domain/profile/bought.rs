@@ -34,6 +34,18 @@ pub(super) struct Counts {
     pub(super) fast: u16,
 }
 
+/// How an item stands now.
+pub(super) struct Now {
+    /// Baskets that held it.
+    pub(super) count: u16,
+    /// Day of the first of them.
+    pub(super) first_day: u16,
+    /// Decayed counts, in baskets. What is kept is rounded with each basket; what is only asked for
+    /// need not be, and takes half as long.
+    pub(super) slow: f32,
+    pub(super) fast: f32,
+}
+
 impl Bought {
     pub(super) fn once() -> Self {
         Self::Few(Gaps::default())
@@ -63,34 +75,25 @@ impl Bought {
         }
     }
 
-    /// Baskets that held an item whose last one lies `since` baskets back, and the day of the
-    /// first.
-    pub(super) fn count_and_first_day(&self, days: &[u16], since: u32) -> (u16, u16) {
+    /// How an item stands whose last basket lies `since` baskets back.
+    #[inline]
+    pub(super) fn now(&self, days: &[u16], since: u32) -> Now {
         match self {
-            Self::Few(gaps) => {
-                let first_day = day_of(days, since.saturating_add(gaps.sum()));
-                (u16::from(gaps.len) + 1, first_day)
+            Self::Few(gaps) => gaps.now(days, since),
+            Self::Often(Counts { count, first_day, fast, .. }) => {
+                let slow = self.slow_now(since);
+                let fast = f32::from(*fast) / f32::from(ONE) * power(&FAST, since);
+                Now { count: *count, first_day: *first_day, slow, fast }
             }
-            Self::Often(Counts { count, first_day, .. }) => (*count, *first_day),
         }
     }
 
-    /// The count of such an item as it has decayed by now, in baskets. What is kept is rounded with
-    /// each basket; what is only asked for need not be, and takes half as long.
+    /// [`Now::slow`] alone.
     #[inline]
     pub(super) fn slow_now(&self, since: u32) -> f32 {
         match self {
-            Self::Few(gaps) => gaps.powers(&SLOW, since),
+            Self::Few(gaps) => gaps.slow(since),
             Self::Often(counts) => f32::from(counts.slow) / f32::from(ONE) * power(&SLOW, since),
-        }
-    }
-
-    /// The same of the one that decays faster.
-    #[inline]
-    pub(super) fn fast_now(&self, since: u32) -> f32 {
-        match self {
-            Self::Few(gaps) => gaps.powers(&FAST, since),
-            Self::Often(counts) => f32::from(counts.fast) / f32::from(ONE) * power(&FAST, since),
         }
     }
 
@@ -172,14 +175,27 @@ impl Gaps {
 
     /// Σ of the powers for each basket that held the item, of which the last lies `since` back.
     #[inline]
-    fn powers(&self, table: &[f32; POWERS], since: u32) -> f32 {
+    fn slow(&self, since: u32) -> f32 {
+        let mut sum = power(&SLOW, since);
         let mut back = since;
-        let mut sum = power(table, back);
         for gap in self.baskets[..usize::from(self.len)].iter().rev() {
             back = back.saturating_add(u32::from(*gap));
-            sum += power(table, back);
+            sum += power(&SLOW, back);
         }
         sum
+    }
+
+    /// Everything of that in one go.
+    #[inline]
+    fn now(&self, days: &[u16], since: u32) -> Now {
+        let (mut slow, mut fast) = (power(&SLOW, since), power(&FAST, since));
+        let mut back = since;
+        for gap in self.baskets[..usize::from(self.len)].iter().rev() {
+            back = back.saturating_add(u32::from(*gap));
+            slow += power(&SLOW, back);
+            fast += power(&FAST, back);
+        }
+        Now { count: u16::from(self.len) + 1, first_day: day_of(days, back), slow, fast }
     }
 
     fn counts(&self, days: &[u16], since: u32) -> Counts {

@@ -17,7 +17,7 @@ mod bought;
 
 use jiff::civil::Date;
 
-use self::bought::{Bought, SLOW, day_of, decayed};
+use self::bought::{Bought, Now, SLOW, day_of, decayed};
 use super::codec::{DecodeError, Reader, Writer, days};
 use super::product::{Product, Taxa};
 
@@ -306,12 +306,12 @@ impl Profile {
     fn affinity_of(&self, item: &Item) -> Affinity {
         let baskets_since = self.baskets - item.basket;
         let last_day = day_of(&self.days, baskets_since);
-        let (count, first_day) = item.bought.count_and_first_day(&self.days, baskets_since);
+        let Now { count, first_day, slow, fast } = item.bought.now(&self.days, baskets_since);
         let gaps = f32::from(count.saturating_sub(1));
         Affinity {
             count,
-            slow: item.bought.slow_now(baskets_since),
-            fast: item.bought.fast_now(baskets_since),
+            slow,
+            fast,
             baskets_since,
             usual_gap_days: (count > 1)
                 .then(|| f32::from(last_day.saturating_sub(first_day)) / gaps),

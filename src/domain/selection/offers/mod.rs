@@ -15,12 +15,13 @@ use super::super::profile::{Level, Profile};
 use super::super::target::Target;
 
 pub use self::packs::{Larger, PackRoom};
+pub use self::ranking::Likely;
 pub use self::signs::{
     BUILT_IN, BUILT_IN_AT_FIRST, Common, Customer, Known, OFFER_SIGNS, OfferWeights, Own,
     SIGNS_VERSION, score, with_popularity,
 };
 use self::signs::{Columns, Scorer, Scores, Share};
-use self::targets::Targets;
+use self::targets::{Mark, Targets};
 
 /// Coupons that are live, arranged by what they hold for.
 #[derive(Clone, Debug, Default)]
@@ -34,10 +35,13 @@ pub struct Live {
 /// Working memory of a decision, used again for the next one.
 #[derive(Clone, Debug, Default)]
 pub struct OfferRoom {
-    /// Articles of the account that targets ask for: their places in the profile, and their marks.
-    found: Vec<(u32, u32)>,
-    /// How many of them count.
-    found_count: usize,
+    /// Articles of the account that targets ask for: their places in the profile, and where their
+    /// marks stand.
+    asked_for: Vec<(u32, u32)>,
+    /// The same with their marks.
+    found: Vec<(u32, Mark)>,
+    /// Targets that may be for a larger pack.
+    perhaps_larger: Vec<u32>,
     common: Columns,
     /// Targets of whose articles something was bought, each once.
     owned: Vec<u32>,
@@ -142,6 +146,11 @@ impl Live {
         self.targets.of_coupon[coupon as usize]
     }
 
+    /// One more than the largest number of a group.
+    pub fn groups(&self) -> usize {
+        self.targets.known.len()
+    }
+
     /// The groups of coupons that an article is found for, some of them more than once. Whether
     /// they are for it as it was sold is the target's to say.
     pub fn groups_of(&self, product_no: u32) -> impl Iterator<Item = u32> {
@@ -155,52 +164,45 @@ impl Live {
     /// Finds what the account's purchases have in common with each target.
     fn look_at(&self, profile: &Profile, room: &mut OfferRoom) {
         let targets = &self.targets;
-        let OfferRoom { found, found_count, common, owned, brands, kinds, places, .. } = room;
-        common.forget(targets.known.len());
+        let OfferRoom { asked_for, found, common, owned, brands, kinds, places, .. } = room;
+        common.forget(targets.known.len(), owned);
         owned.clear();
         brands.forget(targets.by_brand.numbers().max(1));
         kinds.forget(targets.by_kind.numbers().max(1));
         places.forget(targets.by_place.numbers());
         let mut of_everything = Own::default();
         let is_for_all = targets.everything.is_some();
-        // First which of the articles matter: each is somewhere else in a large table, and the
-        // machine fetches many at a time where nothing waits for one of them.
+        // First which of the articles matter, then what of them: each is somewhere else in a large
+        // table, and the machine fetches many at a time where nothing waits for one of them.
         let (items, mut count) = (profile.bought(Level::Product), 0);
-        found.resize(items.len().max(found.len()), (0, 0));
+        asked_for.resize(items.len().max(asked_for.len()), (0, 0));
         for (place, item) in (0_u32..).zip(items) {
             let Some(mark) = targets.mark_of.get(item.id() as usize) else { continue };
-            found[count] = (place, *mark);
+            asked_for[count] = (place, *mark);
             count += usize::from(*mark > 0 || is_for_all);
         }
-        *found_count = count;
-        for (place, mark_no) in &found[..count] {
+        found.clear();
+        found.extend(
+            asked_for[..count].iter().map(|(place, at)| (*place, targets.marks[*at as usize])),
+        );
+        for (place, mark) in &*found {
             let item = profile.held(Level::Product, *place as usize);
-            let mark = &targets.marks[*mark_no as usize];
-            let is_placed = mark.places != [0; 4];
-            let is_named = (*mark_no as usize) < targets.by_product.numbers();
-            let is_for_some = is_named || is_placed || is_for_all;
-            // Marked for its size alone.
-            if !is_for_some && mark.brand == 0 && mark.kind == 0 {
-                continue;
-            }
-            let affinity = is_for_some.then(|| item.affinity());
+            let affinity = (mark.is_for_some() || is_for_all).then(|| item.affinity());
             let slow = affinity.as_ref().map_or_else(|| item.slow(), |affinity| affinity.slow);
             // Under number 0 no target is found.
             *brands.of(mark.brand) += slow;
             *kinds.of(mark.kind) += slow;
             let Some(affinity) = affinity else { continue };
-            if is_placed {
-                for no in mark.places.iter().filter(|no| **no > 0) {
-                    places.of(*no).add(&affinity);
-                }
+            for no in targets.places(*mark) {
+                places.of(no).add(&affinity);
             }
             if is_for_all {
                 of_everything.add(&affinity);
             }
-            for at in targets.by_product.of(*mark_no) {
-                let own = &mut common.own[*at as usize];
+            for at in targets.naming(*mark) {
+                let own = &mut common.own[at as usize];
                 if own.count == 0.0 {
-                    owned.push(*at);
+                    owned.push(at);
                 }
                 own.add(&affinity);
             }

@@ -9,8 +9,8 @@
 use super::super::super::pack::{Pack, Unit};
 use super::super::super::product::Product;
 use super::super::super::profile::{Level, Profile};
-use super::targets::{Mark, distinct, number};
-use super::{Live, OfferRoom, Own};
+use super::targets::{Traits, distinct, number};
+use super::{Columns, Live, OfferRoom, Own};
 
 /// A pack is clearly larger from five quarters of the other on.
 const LARGER: (u32, u32) = (5, 4);
@@ -118,6 +118,8 @@ pub(super) struct Packs {
     /// By target: what it is for, and its type as it is numbered in marks. None where it is not
     /// for a larger pack of anything.
     offered: Vec<Option<(Offered, u16)>>,
+    /// Those targets.
+    pub(super) targets: Vec<u32>,
     /// By article; empty where no target asks for it.
     sizes: Vec<Option<(Pack, Option<Price>)>>,
     /// One more than the largest number of a type.
@@ -131,7 +133,7 @@ impl Packs {
         targets: usize,
         listed: &[(u32, &Vec<u32>)],
         catalogue: &[Product],
-        marks: &mut [Mark],
+        traits: &mut [Traits],
     ) -> Self {
         let smaller = Smaller::of(catalogue);
         let mut offered = vec![None; targets];
@@ -144,14 +146,16 @@ impl Packs {
             return Self::default();
         }
         let numbered = |it: Offered| (it, number(&types, &it.type_no));
-        let offered = offered.into_iter().map(|it| it.map(numbered)).collect();
-        let size = |(mark, product): (&mut Mark, &Product)| {
+        let offered: Vec<_> = offered.into_iter().map(|it| it.map(numbered)).collect();
+        let with_numbers = (0..).zip(&offered);
+        let targets = with_numbers.filter(|(_, it)| it.is_some()).map(|(at, _)| at).collect();
+        let size = |(its, product): (&mut Traits, &Product)| {
             let pack = product.pack.filter(|_| is_shown(product))?;
-            mark.sized_type = number(&types, &product.taxa.type_no);
-            (mark.sized_type > 0).then(|| (pack, Price::of(product, pack)))
+            its.sized_type = number(&types, &product.taxa.type_no);
+            (its.sized_type > 0).then(|| (pack, Price::of(product, pack)))
         };
-        let sizes = marks.iter_mut().zip(catalogue).map(size).collect();
-        Self { offered, sizes, types: types.len() + 1 }
+        let sizes = traits.iter_mut().zip(catalogue).map(size).collect();
+        Self { offered, targets, sizes, types: types.len() + 1 }
     }
 }
 
@@ -181,18 +185,16 @@ impl PackRoom {
     }
 
     /// Finds the articles of each type, once for an account.
-    fn line_up(&mut self, live: &Live, room: &OfferRoom) {
+    fn line_up(&mut self, types: usize, room: &OfferRoom) {
         if std::mem::replace(&mut self.is_lined_up, true) {
             return;
         }
         self.last.clear();
-        self.last.resize(live.targets.packs.types, 0);
+        self.last.resize(types, 0);
         self.before.clear();
-        let found = &room.found[..room.found_count];
+        let found = &room.found;
         self.before.extend((1..).zip(found).map(|(place, (_, mark))| {
-            let of_type =
-                &mut self.last[usize::from(live.targets.marks[*mark as usize].sized_type)];
-            std::mem::replace(of_type, place)
+            std::mem::replace(&mut self.last[usize::from(mark.sized_type)], place)
         }));
     }
 
@@ -222,13 +224,18 @@ impl PackRoom {
 }
 
 impl Live {
-    /// Whether a coupon may be for a larger pack: of a type that the account that was looked at
-    /// last buys, and none of whose articles it has.
-    pub fn may_be_larger(&self, coupon: u32, room: &OfferRoom) -> bool {
-        let target = self.target_of(coupon);
-        let common = &room.common;
-        let is_wanted = common.most_of_a_type[target] >= LATELY && common.own[target].count == 0.0;
-        is_wanted && self.targets.packs.offered.get(target).is_some_and(Option::is_some)
+    /// Finds the targets that may be for a larger pack: of a type that the account that was looked
+    /// at last buys, and none of whose articles it has.
+    pub(super) fn find_perhaps_larger(&self, room: &mut OfferRoom) {
+        let OfferRoom { common, perhaps_larger, .. } = room;
+        let all = &self.targets.packs.targets;
+        perhaps_larger.resize(all.len(), 0);
+        let mut count = 0;
+        for target in all {
+            perhaps_larger[count] = *target;
+            count += usize::from(is_wanted(common, *target as usize));
+        }
+        perhaps_larger.truncate(count);
     }
 
     /// Where a coupon is for a larger pack of what the account buys that was looked at last: what
@@ -242,10 +249,10 @@ impl Live {
     ) -> Option<Larger> {
         let target = self.target_of(coupon);
         let (offered, type_at) = (*self.targets.packs.offered.get(target)?)?;
-        if !self.may_be_larger(coupon, room) {
+        if !is_wanted(&room.common, target) {
             return None;
         }
-        packs.line_up(self, room);
+        packs.line_up(self.targets.packs.types, room);
         if !packs.are_all_smaller(self, offered.pack, type_at, profile, room) {
             return None;
         }
@@ -282,6 +289,11 @@ impl Live {
         let larger = Larger { own, usual: pack, offered: offered.pack, baskets };
         (times <= TIMES_MAX && !is_dearer).then_some(larger)
     }
+}
+
+/// Without a branch: it is asked of many, and most are not.
+fn is_wanted(common: &Columns, target: usize) -> bool {
+    (common.most_of_a_type[target] >= LATELY) & (common.own[target].count == 0.0)
 }
 
 fn is_larger(one: Pack, other: Pack) -> bool {

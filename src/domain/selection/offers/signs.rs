@@ -312,8 +312,11 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn forget(&mut self, targets: usize) {
-        self.own.clear();
+    /// `owned` are those of which anything was bought.
+    pub(super) fn forget(&mut self, targets: usize, owned: &[u32]) {
+        for target in owned {
+            self.own[*target as usize] = Own::default();
+        }
         self.own.resize(targets, Own::default());
         for column in
             [&mut self.by_type, &mut self.most_of_a_type, &mut self.by_brand, &mut self.by_kind]

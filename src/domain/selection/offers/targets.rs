@@ -51,15 +51,36 @@ impl<T: Copy> Postings<T> {
 
 /// By what an article is found, as numbered here; 0 where no target asks for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Mark {
+pub(super) struct Traits {
     /// Its department, category, type and brand, where a target names them.
-    pub(super) places: [u16; 4],
+    places: [u16; 4],
     /// Its brand, where articles of it are named.
-    pub(super) brand: u16,
+    brand: u16,
     /// Its brand and type, where articles of both are named.
-    pub(super) kind: u16,
+    kind: u16,
     /// Its type, where its size is known and a target may be for a larger pack of that type.
     pub(super) sized_type: u16,
+}
+
+/// What a decision reads of an article, all in one place: [`Traits`], and the targets that name it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Mark {
+    pub(super) brand: u16,
+    pub(super) kind: u16,
+    pub(super) sized_type: u16,
+    /// Where its places stand; 0 where it has none.
+    placed: u16,
+    /// The first target that names it, from 1.
+    named: u32,
+    /// Where the others stand; 0 where there is none.
+    others: u32,
+}
+
+impl Mark {
+    /// Whether a target is for it, and not only for others of its brand or kind.
+    pub(super) fn is_for_some(&self) -> bool {
+        self.placed > 0 || self.named > 0
+    }
 }
 
 /// What live coupons are for.
@@ -69,11 +90,15 @@ pub(super) struct Targets {
     pub(super) of_coupon: Vec<u32>,
     /// How many coupons each target has.
     pub(super) coupons: Vec<u32>,
+    /// Which ones.
+    pub(super) coupons_of: Postings<u32>,
     pub(super) known: Vec<Known>,
     /// The target that is everything, if there is one.
     pub(super) everything: Option<u32>,
-    /// By where the article's mark stands.
-    pub(super) by_product: Postings<u32>,
+    /// Places, as [`Traits`] have them; first none.
+    placed: Vec<[u16; 4]>,
+    /// Targets that name an article beside [`Mark::named`].
+    others: Postings<u32>,
     pub(super) by_place: Postings<u32>,
     /// With the share of the target's articles that are of the type.
     pub(super) by_type: Postings<(u32, f32)>,
@@ -138,34 +163,35 @@ impl Targets {
             targets.coupons[number] += 1;
             targets.of_coupon.push(u32::try_from(number).unwrap_or(u32::MAX));
         }
-        let mut marks = vec![Mark::default(); catalogue.len()];
-        targets.arrange_articles(&ways, catalogue, &mut marks);
-        targets.arrange_places(&ways, catalogue, &mut marks);
-        targets.packs = Packs::new(ways.len(), &listed(&ways), catalogue, &mut marks);
-        targets.keep(&marks, &ways);
+        targets.coupons_of = Postings::new(targets.of_coupon.iter().copied().zip(0..).collect());
+        let mut traits = vec![Traits::default(); catalogue.len()];
+        targets.arrange_articles(&ways, catalogue, &mut traits);
+        targets.arrange_places(&ways, catalogue, &mut traits);
+        targets.packs = Packs::new(ways.len(), &listed(&ways), catalogue, &mut traits);
+        targets.keep(&traits, &ways);
         targets.measure(&ways, catalogue, popularity);
         targets
     }
 
     /// What is found by the brands and kinds of its articles.
-    fn arrange_articles(&mut self, ways: &[Way], catalogue: &[Product], marks: &mut [Mark]) {
+    fn arrange_articles(&mut self, ways: &[Way], catalogue: &[Product], traits: &mut [Traits]) {
         let listed = listed(ways);
         let taxa = |no: &u32| catalogue[*no as usize].taxa;
         let all = || listed.iter().flat_map(|(_, articles)| *articles).map(taxa);
         let brand_nos = distinct(all().map(|taxa| taxa.brand_no).filter(|no| *no > 0));
         let kind_nos =
             distinct(all().map(|taxa| (taxa.brand_no, taxa.type_no)).filter(|(no, _)| *no > 0));
-        for (mark, product) in marks.iter_mut().zip(catalogue) {
+        for (its, product) in traits.iter_mut().zip(catalogue) {
             let Taxa { brand_no, type_no, .. } = product.taxa;
-            mark.brand = number(&brand_nos, &brand_no);
-            mark.kind = number(&kind_nos, &(brand_no, type_no));
+            its.brand = number(&brand_nos, &brand_no);
+            its.kind = number(&kind_nos, &(brand_no, type_no));
         }
         let [mut brands, mut kinds] = [const { Vec::new() }; 2];
         for (at, articles) in listed {
-            let marks = || articles.iter().map(|no| marks[*no as usize]);
+            let traits = || articles.iter().map(|no| traits[*no as usize]);
             for (found, nos) in [
-                (&mut brands, distinct(marks().map(|mark| mark.brand))),
-                (&mut kinds, distinct(marks().map(|mark| mark.kind))),
+                (&mut brands, distinct(traits().map(|its| its.brand))),
+                (&mut kinds, distinct(traits().map(|its| its.kind))),
             ] {
                 found.extend(nos.into_iter().filter(|no| *no > 0).map(|no| (u32::from(no), at)));
             }
@@ -175,7 +201,7 @@ impl Targets {
     }
 
     /// What is found by places of the hierarchy.
-    fn arrange_places(&mut self, ways: &[Way], catalogue: &[Product], marks: &mut [Mark]) {
+    fn arrange_places(&mut self, ways: &[Way], catalogue: &[Product], traits: &mut [Traits]) {
         let mut pairs: Vec<((usize, u32), u32)> = Vec::new();
         for (at, way) in (0_u32..).zip(ways) {
             match way {
@@ -187,49 +213,75 @@ impl Targets {
             }
         }
         let places = distinct(pairs.iter().map(|(place, _)| *place));
-        let offered = marks.iter_mut().zip(catalogue).filter(|(_, it)| it.is_offered());
-        for (mark, product) in offered {
+        let offered = traits.iter_mut().zip(catalogue).filter(|(_, it)| it.is_offered());
+        for (its, product) in offered {
             let Taxa { department_no, category_no, type_no, brand_no } = product.taxa;
             let nos = [department_no, category_no, type_no, brand_no];
-            mark.places = std::array::from_fn(|level| number(&places, &(level, nos[level])));
+            its.places = std::array::from_fn(|level| number(&places, &(level, nos[level])));
         }
         let numbered = |(place, at)| (u32::from(number(&places, &place)), at);
         // What has no number fits no mark either.
         self.by_place = Postings::new(pairs.into_iter().map(numbered).collect());
     }
 
-    /// Keeps the marks of all articles, and finds by them what names articles.
-    fn keep(&mut self, marks: &[Mark], ways: &[Way]) {
+    /// Marks all articles, and finds by that what names articles.
+    fn keep(&mut self, traits: &[Traits], ways: &[Way]) {
         let listed = listed(ways);
-        let named = distinct(listed.iter().flat_map(|(_, articles)| *articles).copied());
-        let shared = distinct(marks.iter().copied().chain([Mark::default()]));
-        let shared_from = named.len();
+        let names = listed.iter().flat_map(|(at, articles)| articles.iter().map(|no| (*no, *at)));
+        let mut names: Vec<(u32, u32)> = names.collect();
+        names.sort_unstable();
+        self.placed = distinct(traits.iter().map(|its| its.places).chain([[0; 4]]));
+        let mark = |its: &Traits| Mark {
+            brand: its.brand,
+            kind: its.kind,
+            sized_type: its.sized_type,
+            placed: number(&self.placed[1..], &its.places),
+            ..Mark::default()
+        };
+        let shared = distinct(traits.iter().copied().chain([Traits::default()]));
+        let by_article: Vec<&[(u32, u32)]> = names.chunk_by(|one, it| one.0 == it.0).collect();
         // Of the shared ones that of all for which no target asks is the first.
-        self.mark_of = marks
-            .iter()
-            .map(|mark| match shared.binary_search(mark) {
-                Ok(0) | Err(_) => 0,
-                Ok(at) => u32::try_from(shared_from + at).unwrap_or(0),
-            })
-            .collect();
-        for (at, no) in (1..).zip(&named) {
-            self.mark_of[*no as usize] = at;
+        let place = |its: &Traits| match shared.binary_search(its) {
+            Ok(0) | Err(_) => 0,
+            Ok(at) => u32::try_from(by_article.len() + at).unwrap_or(0),
+        };
+        self.mark_of = traits.iter().map(place).collect();
+        let mut marks = vec![mark(&shared[0])];
+        let mut others = Vec::new();
+        for (at, named) in (1..).zip(&by_article) {
+            let article = named[0].0 as usize;
+            self.mark_of[article] = at;
+            let is_one = named.len() == 1;
+            marks.push(Mark {
+                named: named[0].1 + 1,
+                others: if is_one { 0 } else { at },
+                ..mark(&traits[article])
+            });
+            others.extend(named[1..].iter().map(|(_, target)| (at, *target)));
         }
-        let of_named = named.iter().map(|no| marks[*no as usize]);
-        self.marks = [shared[0]].into_iter().chain(of_named).chain(shared[1..].to_vec()).collect();
-        let products = listed.iter().flat_map(|(target, articles)| {
-            articles.iter().map(|no| (self.mark_of[*no as usize], *target))
-        });
-        self.by_product = Postings::new(products.collect());
+        marks.extend(shared[1..].iter().map(mark));
+        self.marks = marks;
+        self.others = Postings::new(others);
+    }
+
+    /// The targets that name an article.
+    pub(super) fn naming(&self, mark: Mark) -> impl Iterator<Item = u32> {
+        let others = if mark.others > 0 { self.others.of(mark.others) } else { &[] };
+        mark.named.checked_sub(1).into_iter().chain(others.iter().copied())
+    }
+
+    /// The places of an article.
+    pub(super) fn places(&self, mark: Mark) -> impl Iterator<Item = u16> {
+        let places = if mark.placed > 0 { self.placed[usize::from(mark.placed)] } else { [0; 4] };
+        places.into_iter().filter(|no| *no > 0)
     }
 
     /// The targets that an article is found for.
     pub(super) fn of_article(&self, product_no: u32) -> impl Iterator<Item = u32> {
         let at = self.mark_of.get(product_no as usize).copied().unwrap_or_default();
-        let places = self.marks.get(at as usize).map_or([0; 4], |mark| mark.places);
-        let places = places.into_iter().filter(|no| *no > 0);
-        let by_place = places.flat_map(|no| self.by_place.of(u32::from(no)));
-        by_place.chain(self.by_product.of(at)).copied().chain(self.everything)
+        let mark = self.marks.get(at as usize).copied().unwrap_or_default();
+        let by_place = self.places(mark).flat_map(|no| self.by_place.of(u32::from(no)));
+        by_place.copied().chain(self.naming(mark)).chain(self.everything)
     }
 
     /// How broad and how popular each target is, and of which types.

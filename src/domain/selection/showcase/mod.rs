@@ -9,6 +9,7 @@
 mod hold_out;
 mod noted;
 mod reasons;
+mod search;
 mod seats;
 mod types;
 mod verdicts;
@@ -17,8 +18,9 @@ use std::sync::Arc;
 
 use jiff::civil::Date;
 
-use self::reasons::{is_bought_regularly, is_given_up};
-use self::seats::{DRAWN_AMONG, PLACES};
+use self::reasons::is_bought_regularly;
+use self::search::{Kinds, Search};
+use self::seats::PLACES;
 use self::types::{TypesByPlace, are_apart, ignored_types};
 use super::super::basket::LineKind;
 use super::super::offer::{Basket, Definition, Offer, is_within};
@@ -33,10 +35,6 @@ pub use self::reasons::{EVIDENCE_BYTES, Evidence, Reason, Sizes, Why};
 pub use self::seats::{CERTAIN_PPM, Lot, Slot};
 pub use self::verdicts::{Judged, Verdict};
 
-/// So many candidates of each kind are looked at for each coupon that a receipt carries: the
-/// likeliest may be for the same type.
-const CANDIDATES: usize = 4;
-
 /// Offers that the till chooses from, arranged once for each state of the reference data.
 #[derive(Debug, Default)]
 pub struct Showcase {
@@ -50,6 +48,8 @@ pub struct Showcase {
     pushed: Vec<u32>,
     /// Places by the number of the offer, sorted.
     by_number: Vec<(i32, u32)>,
+    /// By place: the type, where it is for one alone; otherwise 0.
+    only_types: Vec<u32>,
 }
 
 #[derive(Debug)]
@@ -106,7 +106,7 @@ pub struct Moment<'a> {
 pub struct ShowcaseRoom {
     offers: OfferRoom,
     packs: PackRoom,
-    candidates: Candidates,
+    kinds: Kinds,
     in_basket: InBasket,
     paced: Vec<i32>,
 }
@@ -121,57 +121,37 @@ impl ShowcaseRoom {
     }
 }
 
-/// What the basket holds of what offers are for: groups of offers for the same, each with a line
-/// that they may be for. Sorted. Found by the articles as the newest epoch has them, which has
-/// arranged the offers.
+/// Which groups of offers for the same are for something that the basket holds, with the articles as
+/// the newest epoch has them, which has arranged the offers. Whether one of them is for an article as
+/// it was sold is the target's to say.
 #[derive(Clone, Debug, Default)]
-struct InBasket(Vec<(u32, u32)>);
+struct InBasket {
+    is_touched: Vec<bool>,
+    touched: Vec<u32>,
+}
 
 impl InBasket {
     fn fill(&mut self, moment: &Moment<'_>, live: &Live) {
-        self.0.clear();
+        for group in self.touched.drain(..) {
+            self.is_touched[group as usize] = false;
+        }
+        self.is_touched.resize(live.groups(), false);
         if moment.unprofiled {
             return;
         }
-        let basket = moment.basket;
-        for ((at, line), product) in (0..).zip(basket.lines).zip(basket.products) {
-            if line.kind == LineKind::Sale {
-                self.0.extend(live.groups_of(product.product_no).map(|group| (group, at)));
+        for product in sold(moment.basket) {
+            for group in live.groups_of(product.product_no) {
+                self.is_touched[group as usize] = true;
+                self.touched.push(group);
             }
         }
-        self.0.sort_unstable();
-    }
-
-    /// The lines that offers of a group may be for, by their places in the basket.
-    fn lines_of(&self, group: u32) -> impl Iterator<Item = usize> {
-        let from = self.0.partition_point(|(of, _)| *of < group);
-        let lines = self.0[from..].iter().take_while(move |(of, _)| *of == group);
-        lines.map(|(_, line)| *line as usize)
     }
 }
 
-/// The likeliest of each kind, best first.
-#[derive(Clone, Debug, Default)]
-struct Candidates([Vec<(u32, f32)>; 6]);
-
-impl Candidates {
-    fn of(&mut self, slot: Slot) -> &mut Vec<(u32, f32)> {
-        &mut self.0[slot as usize]
-    }
-
-    /// Whether a score would be among the best of a kind.
-    fn wants(&self, slot: Slot, most: usize, score: f32) -> bool {
-        let kind = &self.0[slot as usize];
-        kind.len() < most || kind.last().is_some_and(|(_, least)| score > *least)
-    }
-
-    /// Takes one in, in its place; of equals the earlier stays before.
-    fn take(&mut self, slot: Slot, most: usize, place: u32, score: f32) {
-        let kind = self.of(slot);
-        kind.truncate(most - 1);
-        let at = kind.partition_point(|(_, better)| *better >= score);
-        kind.insert(at, (place, score));
-    }
+/// The articles of a basket that are bought with it, and not brought back.
+fn sold<'a>(basket: &Basket<'a>) -> impl Iterator<Item = &'a Product> {
+    let lines = basket.lines.iter().zip(basket.products);
+    lines.filter(|(line, _)| line.kind == LineKind::Sale).map(|(_, product)| product)
 }
 
 impl Showcase {
@@ -208,7 +188,9 @@ impl Showcase {
         let numbers = offers.iter().map(|shown| shown.offer_no);
         let mut by_number: Vec<(i32, u32)> = numbers.zip(0..).collect();
         by_number.sort_unstable();
-        Self { live, offers, pushes, pushed, by_number }
+        let only = |shown: &Shown| if let [only] = *shown.types { only } else { 0 };
+        let only_types = offers.iter().map(only).collect();
+        Self { live, offers, pushes, pushed, by_number, only_types }
     }
 
     /// Whether there is nothing to choose from.
@@ -224,7 +206,9 @@ impl Showcase {
         ignored: impl Iterator<Item = i32>,
         used: impl Iterator<Item = i32>,
     ) -> Vec<i32> {
-        let types = ignored_types(self.types_of(ignored), self.types_of(used));
+        let only_types = self.places_of(ignored).map(|place| self.only_types[place]);
+        let used_types = self.places_of(used).map(|place| &*self.offers[place].types);
+        let types = ignored_types(only_types.filter(|no| *no > 0), used_types);
         if !types.is_empty() {
             tired.extend(types.into_iter().map(tired_of_type));
             tired.sort_unstable();
@@ -232,12 +216,11 @@ impl Showcase {
         tired
     }
 
-    /// For what types offers are; nothing of those that the till does not choose from.
-    fn types_of(&self, offer_nos: impl Iterator<Item = i32>) -> impl Iterator<Item = &[u32]> {
+    /// Where offers stand; nothing of those that the till does not choose from.
+    fn places_of(&self, offer_nos: impl Iterator<Item = i32>) -> impl Iterator<Item = usize> {
         offer_nos.filter_map(|offer_no| {
             let found = self.by_number.binary_search_by_key(&offer_no, |(no, _)| *no);
-            let (_, place) = self.by_number[found.ok()?];
-            Some(&*self.offers[place as usize].types)
+            Some(self.by_number[found.ok()?].1 as usize)
         })
     }
 
@@ -256,34 +239,31 @@ impl Showcase {
         moment: &Moment<'_>,
         room: &mut ShowcaseRoom,
     ) -> Vec<Choice> {
-        let mut chosen: Vec<(&Shown, Choice)> = Vec::new();
         room.paced.clear();
         if moment.most == 0 || self.is_empty() {
             return Vec::new();
         }
-        self.gather(profile, moment, room);
-        let ShowcaseRoom { offers: room, packs, candidates, .. } = room;
+        self.look_at(profile, moment, room);
+        let mut search = Search::of(self, profile, moment, room);
+        let mut chosen: Vec<(&Shown, Choice)> = Vec::new();
         for (nth, order) in PLACES.iter().enumerate().take(moment.most) {
             let taken = order.iter().find_map(|slot| {
-                let free = candidates.of(*slot);
-                free.retain(|(place, _)| {
-                    let types = &self.offers[*place as usize].types;
-                    chosen.iter().all(|(other, _)| are_apart(&other.types, types))
-                });
+                let apart =
+                    |types: &[u32]| chosen.iter().all(|(it, _)| are_apart(&it.types, types));
+                let free = search.free(*slot, apart);
                 let (at, propensity_ppm) = match slot {
                     Slot::Explore => moment.lot.draw(nth, free.len(), moment.explore_ppm),
                     _ => (0, CERTAIN_PPM),
                 };
-                let (place, _) = free.get(at)?;
-                Some((*place, *slot, propensity_ppm))
+                // An offer for no type at all is apart from itself.
+                let place = (at < free.len()).then(|| free.remove(at))?;
+                Some((place, *slot, propensity_ppm))
             });
             let Some((place, slot, propensity_ppm)) = taken else { break };
-            // An offer for no type at all is apart from itself.
-            candidates.of(slot).retain(|(other, _)| *other != place);
             let shown = &self.offers[place as usize];
             let validity = shown.offer.validity(moment.basket.business_date);
             let Some((valid_from, valid_until)) = validity else { continue };
-            let (reason, evidence) = self.weigh(place, profile, moment, room, packs);
+            let (reason, evidence) = search.weigh(place);
             let reason = if slot == Slot::Push { Some(Reason::Recommended) } else { reason };
             let Some(reason) = reason else { continue };
             let why = Why { reason, slot, propensity_ppm, evidence };
@@ -293,78 +273,11 @@ impl Showcase {
         chosen.into_iter().map(|(_, choice)| choice).collect()
     }
 
-    /// Scores all offers, and finds the best of each kind that may be chosen. Whether one may is
-    /// asked only for what would be among them.
-    fn gather(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
-        let customer = Customer::of(profile);
-        let ShowcaseRoom { offers: room, packs, candidates, in_basket, paced } = room;
-        self.live.weigh_all(profile, room);
-        packs.forget();
-        in_basket.fill(moment, &self.live);
-        candidates.0.iter_mut().for_each(Vec::clear);
-        let most = (moment.most * CANDIDATES).max(DRAWN_AMONG);
-        paced.clear();
-        let mut may = |place: u32| {
-            let bar = self.bar(place, profile, moment, in_basket);
-            if bar == Some(Verdict::Paced) {
-                paced.push(self.offers[place as usize].offer_no);
-            }
-            bar.is_none()
-        };
-        let mut urgent = None;
-        for place in &self.pushed {
-            let push = self.push_of(*place);
-            let score = self.live.score_of(*place, room);
-            // The less urgent ones go after all that are more so.
-            let full = candidates.of(Slot::Push).len() >= most;
-            if (full && urgent != push) || !may(*place) {
-                continue;
-            }
-            let pushed = candidates.of(Slot::Push);
-            let urgent_ones =
-                pushed.iter().filter(|(other, _)| self.push_of(*other) != push).count();
-            let alike = &pushed[urgent_ones..];
-            let at = urgent_ones + alike.partition_point(|(_, better)| *better >= score);
-            pushed.insert(at, (*place, score));
-            pushed.truncate(most);
-            urgent = push;
-        }
-        for (place, score) in self.live.weighed(room) {
-            // Most fall here, before anything more is asked.
-            let wants_new = candidates.wants(Slot::Explore, most, score);
-            let wants_own = candidates.wants(Slot::Repeat, most, score);
-            let own = self.live.own(place, room);
-            let is_new = own.count == 0.0;
-            let might_be_larger = is_new
-                && moment.knows_packs
-                && candidates.wants(Slot::UpSell, most, score)
-                && self.live.may_be_larger(place, room);
-            let might = if is_new {
-                wants_new || might_be_larger
-            } else {
-                wants_own
-                    || candidates.wants(Slot::WinBack, most, score)
-                        && is_given_up(own, days_since(profile, own.last_day))
-            };
-            if !might || self.push_of(place).is_some() {
-                continue;
-            }
-            let is_larger =
-                might_be_larger && self.larger(place, profile, moment, room, packs).is_some();
-            let reason = if is_larger {
-                Some(Reason::LargerPack)
-            } else if is_new && !wants_new {
-                // Whatever it is, what is new has better ones.
-                None
-            } else {
-                reason_of(&self.live.common(place, room), profile, &customer)
-            };
-            let Some(reason) = reason else { continue };
-            let slot = reason.slot();
-            if candidates.wants(slot, most, score) && may(place) {
-                candidates.take(slot, most, place, score);
-            }
-        }
+    /// Scores all offers, and finds what the basket holds of them.
+    fn look_at(&self, profile: &Profile, moment: &Moment<'_>, room: &mut ShowcaseRoom) {
+        self.live.weigh_all(profile, &mut room.offers);
+        room.packs.forget();
+        room.in_basket.fill(moment, &self.live);
     }
 
     fn push_of(&self, place: u32) -> Option<u8> {
@@ -420,9 +333,10 @@ impl Showcase {
         moment: &Moment<'_>,
         in_basket: &InBasket,
     ) -> Option<Verdict> {
-        let lines = || in_basket.lines_of(self.live.group_of(place));
-        let Shown { offer, types, offer_no, since, until, is_everywhere } =
+        let is_in_basket = in_basket.is_touched[self.live.group_of(place) as usize];
+        let Shown { offer, offer_no, since, until, is_everywhere, .. } =
             &self.offers[place as usize];
+        let only_type = self.only_types[place as usize];
         let Moment { basket, held, tired, paced, .. } = moment;
         if !is_within(*since, *until, basket.business_date) {
             Some(Verdict::NotLive)
@@ -430,13 +344,11 @@ impl Showcase {
             Some(Verdict::OtherStore)
         } else if held.binary_search(offer_no).is_ok() {
             Some(Verdict::Held)
-        } else if is_just_bought(offer, profile, basket, lines()) {
+        } else if is_in_basket && is_just_bought(offer, profile, basket) {
             Some(Verdict::JustBought)
         } else if tired.binary_search(offer_no).is_ok() {
             Some(Verdict::Tired)
-        } else if let [only] = &**types
-            && tired.binary_search(&tired_of_type(*only)).is_ok()
-        {
+        } else if only_type > 0 && tired.binary_search(&tired_of_type(only_type)).is_ok() {
             Some(Verdict::TiredOfType)
         } else if paced.binary_search(offer_no).is_ok() {
             Some(Verdict::Paced)
@@ -461,17 +373,11 @@ fn days_since(profile: &Profile, last_day: u16) -> f32 {
     f32::from(profile.last_day().saturating_sub(last_day))
 }
 
-/// Whether one of these lines is what the offer is for, and the customer will hardly want it again
-/// while the coupon counts.
-fn is_just_bought(
-    offer: &Offer,
-    profile: &Profile,
-    basket: &Basket<'_>,
-    mut lines: impl Iterator<Item = usize>,
-) -> bool {
-    lines.any(|line| {
+/// Whether the basket holds what the offer is for, and the customer will hardly want it again while
+/// the coupon counts.
+fn is_just_bought(offer: &Offer, profile: &Profile, basket: &Basket<'_>) -> bool {
+    sold(basket).any(|product| {
         let half_of_validity = f32::from(offer.definition.valid_days) / 2.0;
-        let product = &basket.products[line];
         let affinity = || profile.affinity(Level::Product, product.product_no);
         let gap = || affinity().and_then(|affinity| affinity.usual_gap_days);
         offer.target().holds(product) && gap().is_none_or(|gap| gap > half_of_validity)

@@ -55,14 +55,14 @@ impl TypesByPlace {
 }
 
 /// The types of which so many coupons were ignored, and none used, that no further one is given.
-/// Both are the types of offers of which coupons ran out or were used, one for each coupon. An
-/// offer for several types that is ignored says nothing about one of them. Sorted, each once.
+/// `ignored` has the type of each coupon that ran out, where it was for one alone: an offer for
+/// several says nothing about one of them. `used` has all types of each that was used. Sorted, each
+/// once.
 pub(super) fn ignored_types<'a>(
-    ignored: impl Iterator<Item = &'a [u32]>,
+    ignored: impl Iterator<Item = u32>,
     used: impl Iterator<Item = &'a [u32]>,
 ) -> Vec<u32> {
-    let only = |types: &[u32]| if let [only] = types { Some(*only) } else { None };
-    let mut ignored: Vec<u32> = ignored.filter_map(only).collect();
+    let mut ignored: Vec<u32> = ignored.collect();
     ignored.sort_unstable();
     let often = ignored.chunk_by(|one, other| one == other);
     let often = often.filter(|same| same.len() >= IGNORED_MOST).map(|same| same[0]);

@@ -92,7 +92,7 @@ impl Showcase {
     ) -> (Vec<Choice>, Vec<Judged>) {
         let chosen = self.choose(profile, moment, room);
         // Where there was no place, nothing was scored.
-        self.gather(profile, moment, room);
+        self.look_at(profile, moment, room);
         let is_chosen = |offer_no| chosen.iter().any(|choice| choice.offer.offer_no == offer_no);
         let rivals: Vec<&Shown> =
             self.offers.iter().filter(|shown| is_chosen(shown.offer.offer_no)).collect();
