@@ -65,8 +65,8 @@ pub struct SwipeFigures {
     pub larger: usize,
     /// Of those the ones that managers push.
     pub pushed: usize,
-    /// Of all choices, with their reasons, numbers and notes: programs that print the same one
-    /// have chosen the same.
+    /// Of all choices, with their reasons and numbers, and not of what is noted beside them: programs
+    /// that print the same one have chosen the same.
     pub checksum: u32,
     /// What the profiles take that these choices look at, as they are held in memory: the mean.
     pub profile_mean_bytes: f64,
@@ -106,8 +106,9 @@ pub fn measure(
             basket.teach(&mut profile);
             while asked.next_if_eq(&index).is_some() {
                 let swipe = Swipe::of(household, index, basket);
-                let ((chosen, stored), took) =
+                let ((chosen, noted, stored), took) =
                     clock.measure(|| swipe.choose(&limits, &showcase, &profile, &paced, &mut room));
+                std::hint::black_box(noted);
                 times.push(took);
                 sizes.push(profile.encode().len());
                 figures.count(&chosen);
@@ -195,8 +196,9 @@ impl<'a> Swipe<'a> {
     }
 
     /// What the service does for it between the profile and the statement, as `commit::redeem`
-    /// does it: what is chosen, and what is stored of it. How many more coupons the customer may
-    /// get, what budgets have, and rows of the batch are left out.
+    /// does it: what is chosen, what is noted beside the swipe, and what is stored of the coupons.
+    /// How many more coupons the customer may get, what budgets have, and rows of the batch are
+    /// left out.
     fn choose(
         &self,
         limits: &Coupons,
@@ -204,7 +206,7 @@ impl<'a> Swipe<'a> {
         profile: &Profile,
         paced: &[i32],
         room: &mut ShowcaseRoom,
-    ) -> (Vec<Choice>, Vec<u8>) {
+    ) -> (Vec<Choice>, Vec<u8>, Vec<u8>) {
         let Self { name, lines, sold, hot } = self;
         let business_date = name.business_date;
         let basket = offer::Basket { business_date, store_no: 367, lines, products: sold };
@@ -232,8 +234,8 @@ impl<'a> Swipe<'a> {
             noted.withheld.extend(chosen.iter().map(|choice| choice.offer.offer_no));
             noted.withheld.sort_unstable();
         }
-        let mut stored = noted.encode();
-        stored.reserve(chosen.len() * (EVIDENCE_BYTES + 12));
+        let noted = noted.encode();
+        let mut stored = Vec::with_capacity(chosen.len() * (EVIDENCE_BYTES + 12));
         for Choice { offer, why, .. } in &chosen {
             stored.extend_from_slice(&offer.offer_no.to_be_bytes());
             stored.extend_from_slice(&(why.reason as i16).to_be_bytes());
@@ -241,7 +243,7 @@ impl<'a> Swipe<'a> {
             stored.extend_from_slice(&why.propensity_ppm.to_be_bytes());
             stored.extend_from_slice(&why.evidence.encode());
         }
-        (chosen, stored)
+        (chosen, noted, stored)
     }
 }
 
