@@ -65,8 +65,8 @@ pub struct SwipeFigures {
     pub larger: usize,
     /// Of those the ones that managers push.
     pub pushed: usize,
-    /// Of all choices, with their reasons and numbers, and not of what is noted beside them: programs
-    /// that print the same one have chosen the same.
+    /// Of all choices, with their reasons and numbers, and not of what is noted beside them:
+    /// programs that print the same one have chosen the same.
     pub checksum: u32,
     /// What the profiles take that these choices look at, as they are held in memory: the mean.
     pub profile_mean_bytes: f64,

@@ -15,6 +15,7 @@ mod offer;
 mod pack;
 mod profile;
 mod programme;
+mod search;
 mod selection;
 mod showcase;
 mod spending;

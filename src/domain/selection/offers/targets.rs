@@ -69,7 +69,7 @@ pub(super) struct Mark {
     pub(super) kind: u16,
     pub(super) sized_type: u16,
     /// Where its places stand; 0 where it has none.
-    placed: u16,
+    placed: u32,
     /// The first target that names it, from 1.
     named: u32,
     /// Where the others stand; 0 where there is none.
@@ -235,7 +235,10 @@ impl Targets {
             brand: its.brand,
             kind: its.kind,
             sized_type: its.sized_type,
-            placed: number(&self.placed[1..], &its.places),
+            // They are there, and those of nothing come first.
+            placed: (self.placed.binary_search(&its.places).ok())
+                .and_then(|at| u32::try_from(at).ok())
+                .unwrap_or(0),
             ..Mark::default()
         };
         let shared = distinct(traits.iter().copied().chain([Traits::default()]));
@@ -272,7 +275,7 @@ impl Targets {
 
     /// The places of an article.
     pub(super) fn places(&self, mark: Mark) -> impl Iterator<Item = u16> {
-        let places = if mark.placed > 0 { self.placed[usize::from(mark.placed)] } else { [0; 4] };
+        let places = if mark.placed > 0 { self.placed[mark.placed as usize] } else { [0; 4] };
         places.into_iter().filter(|no| *no > 0)
     }
 

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use jiff::civil::Date;
 
 use self::reasons::is_bought_regularly;
-use self::search::{Kinds, Search};
+use self::search::{Queues, Search};
 use self::seats::PLACES;
 use self::types::{TypesByPlace, are_apart, ignored_types};
 use super::super::basket::LineKind;
@@ -44,7 +44,7 @@ pub struct Showcase {
     /// By place: how urgently it is pushed. Never what is for nothing, such as for sensitive
     /// articles only.
     pushes: Vec<Option<u8>>,
-    /// Places of those that are pushed, the most urgent first.
+    /// Places of those that are pushed, the most urgent first; of equals the first stays first.
     pushed: Vec<u32>,
     /// Places by the number of the offer, sorted.
     by_number: Vec<(i32, u32)>,
@@ -106,14 +106,14 @@ pub struct Moment<'a> {
 pub struct ShowcaseRoom {
     offers: OfferRoom,
     packs: PackRoom,
-    kinds: Kinds,
+    queues: Queues,
     in_basket: InBasket,
     paced: Vec<i32>,
 }
 
 impl ShowcaseRoom {
-    /// Offers that the latest choice would have had among its candidates but for their pace,
-    /// sorted. No others of [`Moment::paced`] had a part in it.
+    /// Offers that the latest choice came to and that nothing but their pace kept from being
+    /// considered, sorted. No others of [`Moment::paced`] had a part in it.
     pub fn paced(&mut self) -> &[i32] {
         self.paced.sort_unstable();
         self.paced.dedup();
@@ -121,9 +121,9 @@ impl ShowcaseRoom {
     }
 }
 
-/// Which groups of offers for the same are for something that the basket holds, with the articles as
-/// the newest epoch has them, which has arranged the offers. Whether one of them is for an article as
-/// it was sold is the target's to say.
+/// Which groups of offers for the same are for something that the basket holds, with the articles
+/// as the newest epoch has them, which has arranged the offers. Whether one of them is for an
+/// article as it was sold is the target's to say.
 #[derive(Clone, Debug, Default)]
 struct InBasket {
     is_touched: Vec<bool>,
@@ -334,14 +334,12 @@ impl Showcase {
         in_basket: &InBasket,
     ) -> Option<Verdict> {
         let is_in_basket = in_basket.is_touched[self.live.group_of(place) as usize];
-        let Shown { offer, offer_no, since, until, is_everywhere, .. } =
-            &self.offers[place as usize];
+        let Shown { offer, offer_no, .. } = &self.offers[place as usize];
         let only_type = self.only_types[place as usize];
         let Moment { basket, held, tired, paced, .. } = moment;
-        if !is_within(*since, *until, basket.business_date) {
-            Some(Verdict::NotLive)
-        } else if !is_everywhere && !offer.counts_in(basket.store_no) {
-            Some(Verdict::OtherStore)
+        let elsewhere = self.elsewhere(place, basket);
+        if elsewhere.is_some() {
+            elsewhere
         } else if held.binary_search(offer_no).is_ok() {
             Some(Verdict::Held)
         } else if is_in_basket && is_just_bought(offer, profile, basket) {
@@ -352,6 +350,18 @@ impl Showcase {
             Some(Verdict::TiredOfType)
         } else if paced.binary_search(offer_no).is_ok() {
             Some(Verdict::Paced)
+        } else {
+            None
+        }
+    }
+
+    /// Whether an offer counts on another day or in another store than this basket's.
+    fn elsewhere(&self, place: u32, basket: &Basket<'_>) -> Option<Verdict> {
+        let Shown { offer, since, until, is_everywhere, .. } = &self.offers[place as usize];
+        if !is_within(*since, *until, basket.business_date) {
+            Some(Verdict::NotLive)
+        } else if !is_everywhere && !offer.counts_in(basket.store_no) {
+            Some(Verdict::OtherStore)
         } else {
             None
         }

@@ -80,7 +80,8 @@ pub struct Noted {
     pub no_room: Vec<i32>,
     /// Offers that were chosen and not given, since the account was held out.
     pub withheld: Vec<i32>,
-    /// Offers that would have been looked at, but for their pace, or for a budget that was spent.
+    /// Offers that the search for coupons came to and passed over for their pace, or for a budget
+    /// that was spent.
     pub paced: Vec<i32>,
 }
 
