@@ -8,14 +8,14 @@ use proptest::prelude::*;
 
 use super::super::basket::{Line, LineKind};
 use super::super::offer::{Basket, Offer};
-use super::super::product::Product;
-use super::super::profile::{Level, Profile};
+use super::super::product::{Product, Taxa};
+use super::super::profile::{Level, Profile, Visit};
 use super::super::quantity::Quantity;
 use super::super::selection::offers::{BUILT_IN, Live, OfferRoom, Own, PackRoom};
 use super::super::selection::showcase::{Moment, Showcase, ShowcaseRoom, Slot};
-use super::super::target::Target;
+use super::super::target::{Numbers, Target};
 use super::selection::{a_profile, a_target, catalogue, popularity};
-use super::showcase::{TODAY, a_lot, moment, offer};
+use super::showcase::{TODAY, a_lot, empty, moment, offer};
 
 const STORE: u32 = 1;
 /// As [`Showcase::choose`] says whose place is whose.
@@ -137,6 +137,35 @@ fn plainly(offers: &[Arc<Offer>], profile: &Profile, moment: &Moment<'_>) -> Vec
         chosen.push(taken);
     }
     chosen.into_iter().map(|(at, slot)| (offers[at].offer_no, slot)).collect()
+}
+
+#[test]
+fn of_equals_the_first_offer_goes_first_whatever_it_is_for() {
+    let taxa = Taxa { type_no: 1, ..Taxa::default() };
+    let article = |product_no| Product { product_no, taxa, ..Product::default() };
+    let shelf: Vec<Product> =
+        std::iter::once(Product::default()).chain((1..=3).map(article)).collect();
+    let mut profile = Profile::default();
+    profile.learn(&Visit {
+        business_date: TODAY,
+        hour: 1,
+        store_no: STORE,
+        total_minor: 1,
+        redemptions: 0,
+        sold: &shelf[3..],
+    });
+    // The first and the last are for the same.
+    let offers = [(1, 1), (2, 2), (3, 1)].map(|(offer_no, article)| {
+        let scope = Numbers { products: vec![article], ..Numbers::default() };
+        offer(offer_no, &Target { scope: Some(scope), ..Target::default() }, |_| ())
+    });
+    let showcase = Showcase::new(offers.into_iter(), &shelf, &[], BUILT_IN);
+    let basket = empty();
+    for (held, expected) in [(&[][..], 1), (&[1], 2), (&[1, 2], 3)] {
+        let moment = Moment { held, ..moment(&basket, 1, a_lot(1)) };
+        let chosen = showcase.choose(&profile, &moment, &mut ShowcaseRoom::default());
+        assert_eq!(chosen[0].offer.offer_no, expected, "{held:?}");
+    }
 }
 
 proptest! {
