@@ -6,15 +6,13 @@ use jiff::ToSpan as _;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::basket::{Line, LineKind};
 use super::super::offer::{Basket, Offer};
 use super::super::product::{Product, Taxa};
 use super::super::profile::{Level, Profile, Visit};
-use super::super::quantity::Quantity;
 use super::super::selection::offers::{BUILT_IN, Live, OfferRoom, Own, PackRoom};
 use super::super::selection::showcase::{Moment, Showcase, ShowcaseRoom, Slot};
 use super::super::target::{Numbers, Target};
-use super::selection::{a_profile, a_target, catalogue, popularity};
+use super::selection::{a_profile, a_target, catalogue, lines_of, popularity};
 use super::showcase::{TODAY, a_lot, empty, moment, offer};
 
 const STORE: u32 = 1;
@@ -193,13 +191,8 @@ proptest! {
             })
         };
         let offers: Vec<Arc<Offer>> = (1..).zip(&offers).map(an_offer).collect();
-        let quantity = Quantity::from_thousandths(1_000).expect("in range");
-        let line = |line| Line {
-            line, kind: LineKind::Sale, sku: String::new(), quantity, amount_minor: 1,
-            discount_minor: 0,
-        };
         let products: Vec<Product> = bought.iter().map(|no| catalogue()[*no as usize]).collect();
-        let lines: Vec<Line> = (1..).zip(&products).map(|(nth, _)| line(nth)).collect();
+        let lines = lines_of(&products);
         let (business_date, store_no) = (TODAY, STORE);
         let basket = Basket { business_date, store_no, lines: &lines, products: &products };
         let (mut held, mut tired, mut paced) = (held, tired, paced);

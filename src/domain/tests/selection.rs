@@ -5,9 +5,11 @@ use jiff::civil::date;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use super::super::basket::{Line, LineKind};
 use super::super::pack::{Pack, Unit};
 use super::super::product::{Product, Taxa};
 use super::super::profile::{Level, Profile, Visit};
+use super::super::quantity::Quantity;
 use super::super::selection::offers::{
     Common, Customer, Known, Live, OFFER_SIGNS, OfferRoom, OfferWeights, Own, score,
 };
@@ -44,6 +46,19 @@ pub(super) fn popularity() -> Vec<f32> {
     (0..=ARTICLES)
         .map(|no| f32::from(u16::try_from(no * no % 31).expect("small")) / 500.0)
         .collect()
+}
+
+/// A line for each article, one piece of it sold.
+pub(super) fn lines_of(products: &[Product]) -> Vec<Line> {
+    let line = |line| Line {
+        line,
+        kind: LineKind::Sale,
+        sku: String::new(),
+        quantity: Quantity::from_thousandths(1_000).expect("in range"),
+        amount_minor: 1,
+        discount_minor: 0,
+    };
+    (1..).take(products.len()).map(line).collect()
 }
 
 fn numbers() -> impl Strategy<Value = Numbers> {

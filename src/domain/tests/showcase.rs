@@ -7,20 +7,18 @@ use jiff::civil::{Date, date};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::super::basket::{Line, LineKind};
 use super::super::name::SwipeName;
 use super::super::offer::{Articles, Basket, Definition, Offer};
 use super::super::pack::{Pack, Unit};
 use super::super::product::{Product, Taxa};
 use super::super::profile::{Level, Profile, Visit};
-use super::super::quantity::Quantity;
 use super::super::selection::offers::BUILT_IN;
 use super::super::selection::showcase::{
     Bound, CERTAIN_PPM, EVIDENCE_BYTES, Evidence, HoldOut, Lot, Moment, Noted, Reason, Showcase,
     ShowcaseRoom, Sizes, Slot, Verdict, Why,
 };
 use super::super::target::{Numbers, Target};
-use super::selection::{a_profile, a_target, catalogue, popularity};
+use super::selection::{a_profile, a_target, catalogue, lines_of, popularity};
 
 pub(super) const TODAY: Date = date(2026, 7, 1);
 
@@ -417,13 +415,8 @@ proptest! {
             offer(offer_no, target, |it| it.push = *push)
         });
         let showcase = Showcase::new(offers(), &catalogue(), &popularity(), BUILT_IN);
-        let quantity = Quantity::from_thousandths(1_000).expect("in range");
-        let line = |line| Line {
-            line, kind: LineKind::Sale, sku: String::new(), quantity, amount_minor: 1,
-            discount_minor: 0,
-        };
         let products: Vec<Product> = bought.iter().map(|no| catalogue()[*no as usize]).collect();
-        let lines: Vec<Line> = (1..).zip(&products).map(|(nth, _)| line(nth)).collect();
+        let lines = lines_of(&products);
         let business_date = TODAY;
         let basket = Basket { business_date, store_no: 1, lines: &lines, products: &products };
         let (mut held, mut tired, mut paced) = (held, tired, paced);

@@ -107,17 +107,16 @@ impl<'a> Search<'a> {
         let is_given_up = |own: &Own| is_given_up(own, days_since(profile, own.last_day));
         let waits = |place: &u32| showcase.push_of(*place).is_none() && counts(place);
         let any = |target: u32| live.coupons_of(target).iter().any(waits);
+        let is_win_back = |target: u32, own: &Own| is_given_up(own) && any(target);
+        let is_repeat = |target: u32, own: &Own| !is_given_up(own) && any(target);
         while next.is_empty() {
-            let alike =
-                match slot {
-                    Slot::WinBack => live
-                        .next_owned(likely, offers, |target, own| is_given_up(own) && any(target)),
-                    Slot::Repeat => live
-                        .next_owned(likely, offers, |target, own| !is_given_up(own) && any(target)),
-                    Slot::Explore => live.next_new(likely, offers, any),
-                    Slot::UpSell => live.next_perhaps_larger(likely, offers, any),
-                    Slot::Push | Slot::None => &[],
-                };
+            let alike = match slot {
+                Slot::WinBack => live.next_owned(likely, offers, is_win_back),
+                Slot::Repeat => live.next_owned(likely, offers, is_repeat),
+                Slot::Explore => live.next_new(likely, offers, any),
+                Slot::UpSell => live.next_perhaps_larger(likely, offers, any),
+                Slot::Push | Slot::None => &[],
+            };
             if alike.is_empty() {
                 return None;
             }
