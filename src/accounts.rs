@@ -5,11 +5,11 @@
 //! one of a higher version.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ahash::RandomState;
 use jiff::Span;
 use jiff::civil::Date;
-use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use crate::config;
@@ -159,27 +159,36 @@ impl Hot {
 /// Accounts by id, and cards by text. Cheap to clone; clones share their contents.
 #[derive(Clone, Debug)]
 pub struct Accounts {
-    by_id: Cache<i64, Arc<Hot>>,
-    by_card: Cache<String, i64>,
+    /// An account changes in its place: the cache would take note of every new entry, and each
+    /// swipe makes one.
+    by_id: Cache<i64, Arc<Mutex<Arc<Hot>>>, RandomState>,
+    by_card: Cache<String, i64, RandomState>,
 }
 
 impl Accounts {
     /// An empty cache.
     pub fn new(settings: &config::Cache) -> Self {
-        Self { by_id: Cache::new(settings.accounts_max), by_card: Cache::new(settings.cards_max) }
+        let by_id = Cache::builder().max_capacity(settings.accounts_max);
+        let by_card = Cache::builder().max_capacity(settings.cards_max);
+        Self {
+            by_id: by_id.build_with_hasher(RandomState::default()),
+            by_card: by_card.build_with_hasher(RandomState::default()),
+        }
     }
 
     /// An account, if it is here.
     pub fn get(&self, account_id: i64) -> Option<Arc<Hot>> {
-        self.by_id.get(&account_id)
+        self.by_id.get(&account_id).map(|place| Arc::clone(&held_in(&place)))
     }
 
     /// Takes in what the database has confirmed, unless something newer is here already.
     pub fn put(&self, hot: Arc<Hot>) {
-        self.by_id.entry(hot.account.account_id).and_compute_with(|held| match held {
-            Some(held) if held.value().account.version >= hot.account.version => Op::Nop,
-            _ => Op::Put(Arc::clone(&hot)),
-        });
+        let first = || Arc::new(Mutex::new(Arc::clone(&hot)));
+        let place = self.by_id.get_with(hot.account.account_id, first);
+        let mut held = held_in(&place);
+        if held.account.version < hot.account.version {
+            *held = hot;
+        }
     }
 
     /// Forgets an account that turned out to be stale.
@@ -202,6 +211,11 @@ impl Accounts {
         self.by_id.run_pending_tasks();
         self.by_id.entry_count()
     }
+}
+
+/// What is in a place. Whoever panics while looking at it has changed nothing.
+fn held_in(place: &Mutex<Arc<Hot>>) -> MutexGuard<'_, Arc<Hot>> {
+    place.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

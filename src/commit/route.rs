@@ -33,7 +33,8 @@ impl Pass<'_> {
                     let account_id = jobs[job].workstation.house_account;
                     routes.push(Route { job, account_id, recorded: None });
                 }
-                Some(card) => match accounts.account_of(card) {
+                // What was found when it was admitted will do: the account says whose card it is.
+                Some(card) => match jobs[job].account_id.or_else(|| accounts.account_of(card)) {
                     Some(account_id) => routes.push(Route { job, account_id, recorded: None }),
                     None => without_account.push(job),
                 },
