@@ -242,11 +242,10 @@ pub(super) fn given(
     }
 }
 
-/// 64 bits of the system's generator for each, so that nobody can guess a code from others.
+/// 64 bits for each, so that nobody can guess a code from others: of the thread's generator, which
+/// the kernel seeds again and again. Asking the kernel each time cost a swipe two calls.
 pub(super) fn random_bits<const N: usize>() -> [u64; N] {
-    let mut bytes = [[0; 8]; N];
-    getrandom::fill(bytes.as_flattened_mut()).expect("the kernel has booted");
-    bytes.map(u64::from_le_bytes)
+    rand::random()
 }
 
 /// One attempt; `None` when a card or an account moved between looking and locking.

@@ -88,8 +88,7 @@ pub struct SignedRequest {
 impl RequestId {
     /// A new one.
     pub fn random() -> Self {
-        let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).expect("the system's random numbers never run out");
+        let bytes: [u8; 16] = rand::random();
         let digit = |nibble: u8| b"0123456789abcdef"[usize::from(nibble)];
         let mut text = [0; 32];
         for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
