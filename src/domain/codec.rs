@@ -34,17 +34,15 @@ impl Writer {
         Self(value)
     }
 
-    /// An unsigned number in 1 to 10 bytes.
+    /// An unsigned number in 1 to 10 bytes. Most take one: a profile has hundreds of those, and is
+    /// read and written with every swipe.
+    #[inline]
     pub fn unsigned(&mut self, mut value: u64) {
-        loop {
-            let low = value.to_le_bytes()[0] & 0x7f;
+        while value > 0x7f {
+            self.0.push(value.to_le_bytes()[0] | 0x80);
             value >>= 7;
-            if value == 0 {
-                self.0.push(low);
-                return;
-            }
-            self.0.push(low | 0x80);
         }
+        self.0.push(value.to_le_bytes()[0]);
     }
 
     /// A signed number, small magnitudes short.
@@ -103,7 +101,18 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// When the bytes end inside it or it exceeds 64 bits.
+    #[inline]
     pub fn unsigned(&mut self) -> Result<u64, DecodeError> {
+        match self.0.split_first() {
+            Some((first, rest)) if *first < 0x80 => {
+                self.0 = rest;
+                Ok(u64::from(*first))
+            }
+            _ => self.unsigned_of_many(),
+        }
+    }
+
+    fn unsigned_of_many(&mut self) -> Result<u64, DecodeError> {
         let mut value: u64 = 0;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
