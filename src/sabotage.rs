@@ -146,6 +146,11 @@ pub(crate) fn commit_batch(sql: String) -> String {
     changes(fault).iter().fold(sql, |sql, (from, to)| sql.replace(from, to))
 }
 
+/// Whether the statement is spoilt: then the form for a swipe that is alone is left out.
+pub(crate) fn spoils_the_statement() -> bool {
+    Fault::ALL.into_iter().any(|fault| is(fault) && !changes(fault).is_empty())
+}
+
 /// What a fault changes in the statement. What the tables' keys would still refuse is silenced
 /// too: each protection shall be missed for itself.
 fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
@@ -153,30 +158,39 @@ fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
         Fault::NameCheckRemoved => &[
             ("LIMIT 1) IS NULL", "LIMIT 1) IS DISTINCT FROM 2"),
             (
-                "($16::integer[])[m.n + 1]) AS g (n)",
-                "($16::integer[])[m.n + 1]) AS g (n) ON CONFLICT DO NOTHING",
+                "($16::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g",
+                "($16::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g ON CONFLICT DO NOTHING",
             ),
         ],
         Fault::VersionPredicateRemoved => &[
             (" AND a.version = ($4::bigint[])[i.n]", ""),
             (
-                "($17::integer[])[m.n + 1]) AS g (n)",
-                "($17::integer[])[m.n + 1]) AS g (n) ON CONFLICT DO NOTHING",
+                "($17::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g",
+                "($17::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g ON CONFLICT DO NOTHING",
             ),
             (
-                "($18::integer[])[m.n + 1]) AS g (n)",
-                "($18::integer[])[m.n + 1]) AS g (n) ON CONFLICT DO NOTHING",
+                "($18::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g",
+                "($18::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g ON CONFLICT DO NOTHING",
             ),
         ],
         Fault::ChildrenOnTheWrongSwipe => &[
-            (
-                "FROM ($41::integer[])[g.n] + 1",
-                "FROM ($41::integer[])[($17::integer[])[m.n] + 1] + 1",
-            ),
+            ("FROM ($41::integer[])[g.n] + 1", "FROM ($41::integer[])[greatest(g.n - 1, 1)] + 1"),
             (
                 "FOR ($41::integer[])[g.n + 1] - ($41::integer[])[g.n])",
-                "FOR ($41::integer[])[($17::integer[])[m.n] + 2]
-                     - ($41::integer[])[($17::integer[])[m.n] + 1])",
+                "FOR ($41::integer[])[greatest(g.n - 1, 1) + 1]
+                     - ($41::integer[])[greatest(g.n - 1, 1)])",
             ),
         ],
         Fault::BudgetInMemoryOnly | Fault::LeaseSpentAfterReclaim => &[(

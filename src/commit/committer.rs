@@ -58,9 +58,13 @@ impl Connection {
     /// # Errors
     /// When the database fails.
     pub(super) async fn move_accounts(&self, batch: &Batch) -> Result<Vec<Row>, DbError> {
+        let client = self.dedicated.client();
+        if let Some(parameters) = batch.lone().filter(|_| !sabotage::spoils_the_statement()) {
+            return Ok(client.query(&self.statements.commit_lone, &parameters).await?);
+        }
         let statement = self.statements.commit_batch(batch.parts());
         let parameters = &batch.parameters()[..statement.params().len()];
-        Ok(self.dedicated.client().query(statement, parameters).await?)
+        Ok(client.query(statement, parameters).await?)
     }
 }
 

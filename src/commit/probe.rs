@@ -14,13 +14,15 @@ use super::sql;
 use crate::domain::account::{Account, State};
 use crate::domain::bucket;
 use crate::domain::coupon::{self, Code};
-use crate::domain::ledger::{Entry, EntryKind, LotKey};
+use crate::domain::ledger::{EntryKind, LotKey};
 use crate::domain::selection::showcase::{CERTAIN_PPM, Evidence, Reason, Slot, Why};
 
 /// See `sql::SESSION`.
 pub const SESSION: &[(&str, &str)] = sql::SESSION;
 /// The statement that moves accounts, in its forms.
 pub use super::sql::{Coupons, Parts};
+/// See `sql::COMMIT_LONE`.
+pub const COMMIT_LONE: &str = sql::COMMIT_LONE;
 
 /// See `sql::LOAD_ACCOUNTS`.
 pub const LOAD_ACCOUNTS: &str = sql::LOAD_ACCOUNTS;
@@ -55,10 +57,12 @@ pub struct Sample {
     pub business_date: Date,
     /// Their numbers: as many swipes as there are.
     pub sequence_numbers: Range<i64>,
+    /// Whether each has one entry, as most swipes have, instead of two.
+    pub is_plain: bool,
 }
 
-/// A batch of these accounts: two entries and some hundred bytes of record and receipt for each
-/// swipe, and of [`Parts`] a coupon used and one issued, and a checkpoint for each account. The
+/// A batch of these accounts: two entries, or one where it is to be plain, and some hundred bytes
+/// of record and receipt for each swipe, and of [`Parts`] a coupon used and one issued, and a checkpoint for each account. The
 /// used one has the bits of the swipe's number, the issued one those of its negative. Guarded, the
 /// used ones draw 40 on the leases 1 and 2, the issued ones 1 on the lease 3.
 pub struct SampleBatch(Batch);
@@ -104,8 +108,10 @@ impl SampleBatch {
                 });
                 let mut entries = Vec::new();
                 account.lots.add(EntryKind::Earn, 3, lot, &mut entries);
-                account.lots.take(EntryKind::ReverseEarn, 1, Some(lot), &mut entries);
-                debug_assert!(matches!(entries[..], [Entry { .. }, Entry { .. }]), "two each");
+                if !sample.is_plain {
+                    account.lots.take(EntryKind::ReverseEarn, 1, Some(lot), &mut entries);
+                }
+                debug_assert_eq!(entries.len(), 2 - usize::from(sample.is_plain));
                 batch.entries(version, sample.business_date, &entries);
                 if parts.coupons == Coupons::Absent {
                     continue;
@@ -150,6 +156,11 @@ impl SampleBatch {
     /// The form that the service would choose for it.
     pub fn parts(&self) -> Parts {
         self.0.parts()
+    }
+
+    /// Those of [`COMMIT_LONE`], where the service would choose that.
+    pub fn lone(&self) -> Option<Vec<&(dyn ToSql + Sync)>> {
+        self.0.lone().map(Vec::from)
     }
 
     /// In the order of the statement, as many as this form takes.

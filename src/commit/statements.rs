@@ -11,6 +11,7 @@ use crate::sabotage;
 pub(super) struct Statements {
     /// By [`Parts::number`].
     commit_batch: Vec<Statement>,
+    pub(super) commit_lone: Statement,
     pub(super) rekey: Statement,
     pub(super) resolve_cards: Statement,
     pub(super) find_cards: Statement,
@@ -39,6 +40,7 @@ impl Statements {
         }));
         Ok(Self {
             commit_batch: commit_batch.await?,
+            commit_lone: client.prepare(sql::COMMIT_LONE).await?,
             rekey: client.prepare(sql::REKEY).await?,
             resolve_cards: client.prepare(sql::RESOLVE_CARDS).await?,
             find_cards: client.prepare(sql::FIND_CARDS).await?,

@@ -12,7 +12,7 @@ use tokio_postgres::types::ToSql;
 use self::coupons::{ChangeColumns, IssueColumns, SpendColumns};
 pub(super) use self::coupons::{CouponChange, CouponIssue, CouponUse};
 use super::NameKey;
-use super::sql::{Coupons, Parts};
+use super::sql::{Coupons, LONE, Parts};
 use crate::domain::account::Account;
 use crate::domain::bucket;
 use crate::domain::content::ContentHash;
@@ -284,6 +284,52 @@ impl Batch {
         self.changes.ends.push(self.changes.version.len());
         self.issues.ends.push(self.issues.version.len());
         self.spends.ends.push(self.spends.lease_no.len());
+    }
+
+    /// The parameters of the statement for a swipe that is alone, in its order, when all there is
+    /// is one sale with one entry.
+    pub(super) fn lone(&self) -> Option<[&(dyn ToSql + Sync); LONE]> {
+        let Self { recorded_at, accounts: a, claims: c, swipes: s, entries: e, .. } = self;
+        let plain = Parts { profiles: false, coupons: Coupons::Absent };
+        let counts = [a.version.len(), c.version.len(), s.version.len(), e.version.len()];
+        // A void claims a name too, but without content; nothing else is written as often.
+        if counts != [1; 4] || c.version[0] == 0 || self.parts() != plain {
+            return None;
+        }
+        Some([
+            &a.bucket[0], // $1
+            &a.account_id[0],
+            &a.expected[0],
+            &a.version[0],
+            &a.total_points[0],
+            &a.sales_minor[0], // $6
+            &a.baskets[0],
+            &a.clock[0],
+            &a.next_expiry[0],
+            &a.tail_since[0],
+            &a.lots.bytes, // $11
+            &a.tallies.bytes,
+            &c.bucket[0], // $13
+            &c.workstation_no[0],
+            &c.business_date[0],
+            &c.sequence_number[0],
+            &c.contents,
+            &s.kind[0], // $18
+            &s.epoch[0],
+            &s.occurred_at[0],
+            recorded_at,
+            &s.total_minor[0], // $22
+            &s.earned[0],
+            &s.reversed[0],
+            &s.spent[0],
+            &s.records.bytes, // $26
+            &s.receipts.bytes,
+            &s.decisions.bytes,
+            &e.kind[0], // $29
+            &e.points[0],
+            &e.lot_available[0],
+            &e.lot_expires[0],
+        ])
     }
 
     /// The parameters of the whole statement, in its order; [`Parts::parameters`] says how many

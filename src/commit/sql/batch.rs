@@ -67,6 +67,9 @@ impl Parts {
     /// somebody else has changed meanwhile is looked at again under its lock, where neither place
     /// nor version fits any more.
     ///
+    /// What belongs to an account is counted up in the list of a subselect, where it comes value by
+    /// value; a function in FROM would fill and empty a store of rows for each account.
+    ///
     /// What moves with the accounts is drawn on leases of budgets, each of which only one session
     /// draws on. Should one of them be closed by now, or not have as much, the whole statement
     /// fails by dividing by zero (22012, which nothing else here can raise). So it does when a
@@ -107,7 +110,9 @@ WITH moved AS (
             LIMIT 1
         ) AS held
         WHERE (SELECT 1
-               FROM generate_series(($16::integer[])[g.n] + 1, ($16::integer[])[g.n + 1]) AS c (n)
+               FROM (
+                   SELECT generate_series(($16::integer[])[g.n] + 1, ($16::integer[])[g.n + 1]) AS n
+               ) AS c
                CROSS JOIN LATERAL (
                    SELECT 1 FROM swipe_key AS k
                    WHERE k.bucket = ($19::smallint[])[c.n]
@@ -124,15 +129,18 @@ WITH moved AS (
     INSERT INTO swipe_key (bucket, workstation_no, business_date, sequence_number, account_id,
                            version, void_version, content_hash)
     SELECT ($19::smallint[])[g.n], ($20::integer[])[g.n], ($21::date[])[g.n], ($22::bigint[])[g.n],
-           m.account_id, ($23::bigint[])[g.n], ($24::bigint[])[g.n],
+           g.account_id, ($23::bigint[])[g.n], ($24::bigint[])[g.n],
            substring($25::bytea FROM (g.n - 1) * 17 + 1
                      FOR CASE WHEN ($23::bigint[])[g.n] = 0 THEN 0 ELSE 17 END)
-    FROM moved AS m, generate_series(($16::integer[])[m.n] + 1, ($16::integer[])[m.n + 1]) AS g (n)
+    FROM (
+        SELECT account_id, generate_series(($16::integer[])[n] + 1, ($16::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g
 ), swiped AS (
     INSERT INTO swipe (bucket, account_id, version, business_date, workstation_no, sequence_number,
                        kind, epoch, occurred_at, recorded_at, total_minor, earned_points,
                        reversed_points, spent_points, record, receipt, decision)
-    SELECT m.bucket, m.account_id, ($26::bigint[])[g.n], ($27::date[])[g.n],
+    SELECT g.bucket, g.account_id, ($26::bigint[])[g.n], ($27::date[])[g.n],
            ($28::integer[])[g.n], ($29::bigint[])[g.n], ($30::smallint[])[g.n],
            ($31::integer[])[g.n], ($32::timestamptz[])[g.n], $33::timestamptz,
            ($34::bigint[])[g.n], ($35::bigint[])[g.n], ($36::bigint[])[g.n],
@@ -143,14 +151,22 @@ WITH moved AS (
                      FOR ($41::integer[])[g.n + 1] - ($41::integer[])[g.n]),
            nullif(substring($42::bytea FROM ($43::integer[])[g.n] + 1
                             FOR ($43::integer[])[g.n + 1] - ($43::integer[])[g.n]), '')
-    FROM moved AS m, generate_series(($17::integer[])[m.n] + 1, ($17::integer[])[m.n + 1]) AS g (n)
+    FROM (
+        SELECT bucket, account_id,
+               generate_series(($17::integer[])[n] + 1, ($17::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g
 ), booked AS (
     INSERT INTO entry (bucket, account_id, version, entry_no, kind, points, lot_available,
                        lot_expires, business_date)
-    SELECT m.bucket, m.account_id, ($44::bigint[])[g.n], ($45::smallint[])[g.n],
+    SELECT g.bucket, g.account_id, ($44::bigint[])[g.n], ($45::smallint[])[g.n],
            ($46::smallint[])[g.n], ($47::bigint[])[g.n], ($48::date[])[g.n], ($49::date[])[g.n],
            ($50::date[])[g.n]
-    FROM moved AS m, generate_series(($18::integer[])[m.n] + 1, ($18::integer[])[m.n + 1]) AS g (n)
+    FROM (
+        SELECT bucket, account_id,
+               generate_series(($18::integer[])[n] + 1, ($18::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g
 )";
 
 const LEARNT: &str = ", learnt AS (
@@ -171,13 +187,16 @@ const CHANGED: &str = ", changed AS (
         over_limit = i.over_limit,
         changed_account = nullif(i.account_id, c.account_id)
     FROM (
-        SELECT held.place, m.account_id, ($56::bigint[])[g.n] AS version,
+        SELECT held.place, g.account_id, ($56::bigint[])[g.n] AS version,
                ($57::smallint[])[g.n] AS state,
                ($58::date[])[g.n] AS redeemed_on, ($59::boolean[])[g.n] AS over_value,
                ($60::bigint[])[g.n] AS value_minor, ($61::boolean[])[g.n] AS over_budget,
                ($62::boolean[])[g.n] AS over_limit, ($63::bigint[])[g.n] AS was
-        FROM moved AS m,
-             generate_series(($54::integer[])[m.n] + 1, ($54::integer[])[m.n + 1]) AS g (n)
+        FROM (
+            SELECT account_id,
+                   generate_series(($54::integer[])[n] + 1, ($54::integer[])[n + 1]) AS n
+            FROM moved
+        ) AS g
         CROSS JOIN LATERAL (
             SELECT h.ctid AS place FROM coupon AS h
             WHERE h.bucket = (($55::bigint[])[g.n] >> 56 & 255)::smallint
@@ -195,7 +214,7 @@ const ISSUED: &str = ", issued AS (
                         valid_until, actor, reason, state, changed_version, redeemed_on,
                         value_minor, over_value, over_budget, over_limit, slot,
                         propensity, evidence)
-    SELECT m.bucket, ($65::bigint[])[g.n], m.account_id, ($66::bigint[])[g.n],
+    SELECT g.bucket, ($65::bigint[])[g.n], g.account_id, ($66::bigint[])[g.n],
            ($67::integer[])[g.n], $33::timestamptz, ($68::date[])[g.n], ($69::date[])[g.n],
            ($70::text[])[g.n], ($71::smallint[])[g.n],
            (($72::date[])[g.n] IS NOT NULL)::integer::smallint,
@@ -206,12 +225,18 @@ const ISSUED: &str = ", issued AS (
            ($75::smallint[])[g.n], ($76::integer[])[g.n],
            CASE WHEN ($75::smallint[])[g.n] > 0
                 THEN substring($77::bytea FROM (g.n - 1) * 13 + 1 FOR 13) END
-    FROM moved AS m, generate_series(($64::integer[])[m.n] + 1, ($64::integer[])[m.n + 1]) AS g (n)
+    FROM (
+        SELECT bucket, account_id,
+               generate_series(($64::integer[])[n] + 1, ($64::integer[])[n + 1]) AS n
+        FROM moved
+    ) AS g
 )";
 
 const SPENT: &str = ", drawn AS (
     SELECT ($79::bigint[])[g.n] AS lease_no, sum(($80::bigint[])[g.n])::bigint AS amount
-    FROM moved AS m, generate_series(($78::integer[])[m.n] + 1, ($78::integer[])[m.n + 1]) AS g (n)
+    FROM (
+        SELECT generate_series(($78::integer[])[n] + 1, ($78::integer[])[n + 1]) AS n FROM moved
+    ) AS g
     GROUP BY 1
 ), spent AS (
     UPDATE lease AS l
@@ -243,8 +268,10 @@ SELECT account_id FROM moved";
 const GUARDED: &str = "
 WHERE 1 / (SELECT (count(*) = (SELECT count(*) FROM spent))::integer FROM drawn) = 1
   AND 1 / (SELECT (count(*) = (SELECT count(*) FROM changed WHERE was IS NOT NULL))::integer
-           FROM moved AS m,
-                generate_series(($54::integer[])[m.n] + 1, ($54::integer[])[m.n + 1]) AS g (n)
+           FROM (
+               SELECT generate_series(($54::integer[])[n] + 1, ($54::integer[])[n + 1]) AS n
+               FROM moved
+           ) AS g
            WHERE ($63::bigint[])[g.n] IS NOT NULL) = 1
   AND 1 / (SELECT (count(*) = cardinality($81))::integer FROM open) = 1";
 

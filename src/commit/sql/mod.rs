@@ -12,9 +12,11 @@
 
 mod batch;
 mod coupons;
+mod lone;
 
 pub use self::batch::{Coupons, Parts};
 pub(super) use self::coupons::*;
+pub(super) use self::lone::{COMMIT_LONE, LONE};
 
 /// Settings of the committers' sessions: plans that do not depend on statistics, and a commit
 /// that waits for the disk whatever the server's default is.

@@ -2,12 +2,15 @@
 //! the statistics are like, a cost that grows as the batch does; and in `meetings` nothing half
 //! done when two sessions meet.
 
+mod lone;
 mod meetings;
 
 use std::collections::BTreeMap;
 
 use jiff::civil::date;
-use tillside::commit::probe::{DUE, LOAD_ACCOUNTS, OTHERS, Parts, Sample, SampleBatch};
+use tillside::commit::probe::{
+    COMMIT_LONE, DUE, LOAD_ACCOUNTS, OTHERS, Parts, Sample, SampleBatch,
+};
 use tokio_postgres::{Client, Statement};
 
 use crate::support::database::TestDatabase;
@@ -109,10 +112,25 @@ fn batch_of(accounts: i64, swipes: i64, parts: Parts) -> SampleBatch {
             name_bucket: NAME_BUCKET,
             business_date: date(2026, 3, 1),
             sequence_numbers: number * 100..number * 100 + swipes,
+            is_plain: false,
         })
         .collect();
     samples.sort_by_key(|sample| (bucket(sample.account_id), sample.account_id));
     SampleBatch::new(&samples, parts)
+}
+
+/// One plain swipe of one account, which the service would write by itself.
+fn lone_of(number: i64) -> SampleBatch {
+    let sample = Sample {
+        account_id: account_id(number),
+        expected: 20,
+        workstation_no: WORKSTATION_NO,
+        name_bucket: NAME_BUCKET,
+        business_date: date(2026, 3, 1),
+        sequence_numbers: number * 100..number * 100 + 1,
+        is_plain: true,
+    };
+    SampleBatch::new(&[sample], Parts::ALL[0])
 }
 
 /// The form of the statement that a batch needs, as the service prepares it.
@@ -211,6 +229,31 @@ async fn the_commit_has_one_plan_whatever_the_tables_are_like() {
     for (parts, shapes) in Parts::ALL.iter().zip(&shapes) {
         assert_eq!(shapes.len(), 1, "{parts:?}: {shapes:#?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swipe_that_is_alone_has_one_plan_whatever_the_tables_are_like() {
+    let (database, client) = sampled(SAMPLED).await;
+    let mut shapes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    at_every_age(&database, &client, async |session, when| {
+        let batch = lone_of(1);
+        let parameters = batch.lone().expect("it is alone");
+        let statement = session.client.prepare(COMMIT_LONE).await.expect("a good statement");
+        session.client.batch_execute("BEGIN").await.expect("begun");
+        let plan = session
+            .plan_of(async |client| {
+                let rows = client.query(&statement, &parameters).await.expect("executed");
+                assert_eq!(rows.len(), 1);
+            })
+            .await;
+        session.client.batch_execute("ROLLBACK").await.expect("undone");
+        plan.assert_by_keys(when);
+        assert_eq!(plan.searches("account_pkey"), 1, "{when}\n{}", plan.shape());
+        assert_eq!(plan.searches("swipe_key_pkey"), 1, "{when}\n{}", plan.shape());
+        shapes.entry(plan.shape()).or_default().push(when.to_owned());
+    })
+    .await;
+    assert_eq!(shapes.len(), 1, "{shapes:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
