@@ -255,6 +255,32 @@ mod tests {
     }
 
     #[test]
+    fn only_a_higher_version_takes_the_place_of_another() {
+        let settings = config::Cache { accounts_max: 10, cards_max: 10 };
+        let accounts = Accounts::new(&settings);
+        let at = |version| {
+            let mut hot = holding(&[]);
+            hot.account.version = version;
+            Arc::new(hot)
+        };
+        let id = at(0).account.account_id;
+        let version = || accounts.get(id).map(|hot| hot.account.version);
+        assert_eq!(version(), None);
+        for (put, held) in [(5, 5), (4, 5), (5, 5), (7, 7), (6, 7)] {
+            accounts.put(at(put));
+            assert_eq!(version(), Some(held), "{put} was put");
+        }
+        // Whoever has it in hand keeps what it was.
+        let in_hand = accounts.get(id).expect("it is held");
+        accounts.put(at(8));
+        assert_eq!((in_hand.account.version, version()), (7, Some(8)));
+        accounts.forget(id);
+        assert_eq!(version(), None);
+        accounts.put(at(3));
+        assert_eq!((version(), accounts.held()), (Some(3), 1), "nothing newer is here");
+    }
+
+    #[test]
     fn an_offer_is_ignored_when_three_of_its_coupons_ran_out_and_none_was_used() {
         let ran_out = |nth: u64| coupon(nth, 7, 20, 10);
         let three = [ran_out(1), ran_out(2), ran_out(3)];
