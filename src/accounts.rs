@@ -1,8 +1,8 @@
 //! The accounts held in memory, with their profiles. A cache and nothing but a cache.
 //!
 //! It decides speed, never value: every change is conditional on the version that it was
-//! decided on, so a stale entry can only cost a second attempt. An entry is replaced only by
-//! one of a higher version.
+//! decided on, so a stale entry can only cost a second attempt. What is held is replaced only by
+//! what has a higher version.
 
 use std::cmp::Reverse;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -160,7 +160,7 @@ impl Hot {
 #[derive(Clone, Debug)]
 pub struct Accounts {
     /// An account changes in its place: the cache would take note of every new entry, and each
-    /// swipe makes one.
+    /// swipe would make one.
     by_id: Cache<i64, Arc<Mutex<Arc<Hot>>>, RandomState>,
     by_card: Cache<String, i64, RandomState>,
 }
@@ -270,6 +270,9 @@ mod tests {
             accounts.put(at(put));
             assert_eq!(version(), Some(held), "{put} was put");
         }
+        let same = at(7);
+        accounts.put(Arc::clone(&same));
+        assert_eq!(Arc::strong_count(&same), 1, "an equal one is not taken in");
         // Whoever has it in hand keeps what it was.
         let in_hand = accounts.get(id).expect("it is held");
         accounts.put(at(8));

@@ -36,7 +36,7 @@ pub enum Fault {
     AnswerBeforeCommit,
     /// The second attempt decides on what the cache remembers.
     StaleRetryWithoutReload,
-    /// Every swipe of a chain gets the receipt of its first.
+    /// A swipe gets the receipt of the one before it in its batch.
     ChildrenOnTheWrongSwipe,
     /// Some entries are not written.
     LotsNotMatchingEntries,

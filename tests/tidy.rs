@@ -51,6 +51,7 @@ const IMPURE: &[&str] = &[
     "Timestamp::now",
     "Zoned::now",
     "getrandom",
+    "rand::",
     "tracing",
     "moka",
 ];

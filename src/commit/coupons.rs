@@ -242,8 +242,8 @@ pub(super) fn given(
     }
 }
 
-/// 64 bits for each, so that nobody can guess a code from others: of the thread's generator, which
-/// the kernel seeds again and again. Asking the kernel each time cost a swipe two calls.
+/// 64 bits for each, so that nobody can guess a code from others. The thread's generator is seeded
+/// by the kernel, again after every 64 kB; asking the kernel each time cost a swipe two calls.
 pub(super) fn random_bits<const N: usize>() -> [u64; N] {
     rand::random()
 }

@@ -16,6 +16,7 @@ use crate::domain::bucket;
 use crate::domain::coupon::{self, Code};
 use crate::domain::ledger::{EntryKind, LotKey};
 use crate::domain::selection::showcase::{CERTAIN_PPM, Evidence, Reason, Slot, Why};
+use crate::domain::tally::{self, Counted};
 
 /// See `sql::SESSION`.
 pub const SESSION: &[(&str, &str)] = sql::SESSION;
@@ -57,14 +58,15 @@ pub struct Sample {
     pub business_date: Date,
     /// Their numbers: as many swipes as there are.
     pub sequence_numbers: Range<i64>,
-    /// Whether each has one entry, as most swipes have, instead of two.
-    pub is_plain: bool,
+    /// Entries of each, at most two.
+    pub entries: usize,
 }
 
-/// A batch of these accounts: two entries, or one where it is to be plain, and some hundred bytes
-/// of record and receipt for each swipe, and of [`Parts`] a coupon used and one issued, and a checkpoint for each account. The
-/// used one has the bits of the swipe's number, the issued one those of its negative. Guarded, the
-/// used ones draw 40 on the leases 1 and 2, the issued ones 1 on the lease 3.
+/// A batch of these accounts: some hundred bytes of record and receipt for each swipe, and of
+/// [`Parts`] a coupon used and one issued, and a checkpoint for each account. The used one has the
+/// bits of the swipe's number, the issued one those of its negative. Guarded, the used ones draw 40
+/// on the leases 1 and 2, the issued ones 1 on the lease 3. Swipes of odd numbers are for training,
+/// without a note of a choice, and their accounts count something for tiers.
 pub struct SampleBatch(Batch);
 
 impl SampleBatch {
@@ -78,13 +80,19 @@ impl SampleBatch {
         };
         for sample in samples {
             let mut account = Account::new(sample.account_id, State::Provisional);
-            account.version = sample.expected;
+            (account.version, account.sales_minor, account.baskets) = (sample.expected, 4_200, 17);
+            account.clock = sample.business_date;
             let first_day = sample.business_date.first_of_month();
             let last_day = sample.business_date.last_of_month();
             let lot = LotKey { expires_on: last_day, available_from: first_day };
             for sequence_number in sample.sequence_numbers.clone() {
                 account.version += 1;
                 let version = account.version;
+                let is_odd = sequence_number % 2 == 1;
+                if is_odd {
+                    let qualifying = vec![(tally::month_of(sample.business_date), 300)];
+                    account.tally.count(&Counted { qualifying, ..Counted::default() });
+                }
                 let name = || NameKey {
                     bucket: sample.name_bucket,
                     workstation_no: sample.workstation_no,
@@ -95,23 +103,22 @@ impl SampleBatch {
                 batch.swipe(&SwipeRow {
                     version,
                     name: &name(),
-                    kind: Kind::Sale,
+                    kind: if is_odd { Kind::Training } else { Kind::Sale },
                     epoch: 1,
-                    occurred_at: Timestamp::UNIX_EPOCH,
+                    occurred_at: Timestamp::from_second(sequence_number).unwrap_or_default(),
                     total_minor: 300,
                     earned: 3,
                     reversed: 1,
-                    spent: 0,
+                    spent: 2,
                     record: &[7; 200],
                     receipt: &[9; 400],
-                    decision: &[8; 30],
+                    decision: if is_odd { &[] } else { &[8; 30] },
                 });
                 let mut entries = Vec::new();
                 account.lots.add(EntryKind::Earn, 3, lot, &mut entries);
-                if !sample.is_plain {
-                    account.lots.take(EntryKind::ReverseEarn, 1, Some(lot), &mut entries);
-                }
-                debug_assert_eq!(entries.len(), 2 - usize::from(sample.is_plain));
+                account.lots.take(EntryKind::ReverseEarn, 1, Some(lot), &mut entries);
+                entries.truncate(sample.entries);
+                debug_assert_eq!(entries.len(), sample.entries);
                 batch.entries(version, sample.business_date, &entries);
                 if parts.coupons == Coupons::Absent {
                     continue;

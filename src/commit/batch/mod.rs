@@ -1,4 +1,5 @@
-//! The columns of one commit statement. Knows the shape of the statement and nothing else.
+//! The columns of one commit statement, or the values of the one for a swipe that is alone. Knows
+//! the shape of the statements and nothing else.
 
 mod coupons;
 
@@ -286,16 +287,19 @@ impl Batch {
         self.spends.ends.push(self.spends.lease_no.len());
     }
 
-    /// The parameters of the statement for a swipe that is alone, in its order, when all there is
-    /// is one sale with one entry.
+    /// The parameters of the statement for a swipe that is alone, in its order; none when there is
+    /// anything but one new swipe with one entry.
     pub(super) fn lone(&self) -> Option<[&(dyn ToSql + Sync); LONE]> {
         let Self { recorded_at, accounts: a, claims: c, swipes: s, entries: e, .. } = self;
         let plain = Parts { profiles: false, coupons: Coupons::Absent };
         let counts = [a.version.len(), c.version.len(), s.version.len(), e.version.len()];
-        // A void claims a name too, but without content; nothing else is written as often.
-        if counts != [1; 4] || c.version[0] == 0 || self.parts() != plain {
+        // A void that comes before its sale claims a name too, for another version.
+        if counts != [1; 4] || c.version[0] != a.version[0] || self.parts() != plain {
             return None;
         }
+        debug_assert_eq!((c.void_version[0], e.entry_no[0]), (0, 0));
+        debug_assert_eq!([s.version[0], e.version[0]], [a.version[0]; 2]);
+        debug_assert_eq!([s.business_date[0], e.business_date[0]], [c.business_date[0]; 2]);
         Some([
             &a.bucket[0], // $1
             &a.account_id[0],

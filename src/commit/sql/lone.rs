@@ -1,15 +1,17 @@
 //! The same statement for a swipe that is alone in its batch, as values instead of arrays.
 //!
 //! What makes a batch cheap costs most where there is none: arrays to take apart, places to look
-//! up, a function scan for each table. Owns the form for one plain sale; must write the very rows
-//! that the forms of [`super::Parts`] write, and on the same conditions.
+//! up, a range to count up for each table. Owns the form for one plain swipe; must write the very
+//! rows that the forms of [`super::Parts`] write, and on the same conditions.
 
 /// Parameters of [`COMMIT_LONE`].
 pub(in crate::commit) const LONE: usize = 32;
 
-/// Moves one account by one sale with one entry, and without coupons or a checkpoint. It moves
+/// Moves one account by one new swipe with one entry, without coupons or a checkpoint. It moves
 /// as a whole or not at all: not when its version is another than the one decided on, and not when
-/// the name is taken. Returns the account when it moved.
+/// the name is taken. Returns the account when it moved. Where somebody changes the row meanwhile
+/// and leaves the version as it was, this moves at once and the forms for batches at their second
+/// attempt.
 pub(in crate::commit) const COMMIT_LONE: &str = "
 -- commit::commit_batch
 WITH moved AS (

@@ -1,9 +1,10 @@
 //! Every statement of the committers. Nothing else writes account-owned rows.
 //!
-//! Statements take whole batches as arrays. Rows that belong to an account are addressed by
-//! ranges into flat arrays, and long values lie behind one another in a single value that
-//! `substring` cuts up: an array of values of varying length would have to be walked from its
-//! beginning for each element. So the cost is linear in the batch, whatever its shape.
+//! Statements take whole batches as arrays, but for the one in `lone`. Rows that belong to an
+//! account are addressed by ranges into flat arrays, and long values lie behind one another in a
+//! single value that `substring` cuts up: an array of values of varying length would have to be
+//! walked from its beginning for each element. So the cost is linear in the batch, whatever its
+//! shape.
 //!
 //! No plan may depend on statistics. Rows are looked up in lateral subqueries with a LIMIT, which
 //! the planner can neither reorder nor turn into joins, whatever it believes about the tables;

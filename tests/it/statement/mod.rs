@@ -112,25 +112,29 @@ fn batch_of(accounts: i64, swipes: i64, parts: Parts) -> SampleBatch {
             name_bucket: NAME_BUCKET,
             business_date: date(2026, 3, 1),
             sequence_numbers: number * 100..number * 100 + swipes,
-            is_plain: false,
+            entries: 2,
         })
         .collect();
     samples.sort_by_key(|sample| (bucket(sample.account_id), sample.account_id));
     SampleBatch::new(&samples, parts)
 }
 
-/// One plain swipe of one account, which the service would write by itself.
-fn lone_of(number: i64) -> SampleBatch {
-    let sample = Sample {
-        account_id: account_id(number),
+/// One swipe, of the second account.
+fn one_swipe(sequence_number: i64, entries: usize) -> Sample {
+    Sample {
+        account_id: account_id(2),
         expected: 20,
         workstation_no: WORKSTATION_NO,
         name_bucket: NAME_BUCKET,
-        business_date: date(2026, 3, 1),
-        sequence_numbers: number * 100..number * 100 + 1,
-        is_plain: true,
-    };
-    SampleBatch::new(&[sample], Parts::ALL[0])
+        business_date: date(2026, 3, 14),
+        sequence_numbers: sequence_number..sequence_number + 1,
+        entries,
+    }
+}
+
+/// One plain swipe, which the service writes by itself.
+fn plain(sequence_number: i64) -> SampleBatch {
+    SampleBatch::new(&[one_swipe(sequence_number, 1)], Parts::ALL[0])
 }
 
 /// The form of the statement that a batch needs, as the service prepares it.
@@ -236,7 +240,7 @@ async fn a_swipe_that_is_alone_has_one_plan_whatever_the_tables_are_like() {
     let (database, client) = sampled(SAMPLED).await;
     let mut shapes: BTreeMap<String, Vec<String>> = BTreeMap::new();
     at_every_age(&database, &client, async |session, when| {
-        let batch = lone_of(1);
+        let batch = plain(200);
         let parameters = batch.lone().expect("it is alone");
         let statement = session.client.prepare(COMMIT_LONE).await.expect("a good statement");
         session.client.batch_execute("BEGIN").await.expect("begun");
