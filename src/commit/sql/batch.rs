@@ -2,7 +2,7 @@
 //!
 //! PostgreSQL sets up every node of a plan anew each time it is executed, rows or not: with few
 //! swipes in a batch that is most of what it does. So what a batch has no rows for is left out of
-//! its statement. Owns which forms there are for batches; must never leave out what a batch does have.
+//! its statement. Owns which forms there are for batches; must never leave out what one does have.
 
 /// What a batch has beside accounts, names, swipes and entries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
