@@ -14,6 +14,10 @@ use tillside_load::load::scenario::{RetryStorm, Scenario};
 use tillside_load::nemesis::Schedule;
 use tillside_load::{bench, chaos, load, overload, sabotage, world};
 
+/// The generator shares the cores with what it measures: what it does not need is theirs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The disk of PostgreSQL: more than a run of an hour writes. It takes what is written.
 const DISK_MIB: u64 = 16 * 1_024;
 

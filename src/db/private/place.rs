@@ -87,8 +87,15 @@ impl Place {
     pub(super) fn prepare(dir: &Path) -> Result<Self, PrivateError> {
         let identity = Identity::of_the_server()?;
         let wanted = std::path::absolute(dir).map_err(PrivateError::io("finding", dir))?;
-        // An empty folder was made by somebody for us: it may as well be made again.
-        let _ = fs::remove_dir(&wanted);
+        let will_not_do = |found: fs::Metadata| {
+            ![0, identity.uid.as_raw()].contains(&found.uid())
+                || identity.first_barrier(&wanted).is_some()
+        };
+        // An empty folder that will not do where it is may as well be made again. One that will
+        // do stays: another server that starts in the same moment may just have made it.
+        if fs::symlink_metadata(&wanted).is_ok_and(will_not_do) {
+            let _ = fs::remove_dir(&wanted);
+        }
         if wanted.is_symlink() && !wanted.exists() {
             // The data that it led to was cleared away.
             fs::remove_file(&wanted).map_err(PrivateError::io("removing the link", &wanted))?;
@@ -196,7 +203,10 @@ fn make(wanted: &Path, identity: &Identity) -> Result<(), PrivateError> {
     mkdir(&elsewhere, 0o700)?;
     tracing::info!(wanted = %here.display(), data = %elsewhere.display(),
         closed = %blocking.display(), "the private PostgreSQL keeps its data elsewhere");
-    symlink(&elsewhere, &here).map_err(PrivateError::io("linking", &here))
+    match symlink(&elsewhere, &here) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && here.is_symlink() => Ok(()),
+        linked => linked.map_err(PrivateError::io("linking", &here)),
+    }
 }
 
 /// Missing parents can be passed through by anybody and listed only by us, whatever the umask.
@@ -223,8 +233,10 @@ fn mkdir(path: &Path, mode: u32) -> Result<(), PrivateError> {
 fn close(folder: &Path, identity: &Identity) -> Result<(), PrivateError> {
     let found = fs::metadata(folder).map_err(PrivateError::io("looking at", folder))?;
     if found.uid() != identity.uid.as_raw() {
-        let ours_to_give = identity.drops_root && found.uid() == 0;
-        if !(ours_to_give && is_empty(folder)) {
+        let ours_to_give = identity.drops_root && found.uid() == 0 && is_empty(folder);
+        let given_meanwhile =
+            || fs::metadata(folder).is_ok_and(|now| now.uid() == identity.uid.as_raw());
+        if !ours_to_give && !given_meanwhile() {
             let needed = if identity.drops_root { "postgres" } else { "you" }.to_owned();
             return Err(PrivateError::NotOurs { folder: folder.to_owned(), needed });
         }
@@ -285,6 +297,28 @@ mod tests {
     use std::thread;
 
     use super::*;
+
+    #[test]
+    fn servers_that_start_in_the_same_moment_prepare_the_same_folder() {
+        let temporary = tempfile::tempdir().expect("a folder");
+        let open = Permissions::from_mode(0o711);
+        fs::set_permissions(temporary.path(), open).expect("it is ours");
+        for round in 0..200 {
+            let folder = temporary.path().join(round.to_string());
+            let together = Barrier::new(8);
+            thread::scope(|scope| {
+                for _ in 0..8 {
+                    scope.spawn(|| {
+                        together.wait();
+                        let place = Place::prepare(&folder);
+                        let place = place.expect("one of them makes it, the others find it");
+                        // What each does next.
+                        fs::write(place.lock(), "").expect("it may");
+                    });
+                }
+            });
+        }
+    }
 
     #[test]
     fn servers_that_start_in_the_same_moment_make_the_same_parents() {
