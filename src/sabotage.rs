@@ -151,39 +151,29 @@ pub(crate) fn spoils_the_statement() -> bool {
     Fault::ALL.into_iter().any(|fault| is(fault) && !changes(fault).is_empty())
 }
 
+/// The end of an INSERT of the statement, by the ranges that it counts up, without the error that
+/// a key would raise.
+macro_rules! overlooking_what_is_there {
+    ($ends:literal) => {
+        (
+            concat!($ends, "[n + 1]) AS n\n        FROM moved\n    ) AS g"),
+            concat!($ends, "[n + 1]) AS n\n        FROM moved\n    ) AS g ON CONFLICT DO NOTHING"),
+        )
+    };
+}
+
 /// What a fault changes in the statement. What the tables' keys would still refuse is silenced
 /// too: each protection shall be missed for itself.
 fn changes(fault: Fault) -> &'static [(&'static str, &'static str)] {
     match fault {
         Fault::NameCheckRemoved => &[
             ("LIMIT 1) IS NULL", "LIMIT 1) IS DISTINCT FROM 2"),
-            (
-                "($16::integer[])[n + 1]) AS n
-        FROM moved
-    ) AS g",
-                "($16::integer[])[n + 1]) AS n
-        FROM moved
-    ) AS g ON CONFLICT DO NOTHING",
-            ),
+            overlooking_what_is_there!("($16::integer[])"),
         ],
         Fault::VersionPredicateRemoved => &[
             (" AND a.version = ($4::bigint[])[i.n]", ""),
-            (
-                "($17::integer[])[n + 1]) AS n
-        FROM moved
-    ) AS g",
-                "($17::integer[])[n + 1]) AS n
-        FROM moved
-    ) AS g ON CONFLICT DO NOTHING",
-            ),
-            (
-                "($18::integer[])[n + 1]) AS n
-        FROM moved
-    ) AS g",
-                "($18::integer[])[n + 1]) AS n
-        FROM moved
-    ) AS g ON CONFLICT DO NOTHING",
-            ),
+            overlooking_what_is_there!("($17::integer[])"),
+            overlooking_what_is_there!("($18::integer[])"),
         ],
         Fault::ChildrenOnTheWrongSwipe => &[
             ("FROM ($41::integer[])[g.n] + 1", "FROM ($41::integer[])[greatest(g.n - 1, 1)] + 1"),

@@ -5,10 +5,9 @@ use tillside::commit::probe::{COMMIT_LONE, Coupons, Parts, SampleBatch};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
-use super::{batch_of, one_swipe, plain, prepared, sampled};
+use super::{batch_of, one_swipe, plain, prepared, sampled, until_one_waits};
 use crate::support::database::TestDatabase;
 use crate::support::explain::Explaining;
-use crate::support::flow::until;
 
 /// Every row of the tables that a swipe writes, as text.
 async fn rows_of(client: &Client) -> Vec<String> {
@@ -94,12 +93,7 @@ async fn meeting(sql: &str, end: &str) -> (Result<usize, Error>, Vec<String>, Te
     let own = Explaining::connect(database.url()).await.client;
     let own = tokio::spawn(async move { write_alone(&own, &plain(200)).await });
     let watcher = database.client().await;
-    let waiting = "SELECT count(*) FROM pg_stat_activity
-                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
-    until("it waits", async || {
-        watcher.query_one(waiting, &[]).await.expect(waiting).get::<_, i64>(0) == 1
-    })
-    .await;
+    until_one_waits(&watcher).await;
     other.batch_execute(end).await.expect("ended");
     let moved = own.await.expect("not cancelled");
     (moved, rows_of(&watcher).await, database)

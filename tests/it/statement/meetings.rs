@@ -4,10 +4,9 @@ use tillside::commit::probe::{Coupons, Parts};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, Row};
 
-use super::{batch_of, prepared, sampled};
+use super::{batch_of, prepared, sampled, until_one_waits};
 use crate::support::database::TestDatabase;
 use crate::support::explain::Explaining;
-use crate::support::flow::until;
 
 /// Two accounts and more: what session B does to them in one statement, while session A holds
 /// the first one or its name.
@@ -28,13 +27,7 @@ impl Meeting {
             let statement = prepared(&b, parts).await;
             b.query(&statement, &batch.parameters()).await
         });
-        let watcher = database.client().await;
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-                       WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        until("B waits for A", async || {
-            watcher.query_one(waiting, &[]).await.expect(waiting).get::<_, i64>(0) == 1
-        })
-        .await;
+        until_one_waits(&database.client().await).await;
         Self { a, b, database }
     }
 

@@ -15,6 +15,7 @@ use tokio_postgres::{Client, Statement};
 
 use crate::support::database::TestDatabase;
 use crate::support::explain::{Explaining, Plan};
+use crate::support::flow::until;
 
 /// Accounts that batches are about: numbers 1 to 256.
 const SAMPLED: i64 = 256;
@@ -135,6 +136,16 @@ fn one_swipe(sequence_number: i64, entries: usize) -> Sample {
 /// One plain swipe, which the service writes by itself.
 fn plain(sequence_number: i64) -> SampleBatch {
     SampleBatch::new(&[one_swipe(sequence_number, 1)], Parts::ALL[0])
+}
+
+/// Returns when one session of this database waits for another's lock.
+async fn until_one_waits(watcher: &Client) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+                   WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    until("one waits for another", async || {
+        watcher.query_one(waiting, &[]).await.expect(waiting).get::<_, i64>(0) == 1
+    })
+    .await;
 }
 
 /// The form of the statement that a batch needs, as the service prepares it.
